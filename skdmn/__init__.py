@@ -1,0 +1,21 @@
+"""Convolutional image features that are computed, not trained.
+
+The filters of each layer are the leading eigenvectors of every class's density matrix,
+the second moments of its image patches. Layers chain in scikit-learn Pipelines.
+"""
+
+from skdmn.layers.class_pca import ClassPCAPatchTransformer
+from skdmn.layers.flatten import FlattenTransformer
+from skdmn.layers.overlap import OverlapPruner
+from skdmn.layers.pooling import MaxPool2DTransformer
+from skdmn.layers.scaling import ChannelStandardScaler
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "ChannelStandardScaler",
+    "ClassPCAPatchTransformer",
+    "FlattenTransformer",
+    "MaxPool2DTransformer",
+    "OverlapPruner",
+]

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: the numbers, with no estimator in sight."""

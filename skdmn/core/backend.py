@@ -1,0 +1,176 @@
+"""Which array library, which device: the only questions about machines.
+
+Arrays of any library that follows the array API standard are computed where they
+lie. NumPy arrays are computed on the host, or batch by batch on a GPU through CuPy.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import array_api_compat
+import numpy as np
+from sklearn import get_config
+
+Array = Any  # an array of NumPy, CuPy, torch, array-api-strict, ...
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class Place(NamedTuple):
+    """Where arrays live: the namespace of their library and their device."""
+
+    xp: Any
+    device: Any
+
+    @property
+    def is_numpy(self) -> bool:
+        """Whether this is NumPy, in host memory."""
+        return bool(array_api_compat.is_numpy_namespace(self.xp))
+
+    @property
+    def kind(self) -> str:
+        """What the ``device`` parameter calls this place: "cpu", "cuda" or other."""
+        if self.is_numpy:
+            return "cpu"
+        if array_api_compat.is_cupy_namespace(self.xp):
+            return "cuda"
+        # torch.device has `type`; array-api-strict's prints as "CPU_DEVICE"
+        name = str(getattr(self.device, "type", self.device)).lower()
+        return "cpu" if name.startswith("cpu") else name
+
+    def __str__(self) -> str:
+        name = self.xp.__name__.removeprefix("array_api_compat.")
+        return "numpy" if self.is_numpy else f"{name} on {self.device}"
+
+
+HOST = Place(array_api_compat.array_namespace(np.empty(0)), "cpu")
+
+
+def place_of(array: Array) -> Place:
+    """Return the namespace and device of an array; NumPy's for anything else.
+
+    Other libraries' arrays count only under scikit-learn's ``array_api_dispatch``,
+    because without it scikit-learn turns them into NumPy arrays.
+    """
+    return own_place(array) if get_config()["array_api_dispatch"] else HOST
+
+
+def own_place(array: Array) -> Place:
+    """Return the namespace and device of an array, dispatch or not."""
+    if isinstance(array, np.ndarray) or not array_api_compat.is_array_api_obj(array):
+        return HOST
+    return Place(
+        array_api_compat.array_namespace(array), array_api_compat.device(array)
+    )
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """Copy an array of any library into host memory, as NumPy."""
+    if isinstance(array, np.ndarray):
+        return array
+    if array_api_compat.is_cupy_array(array):
+        return array.get()
+    if array_api_compat.is_torch_array(array):
+        return array.detach().cpu().numpy()
+    if array_api_compat.is_array_api_obj(array):
+        info = array_api_compat.array_namespace(array).__array_namespace_info__()
+        array = array_api_compat.to_device(array, info.default_device())
+    return np.asarray(array)
+
+
+def widest_float(place: Place) -> Any:
+    """Return float64 where the device has it, else float32 (Apple's GPUs)."""
+    if place.is_numpy:
+        return np.float64
+    info = place.xp.__array_namespace_info__()
+    dtypes = info.dtypes(kind="real floating", device=place.device)
+    return dtypes.get("float64", place.xp.float32)
+
+
+def to_place(array: Array, place: Place) -> Array:
+    """Move an array to a place; unchanged where it is there already."""
+    here = own_place(array)
+    if here == place:
+        return array
+    if here.xp == place.xp:
+        return array_api_compat.to_device(array, place.device)
+    host = to_numpy(array)
+    if place.is_numpy:
+        return host
+    if host.dtype == np.float64 and widest_float(place) != place.xp.float64:
+        host = host.astype(np.float32)
+    # torch refuses negative strides and warns about read-only memory
+    if not host.flags.writeable or any(stride < 0 for stride in host.strides):
+        host = host.copy()
+    return place.xp.asarray(host, device=place.device)
+
+
+def take(array: Array, indices: np.ndarray, axis: int) -> Array:
+    """Return the entries of an array at some (NumPy) indices along an axis."""
+    xp, device = own_place(array)
+    if isinstance(array, np.ndarray):
+        return np.take(array, indices, axis=axis)
+    return xp.take(array, xp.asarray(indices, device=device), axis=axis)
+
+
+def float_dtype(array: Array, xp: Any) -> Any:
+    """Return the dtype that an array is computed in: float64 for wide floats.
+
+    float32 stays float32; integers, booleans and float16 become float32.
+    """
+    if array.dtype in (xp.float32, xp.float64):
+        return array.dtype
+    wide = isinstance(array, np.ndarray) and array.dtype == np.longdouble
+    return xp.float64 if wide else xp.float32
+
+
+@functools.cache
+def gpu() -> Place | None:
+    """Return CuPy's place where CuPy and a GPU are there to use, else None."""
+    try:
+        import cupy
+
+        if not cupy.cuda.is_available():
+            return None
+    except Exception:  # a broken CUDA set-up shows as many kinds of error
+        return None
+    return Place(array_api_compat.array_namespace(cupy.empty(0)), cupy.cuda.Device(0))
+
+
+def compute_place(data: Place, device: str) -> Place:
+    """Decide where data is computed.
+
+    Parameters
+    ----------
+    data : Place
+        Where the data lies.
+    device : {"auto", "cpu", "cuda"}
+        What the user asked for. NumPy data goes to the GPU where "cuda" is asked
+        for, or "auto" and one is usable; other data is computed where it lies.
+
+    Raises
+    ------
+    RuntimeError
+        Where "cuda" is asked for and no GPU is usable.
+    ValueError
+        Where the data lies on a device that contradicts `device`.
+    """
+    if not data.is_numpy:
+        if device not in ("auto", data.kind):
+            raise ValueError(
+                f"device={device!r} contradicts X, which is {data}; pass "
+                "device='auto' to compute where X lies, or move X."
+            )
+        return data
+    if device == "cpu":
+        return HOST
+    place = gpu()
+    if place is None and device == "cuda":
+        raise RuntimeError(
+            "device='cuda' was asked for, but CuPy finds no usable GPU; install "
+            "skdmn[cuda12] or skdmn[cuda13] to match the CUDA driver, or pass "
+            "device='auto' or 'cpu'."
+        )
+    return place or HOST

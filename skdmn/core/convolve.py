@@ -1,0 +1,183 @@
+"""Patches, convolution and max pooling: the definitions, for any array library.
+
+Images are ``(n, height, width, channels)``. Work goes tile by tile, so that windows
+are copied a few megabytes at a time however many or large the images are.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Literal
+
+import array_api_compat
+
+from skdmn.core.backend import Array
+
+Pair = tuple[int, int]  # (vertical, horizontal)
+Padding = Literal["valid", "same"]
+
+TILE_VALUES = 2**18  # of windows copied at a time: a megabyte or two, as caches hold
+
+
+def output_length(length: int, kernel: int, stride: int, padding: Padding) -> int:
+    """Return how many positions a window takes along one axis."""
+    if padding == "same":
+        return -(-length // stride)
+    return (length - kernel) // stride + 1
+
+
+def same_padding(length: int, kernel: int, stride: int) -> Pair:
+    """Return the pixels added before and after an axis by ONNX's SAME_UPPER."""
+    positions = output_length(length, kernel, stride, "same")
+    total = max((positions - 1) * stride + kernel - length, 0)
+    return total // 2, total - total // 2
+
+
+def pad(
+    images: Array, kernel: Pair, stride: Pair, padding: Padding, value: float
+) -> Array:
+    """Surround images with a constant, as ``padding`` asks."""
+    xp = array_api_compat.array_namespace(images)
+    n, height, width, channels = images.shape
+    if padding == "valid":
+        return images
+    top, bottom = same_padding(height, kernel[0], stride[0])
+    left, right = same_padding(width, kernel[1], stride[1])
+    padded = xp.full(
+        (n, height + top + bottom, width + left + right, channels),
+        value,
+        dtype=images.dtype,
+        device=array_api_compat.device(images),
+    )
+    padded[:, top : top + height, left : left + width, :] = images
+    return padded
+
+
+def tiles(n_images: int, n_rows: int, row_values: int) -> Iterator[tuple[slice, slice]]:
+    """Cut (images, output rows) into pieces of about ``TILE_VALUES``.
+
+    Pieces are several whole images, or where one image is too large some of its rows.
+    """
+    rows = max(1, min(n_rows, TILE_VALUES // row_values))
+    images = max(1, TILE_VALUES // (row_values * n_rows))
+    for i in range(0, n_images, images):
+        for r in range(0, n_rows, rows):
+            yield slice(i, min(i + images, n_images)), slice(r, min(r + rows, n_rows))
+
+
+def patches(images: Array, kernel: Pair, stride: Pair = (1, 1)) -> Array:
+    """Return every window of the images as a row.
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels)
+    kernel, stride : pairs of int
+
+    Returns
+    -------
+    array of shape (n, rows, columns, kernel height * kernel width * channels)
+        Entries in C order of (y, x, channel).
+    """
+    xp = array_api_compat.array_namespace(images)
+    rows, columns = (
+        output_length(images.shape[axis + 1], kernel[axis], stride[axis], "valid")
+        for axis in (0, 1)
+    )
+    strips = xp.concat(
+        [images[:, :, _every(dx, columns, stride[1]), :] for dx in range(kernel[1])],
+        axis=3,
+    )
+    return xp.concat(
+        [strips[:, _every(dy, rows, stride[0]), :, :] for dy in range(kernel[0])],
+        axis=3,
+    )
+
+
+def convolve(
+    images: Array,
+    filters: Array,
+    stride: Pair = (1, 1),
+    padding: Padding = "valid",
+    activation: Literal["relu"] | None = None,
+) -> Array:
+    """Multiply every patch with every filter (a cross-correlation, no bias).
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels), floating
+    filters : array of shape (n_filters, kernel height, kernel width, channels)
+        Of the images' library, device and dtype.
+    stride : pair of int
+    padding : {"valid", "same"}
+        "same" adds zeros, as ONNX's SAME_UPPER does.
+    activation : {"relu", None}
+
+    Returns
+    -------
+    array of shape (n, rows, columns, n_filters)
+    """
+    xp = array_api_compat.array_namespace(images)
+    n_filters, *kernel, _ = filters.shape
+    kernel = (kernel[0], kernel[1])
+    images = pad(images, kernel, stride, padding, 0.0)
+    n, height, width, _ = images.shape
+    rows = output_length(height, kernel[0], stride[0], "valid")
+    columns = output_length(width, kernel[1], stride[1], "valid")
+    weights = xp.reshape(filters, (n_filters, -1)).T
+    features = xp.empty(
+        (n, rows, columns, n_filters),
+        dtype=images.dtype,
+        device=array_api_compat.device(images),
+    )
+    for some, strip in tiles(n, rows, columns * weights.shape[0]):
+        windows = patches(
+            images[some, _rows_under(strip, kernel[0], stride[0]), :, :], kernel, stride
+        )
+        products = xp.reshape(windows, (-1, weights.shape[0])) @ weights
+        if activation == "relu":
+            products = xp.clip(products, min=0)
+        features[some, strip, :, :] = xp.reshape(
+            products, (*windows.shape[:3], n_filters)
+        )
+    return features
+
+
+def max_pool(images: Array, size: Pair, stride: Pair, padding: Padding) -> Array:
+    """Keep the largest value of every window, channel by channel.
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels), floating
+    size, stride : pairs of int
+    padding : {"valid", "same"}
+        "valid" leaves out a border that does not fill a window; "same" adds minus
+        infinity, as ONNX's SAME_UPPER does.
+
+    Returns
+    -------
+    array of shape (n, rows, columns, channels)
+    """
+    xp = array_api_compat.array_namespace(images)
+    images = pad(images, size, stride, padding, -float("inf"))
+    rows, columns = (
+        output_length(images.shape[axis + 1], size[axis], stride[axis], "valid")
+        for axis in (0, 1)
+    )
+    tallest = functools.reduce(
+        xp.maximum,
+        (images[:, _every(dy, rows, stride[0]), :, :] for dy in range(size[0])),
+    )
+    return functools.reduce(
+        xp.maximum,
+        (tallest[:, :, _every(dx, columns, stride[1]), :] for dx in range(size[1])),
+    )
+
+
+def _every(start: int, count: int, step: int) -> slice:
+    return slice(start, start + (count - 1) * step + 1, step)
+
+
+def _rows_under(strip: slice, kernel: int, stride: int) -> slice:
+    """Return the image rows that a strip of output rows is computed from."""
+    return slice(strip.start * stride, (strip.stop - 1) * stride + kernel)

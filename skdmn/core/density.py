@@ -1,0 +1,166 @@
+"""Class density matrices as sums over patches, so that they add up.
+
+The density matrix of a class is the second moment of its patches, divided by its
+trace [1]_. Since it is a sum over images, one accumulator serves fits, batches and
+merges: results do not depend on how the images were cut up.
+
+References
+----------
+.. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "SGD's solutions estimated layer by
+   layer by a class-based PCA", eq. 15; the partition function is that of eq. 15 in
+   "Convergence of deep neural networks to a hierarchical covariance matrix
+   decomposition" by the same authors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from skdmn.core.backend import Array, own_place, take, to_numpy, widest_float
+from skdmn.core.convolve import Pair, patches, tiles
+
+
+class DensityMatrices(NamedTuple):
+    """Normalized second moments of the patches of each class.
+
+    Attributes
+    ----------
+    matrices : ndarray of shape (n_classes, d, d), float64
+        Trace 1 each; all zero for a class without variance or without patches.
+    partition_functions : ndarray of shape (n_classes,), float64
+        The traces before division.
+    means : ndarray of shape (n_classes, d), float64, or None
+        The mean patches taken away before, where `centered`.
+    """
+
+    matrices: np.ndarray
+    partition_functions: np.ndarray
+    means: np.ndarray | None
+
+
+@dataclass
+class DensityAccumulator:
+    """Sums of the outer products of patches, class by class.
+
+    They are kept in float64 in host memory. Patches are multiplied in the widest
+    float of the images' device; for 8-bit images every sum is an exact integer.
+
+    Attributes
+    ----------
+    kernel_size : (int, int)
+        Height and width of a patch.
+    outer_products : ndarray of shape (n_classes, d, d), float64
+        Sums of p p^T over the patches p of a class, d entries in C order of
+        (y, x, channel).
+    sums : ndarray of shape (n_classes, d), float64, or None
+        Sums of the patches; None where the matrices will not be centred.
+    n_patches, n_images : ndarrays of shape (n_classes,), int64
+        How many have been seen.
+    """
+
+    kernel_size: Pair
+    outer_products: np.ndarray
+    sums: np.ndarray | None
+    n_patches: np.ndarray
+    n_images: np.ndarray
+
+    @classmethod
+    def empty(
+        cls, n_classes: int, kernel_size: Pair, n_channels: int, *, centered: bool
+    ) -> DensityAccumulator:
+        """Return an accumulator that has seen nothing."""
+        d = kernel_size[0] * kernel_size[1] * n_channels
+        return cls(
+            kernel_size,
+            np.zeros((n_classes, d, d)),
+            np.zeros((n_classes, d)) if centered else None,
+            np.zeros(n_classes, dtype=np.int64),
+            np.zeros(n_classes, dtype=np.int64),
+        )
+
+    def update(self, images: Array, labels: np.ndarray) -> None:
+        """Add all valid patches of some images.
+
+        Parameters
+        ----------
+        images : array of shape (n, height, width, channels), real, any library
+        labels : ndarray of shape (n,), int
+            Class indices, from 0.
+        """
+        for label in np.unique(labels):
+            members = np.flatnonzero(labels == label)
+            whole = len(members) == len(labels)
+            self._add(label, images if whole else take(images, members, axis=0))
+            self.n_images[label] += len(members)
+
+    def _add(self, label: int, images: Array) -> None:
+        place = own_place(images)
+        xp, dtype = place.xp, widest_float(place)
+        kernel_height, d = self.kernel_size[0], self.outer_products.shape[1]
+        n, height, width, _ = images.shape
+        rows, columns = height - kernel_height + 1, width - self.kernel_size[1] + 1
+        for some, strip in tiles(n, rows, columns * d):
+            window_rows = slice(strip.start, strip.stop + kernel_height - 1)
+            tile = xp.astype(images[some, window_rows, :, :], dtype)
+            windows = xp.reshape(patches(tile, self.kernel_size), (-1, d))
+            self.outer_products[label] += to_numpy(windows.T @ windows)
+            if self.sums is not None:
+                self.sums[label] += to_numpy(xp.sum(windows, axis=0))
+        self.n_patches[label] += n * rows * columns
+
+    def merge(
+        self, other: DensityAccumulator, labels: np.ndarray | None = None
+    ) -> None:
+        """Add what another accumulator has seen.
+
+        Parameters
+        ----------
+        other : DensityAccumulator
+            Of the same kernel size, channels and centring.
+        labels : ndarray of int or None
+            Indices of its classes among those of this one; None: the same classes.
+        """
+        at = np.arange(len(other.n_images)) if labels is None else labels
+        self.outer_products[at] += other.outer_products
+        if self.sums is not None and other.sums is not None:
+            self.sums[at] += other.sums
+        self.n_patches[at] += other.n_patches
+        self.n_images[at] += other.n_images
+
+    def density_matrices(self) -> DensityMatrices:
+        """Divide by numbers of patches and traces; centre where asked."""
+        counts = np.maximum(self.n_patches, 1)[:, np.newaxis]
+        moments = self.outer_products / counts[..., np.newaxis]
+        raw_traces = np.trace(moments, axis1=1, axis2=2)
+        means = None
+        if self.sums is not None:
+            means = self.sums / counts
+            moments -= means[:, :, np.newaxis] * means[:, np.newaxis, :]
+        traces = np.trace(moments, axis1=1, axis2=2)
+        # what is left of a constant class after centring is rounding, not variance
+        rounding = np.finfo(np.float64).eps * moments.shape[1] * raw_traces
+        traces = np.where(traces > rounding, traces, 0.0)
+        moments /= np.where(traces > 0, traces, np.inf)[:, np.newaxis, np.newaxis]
+        return DensityMatrices(moments, traces, means)
+
+    @classmethod
+    def from_density_matrices(
+        cls,
+        kernel_size: Pair,
+        density: DensityMatrices,
+        n_patches: np.ndarray,
+        n_images: np.ndarray,
+    ) -> DensityAccumulator:
+        """Return the accumulator that `density_matrices` came from, to go on with."""
+        traces = density.partition_functions[:, np.newaxis, np.newaxis]
+        moments = density.matrices * traces
+        sums = None
+        if density.means is not None:
+            means = density.means
+            moments = moments + means[:, :, np.newaxis] * means[:, np.newaxis, :]
+            sums = means * n_patches[:, np.newaxis]
+        outer_products = moments * n_patches[:, np.newaxis, np.newaxis]
+        return cls(kernel_size, outer_products, sums, n_patches.copy(), n_images.copy())

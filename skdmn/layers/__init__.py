@@ -1,0 +1,1 @@
+"""The estimators that chain: images in, images (or rows) out."""

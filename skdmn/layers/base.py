@@ -1,0 +1,371 @@
+"""What every layer shares: checks, shapes, batches, device, feature names."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import array_api_compat
+import numpy as np
+from sklearn import get_config
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags, check_array
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skdmn.core.backend import (
+    DEVICES,
+    Array,
+    Place,
+    compute_place,
+    float_dtype,
+    own_place,
+    place_of,
+    to_numpy,
+    to_place,
+)
+from skdmn.core.convolve import Pair
+from skdmn.layers.images import (
+    Images,
+    Shape,
+    as_pair,
+    as_shape,
+    check_not_ragged,
+    could_be_picture,
+    times,
+)
+
+
+class _RowOutput(TransformerMixin, BaseEstimator):
+    """Holds the ``transform`` that scikit-learn wraps for ``set_output``."""
+
+    def transform(self, X: Any) -> Any:
+        return self._transform(X)
+
+
+# No auto-wrapping here: images (4-D) stay arrays whatever `set_output` says, and
+# rows go through the wrapped transform of the class above. Subclasses get the default
+# keys again, hence `set_output` itself.
+class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):
+    """Base class of the layers.
+
+    A layer keeps its parameters, learns in ``_fit(images, y)`` and computes a batch in
+    ``_forward(batch)``; ``_set_shapes`` and ``_output_shape`` say what it does to
+    height, width and channels. Everything about input and output is done here.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's)
+        "image_shape": [tuple, list, None],
+        "device": [StrOptions(set(DEVICES))],
+    }
+    _needs_positions = True  # whether rows without image_shape may be a mistake
+    _one_to_one = False  # whether values keep their places, so names theirs
+
+    image_shape: tuple[int, ...] | None
+    device: str
+    image_shape_: Shape
+    n_features_in_: int
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, height, width), (n, height, width, channels) or \
+                (n, n_features)
+            Images, integer or float; or rows, see `image_shape`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+        """
+        with self._unchanged_on_error():
+            self._validate_params()
+            self._fit(self._check_images(X, reset=True), y)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Compute the layer's output.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, height, width), (n, height, width, channels) or \
+                (n, n_features)
+            Images or rows, as in `fit`.
+
+        Returns
+        -------
+        array of shape (n, *output_shape_), or (n, n_features_out) for signals
+            float32 or float64, of X's library and device.
+        """
+        check_is_fitted(self)
+        return super().transform(X) if self._gives_rows() else self._transform(X)
+
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Fit, then transform the same images.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`.
+        y : array-like of shape (n,) or None
+            As in `fit`.
+        **fit_params : dict
+            Passed to `fit`.
+
+        Returns
+        -------
+        array
+            As of `transform`.
+        """
+        return self.fit(X, y, **fit_params).transform(X)
+
+    @property
+    def output_shape_(self) -> Shape:
+        """Height, width and channels of what `transform` gives for one image."""
+        check_is_fitted(self)
+        return self._output_shape(self.image_shape_)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the values of one flattened output, as ``y12_x07_f03``.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None
+            Names of the values of the input, checked against those fitted. Layers
+            that keep every value in its place give these.
+
+        Returns
+        -------
+        ndarray of shape (n_features_out,), object
+            In C order of (y, x, channel).
+        """
+        check_is_fitted(self)
+        names = self._checked_names(input_features)
+        if self._one_to_one and names is not None:
+            return names
+        height, width, channels = self.output_shape_
+        digits = [len(str(size - 1)) for size in (height, width, channels)]
+        return np.array(
+            [
+                f"y{y:0{digits[0]}}_x{x:0{digits[1]}}_f{f:0{digits[2]}}"
+                for y in range(height)
+                for x in range(width)
+                for f in range(channels)
+            ],
+            dtype=object,
+        )
+
+    # what a layer fills in
+
+    def _fit(self, images: Images, y: Any) -> None:
+        self._set_shapes(images.shape)
+
+    def _set_shapes(self, shape: Shape) -> None:
+        """Check that images of a shape fit the layer's parameters."""
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def _forward(self, batch: Array) -> Array:
+        raise NotImplementedError
+
+    # what is done for it
+
+    def _transform(self, X: Any) -> Any:
+        self._validate_params()
+        images = self._check_images(X, reset=False)
+        out = images.map(self._forward, self.output_shape_)
+        return self._rows(out) if self._gives_rows() else out
+
+    def _gives_rows(self) -> bool:
+        return self._is_signal
+
+    @property
+    def _is_signal(self) -> bool:
+        """Whether what was fitted were rows that are not pictures."""
+        return self._input_ndim == 2 and self.image_shape_[::2] == (1, 1)
+
+    @staticmethod
+    def _rows(images: Array) -> Array:
+        xp = array_api_compat.array_namespace(images)
+        return xp.reshape(images, (images.shape[0], math.prod(images.shape[1:])))
+
+    @contextlib.contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """Put the estimator back as it was when a fit fails or is interrupted."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__ = before
+            raise
+
+    def _check_images(
+        self, X: Any, *, reset: bool, method: str = "transform"
+    ) -> Images:
+        """Check X once, and look at it as (n, height, width, channels).
+
+        With `reset` the estimator remembers its shape; without, X must have it.
+        """
+        place = place_of(X)
+        if not reset:
+            self._check_same_place(place, method)
+        compute = compute_place(place, self.device)
+        check_not_ragged(X)
+        X = validate_data(self, X, reset=reset, allow_nd=True, ensure_2d=False)
+        if X.ndim not in (2, 3, 4) or 0 in X.shape:
+            raise ValueError(
+                "Expected images of shape (n, height, width) or (n, height, width, "
+                f"channels), or a 2D array of rows, got shape {tuple(X.shape)}. "
+                "Reshape your data, a single image with X[np.newaxis]."
+            )
+        shape = self._fitted_shape(X) if not reset else self._new_shape(X)
+        if reset:
+            self.image_shape_ = shape
+            self.n_features_in_ = math.prod(shape)
+            self._input_ndim = X.ndim
+            # lives where X does, also in layers that learn no arrays
+            self._lives = place.xp.empty(0, dtype=place.xp.float32, device=place.device)
+        return _images(X, shape, place, compute)
+
+    def _new_shape(self, X: Array) -> Shape:
+        """Return the image shape that X and `image_shape` say."""
+        given = as_shape(self.image_shape)
+        if X.ndim > 2:
+            shape = (X.shape[1], X.shape[2], X.shape[3] if X.ndim == 4 else 1)
+            if given not in (None, shape):
+                raise ValueError(
+                    f"image_shape={self.image_shape} contradicts X, whose images are "
+                    f"{times(shape)}; leave image_shape out for images."
+                )
+            return shape
+        if given is not None:
+            if math.prod(given) != X.shape[1]:
+                raise ValueError(
+                    f"image_shape={self.image_shape} asks for rows of "
+                    f"{math.prod(given)} features, but X has {X.shape[1]} features."
+                )
+            return given
+        if self._needs_positions and could_be_picture(X.shape[1]):
+            warnings.warn(
+                f"{type(self).__name__} reads rows of {X.shape[1]} features as signals "
+                "one pixel high; if they are flattened images, pass image_shape="
+                f"(height, width[, channels]), else image_shape=(1, {X.shape[1]}).",
+                UserWarning,
+                stacklevel=6,
+            )
+        return 1, X.shape[1], 1
+
+    def _fitted_shape(self, X: Array) -> Shape:
+        """Return the fitted image shape, or say how X differs from it."""
+        name, shape = type(self).__name__, self.image_shape_
+        if X.ndim == 2:
+            if X.shape[1] != self.n_features_in_:
+                raise ValueError(
+                    f"X has {X.shape[1]} features, but {name} is expecting "
+                    f"{self.n_features_in_} features as input."
+                )
+            if self.image_shape is None and not self._is_signal:
+                raise ValueError(
+                    f"X holds rows, but {name} was fitted on images of "
+                    f"{times(shape)}; pass images, or set "
+                    f"image_shape={shape} to pass rows."
+                )
+        elif self._is_signal:
+            raise ValueError(
+                f"X holds images, but {name} was fitted on rows of "
+                f"{self.n_features_in_} features; pass rows."
+            )
+        elif (*X.shape[1:], 1)[:3] != shape:
+            raise ValueError(
+                f"X holds images of {times((*X.shape[1:], 1)[:3])}, but {name} was "
+                f"fitted on images of {times(shape)}; pass images of that size."
+            )
+        return shape
+
+    def _check_same_place(self, place: Place, method: str) -> None:
+        if not get_config()["array_api_dispatch"]:
+            return
+        fitted = own_place(self._lives)
+        if fitted != place:
+            raise ValueError(
+                f"Inputs passed to {type(self).__name__}.{method}() must use the same "
+                "namespace and the same device as those passed to fit(): got "
+                f"{place}, fitted on {fitted}; move X, or fit again where it is."
+            )
+
+    def _here(self, array: np.ndarray) -> Array:
+        """Move a NumPy result to where X was, as fitted attributes are kept."""
+        return to_place(array, own_place(self._lives))
+
+    def _window(self, name: str) -> Pair:
+        """Return a window parameter as (height, width) for the images being fitted."""
+        height, width = as_pair(getattr(self, name), name)
+        if self._is_signal:
+            return 1, min(width, self.image_shape_[1])
+        if height > self.image_shape_[0] or width > self.image_shape_[1]:
+            raise ValueError(
+                f"{name}={getattr(self, name)!r} is larger than the images, which are "
+                f"{times(self.image_shape_)}; pass a smaller {name} or larger images."
+            )
+        return height, width
+
+    def _checked_names(self, input_features: Any) -> np.ndarray | None:
+        fitted = getattr(self, "feature_names_in_", None)
+        if input_features is None:
+            return fitted
+        given = np.asarray(input_features, dtype=object)
+        if fitted is not None and not np.array_equal(fitted, given):
+            raise ValueError("input_features is not equal to feature_names_in_")
+        if len(given) != self.n_features_in_:
+            raise ValueError(
+                "input_features should have length equal to number of features "
+                f"({self.n_features_in_}), got {len(given)}"
+            )
+        return given
+
+    def _inverse(self, X: Any, function: Callable[[Array], Array]) -> Array:
+        """Apply a function to rows or images, give them the shape of those fitted."""
+        check_is_fitted(self)
+        place, shape = place_of(X), self.image_shape_
+        self._check_same_place(place, "inverse_transform")
+        compute = compute_place(place, self.device)
+        X = check_array(X, allow_nd=True, ensure_2d=False)
+        if X.ndim < 2 or math.prod(X.shape[1:]) != self.n_features_in_:
+            raise ValueError(
+                f"X has shape {tuple(X.shape)}, but {type(self).__name__} was fitted "
+                f"on images of {times(shape)}; pass {self.n_features_in_} values for "
+                "each."
+            )
+        out = _images(X, shape, place, compute).map(function, shape)
+        if self._input_ndim == 2:
+            return self._rows(out)
+        return place.xp.reshape(out, (out.shape[0], *shape[: self._input_ndim - 1]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle as NumPy, so that what a GPU fitted loads anywhere."""
+        state = super().__getstate__()
+        return {
+            key: to_numpy(value) if array_api_compat.is_array_api_obj(value) else value
+            for key, value in state.items()
+        }
+
+    def __sklearn_tags__(self) -> Tags:
+        """Declare what scikit-learn's checks and meta-estimators ask."""
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _images(X: Array, shape: Shape, place: Place, compute: Place) -> Images:
+    data = place.xp.reshape(X, (X.shape[0], *shape))
+    dtype = "float64" if float_dtype(X, place.xp) == place.xp.float64 else "float32"
+    return Images(data, place, compute, dtype)

@@ -1,0 +1,429 @@
+"""A convolutional layer whose filters are computed: class-based PCA of patches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, Literal, Self
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skdmn.core.backend import Array, own_place, to_numpy, to_place
+from skdmn.core.convolve import Padding, Pair, convolve, output_length
+from skdmn.core.density import DensityAccumulator, DensityMatrices
+from skdmn.core.filters import filter_bank
+from skdmn.layers.accumulate import accumulate, accumulate_cached, reporter
+from skdmn.layers.base import ImageTransformer
+from skdmn.layers.images import Images, Shape, as_pair
+from skdmn.layers.labels import draw, encode_labels, union
+
+
+class ClassPCAPatchTransformer(ImageTransformer):
+    """Convolve images with filters computed from the classes' density matrices.
+
+    The filters of this convolutional layer are not trained. They are the leading
+    eigenvectors of each class's density matrix, the second moments of all image
+    patches of that class: near convergence, stochastic gradient descent on the lower
+    layers of a ReLU network moves the weights along these [1]_. Components are kept up
+    to a share of each class's variance, and those of different classes that nearly
+    repeat each other are merged.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int), default=3
+        Height and width of a patch.
+    n_filters : int or None, default=None
+        Keep at most so many filters, those of lowest energy. With ``signs="both"``
+        each counts once.
+    variance_cutoff : float in (0, 1], default=0.95
+        Keep the leading components of a class while their cumulative share of its
+        variance is at most this, and at least one. 1.0 keeps all with variance.
+    correlation_cutoff : float in [0, 1], default=0.9
+        Merge a filter into one kept before (of an earlier class) where the absolute
+        cosine between them exceeds this. 1.0 merges none.
+    class_based : bool, default=True
+        One density matrix per class, `y` required; or one for all images (the naive
+        DMN), `y` ignored.
+    signs : {"one", "both"}, default="one"
+        "both" adds the negative of each filter behind all filters, so that a ReLU
+        loses nothing.
+    activation : {"relu", None}, default="relu"
+        What is applied to the products.
+    centered : bool, default=False
+        Take the mean patch of a class away before its second moments. The papers do
+        not. `transform` is a convolution without bias either way.
+    stride : int or (int, int), default=1
+        Steps between the patches of `transform`, vertical and horizontal.
+    padding : {"valid", "same"}, default="valid"
+        What `transform` does at the border. "same" adds zeros, the odd pixel at the
+        bottom and right (ONNX's SAME_UPPER): output ``ceil(size / stride)``. Density
+        matrices are always those of all valid patches at stride 1.
+    subsample : float in (0, 1] or int, default=1.0
+        Share of the images of each class, rounded up, that the density matrices are
+        computed from; or how many in all, in proportion to the classes and at least
+        one of each. A fraction is often enough ([1]_, Table 2).
+    image_shape : (int, int) or (int, int, int) or None, default=None
+        Height, width and, where there are several, channels of the images that rows
+        of `X` hold, flattened in C order of (y, x, channel). Rows without it are
+        read as signals one pixel high. Not needed for images.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where to compute. "auto": where `X` lies, for NumPy a GPU where CuPy finds
+        one, else the processor.
+    memory : str, path, joblib.Memory or None, default=None
+        Where to cache density matrices. They do not depend on cutoffs, counts, signs,
+        activation, stride or padding, so a grid search over these computes them once
+        a fold. A random subsample without a seed is not cached.
+    random_state : int, RandomState instance or None, default=None
+        Seed of `subsample`.
+    verbose : bool, default=False
+        Print progress, about once a second.
+
+    Attributes
+    ----------
+    filters_ : array of shape (n_filters, kernel height, kernel width, channels)
+        Unit vectors of low energy first, float32 or float64 as `X` is computed in.
+        The sum of a filter's entries is positive; where it is below 0.05 of the sum
+        of magnitudes, the first entry of at least half the largest magnitude is.
+    energies_ : array of shape (n_filters,), float64
+        E = -log p of each filter's eigenvalue p, in nats ([2]_, eq. 15).
+    explained_variance_ratio_ : array of shape (n_filters,), float64
+        The eigenvalues p: each filter's share of the variance of its own class.
+    filter_classes_ : array of shape (n_filters,)
+        Label of the class that each filter was computed from.
+    filter_members_ : list of list of (label, int)
+        Class and rank of each filter, and of those that were merged into it.
+    density_matrices_ : array of shape (n_classes, d, d), float64
+        Second moments of the d = kernel height * kernel width * channels entries of a
+        patch, C order of (y, x, channel), divided by their trace ([1]_, eq. 15); all 0
+        for a class without variance.
+    partition_functions_ : array of shape (n_classes,), float64
+        The traces.
+    means_ : array of shape (n_classes, d), float64
+        Mean patches, where `centered`.
+    n_patches_, class_counts_ : arrays of shape (n_classes,), int64
+        How many patches and images each density matrix was computed from.
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted; ``[0]`` where not `class_based`.
+    kernel_size_ : (int, int)
+        Height and width of a patch; for signals ``(1, min(kernel_size, width))``.
+    image_shape_, output_shape_ : (int, int, int)
+        Height, width and channels, in and out.
+    n_features_in_ : int
+        Values of one image: the product of `image_shape_`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of `X`, where it was a data frame.
+
+    See Also
+    --------
+    MaxPool2DTransformer : Disentangles the overlapping patches; put it behind.
+    make_dmn : A pipeline of such layers and a softmax.
+    sklearn.decomposition.PCA : Principal components of whole rows.
+
+    Notes
+    -----
+    The density matrix of class c is rho_c = sum p p^T / Tr(sum p p^T) over the patches
+    p of its images. Eigenvectors are found in float64. Where eigenvalues are equal to
+    rounding, only the span of their filters is determined.
+
+    Images are channels-last. float32 and float64 stay as they are; integers, booleans
+    and float16 are turned into float32 batch by batch, and density matrices are summed
+    in float64, exactly for 8-bit images: they do not depend on batches or order.
+
+    References
+    ----------
+    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "SGD's solutions estimated layer by
+       layer by a class-based PCA".
+    .. [2] N. Dehmamy, N. Rohani, A. Katsaggelos, "Convergence of deep neural networks
+       to a hierarchical covariance matrix decomposition".
+
+    Examples
+    --------
+    >>> from skdmn import ClassPCAPatchTransformer
+    >>> from skdmn.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> layer = ClassPCAPatchTransformer(kernel_size=3, variance_cutoff=0.9).fit(X, y)
+    >>> layer.filters_.shape
+    (9, 3, 3, 1)
+    >>> layer.energies_[:3].round(2)
+    array([0.29, 1.2 , 1.67])
+    >>> layer.transform(X).shape
+    (1797, 6, 6, 9)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        **ImageTransformer._parameter_constraints,
+        "kernel_size": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        "n_filters": [Interval(Integral, 1, None, closed="left"), None],
+        "variance_cutoff": [Interval(Real, 0, 1, closed="right")],
+        "correlation_cutoff": [Interval(Real, 0, 1, closed="both")],
+        "class_based": ["boolean"],
+        "signs": [StrOptions({"one", "both"})],
+        "activation": [StrOptions({"relu"}), None],
+        "centered": ["boolean"],
+        "stride": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        "padding": [StrOptions({"valid", "same"})],
+        "subsample": [
+            Interval(RealNotInt, 0, 1, closed="right"),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "memory": [str, HasMethods("cache"), HasMethods("__fspath__"), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    filters_: Array
+    kernel_size_: Pair
+
+    def __init__(
+        self,
+        kernel_size: int | Pair = 3,
+        *,
+        n_filters: int | None = None,
+        variance_cutoff: float = 0.95,
+        correlation_cutoff: float = 0.9,
+        class_based: bool = True,
+        signs: Literal["one", "both"] = "one",
+        activation: Literal["relu"] | None = "relu",
+        centered: bool = False,
+        stride: int | Pair = 1,
+        padding: Padding = "valid",
+        subsample: float = 1.0,
+        image_shape: tuple[int, ...] | None = None,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        memory: Any = None,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.kernel_size = kernel_size
+        self.n_filters = n_filters
+        self.variance_cutoff = variance_cutoff
+        self.correlation_cutoff = correlation_cutoff
+        self.class_based = class_based
+        self.signs = signs
+        self.activation = activation
+        self.centered = centered
+        self.stride = stride
+        self.padding = padding
+        self.subsample = subsample
+        self.image_shape = image_shape
+        self.device = device
+        self.memory = memory
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Compute density matrices and filters.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, height, width), (n, height, width, channels) or \
+                (n, n_features)
+            Images, integer or float; or rows, see `image_shape`.
+        y : array-like of shape (n,) or None
+            Labels, required where `class_based`, else ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Where X or y is not what the parameters ask for, images are smaller than
+            the kernel, or all patches are 0 (where `centered`, constant).
+        RuntimeError
+            Where ``device="cuda"`` finds no GPU.
+        """
+        return super().fit(X, y)
+
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None) -> Self:
+        """Go on with more images; the result is that of all images at once.
+
+        Parameters
+        ----------
+        X : array-like
+            Images or rows, as in `fit`.
+        y : array-like of shape (n,) or None
+            Labels, required where `class_based`. New ones extend `classes_`.
+        classes : array-like of shape (n_classes,) or None
+            Labels to list in `classes_` already, whether or not `y` has them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit` does; also where `subsample` is not 1.0, where the density
+            matrices are gone (`compact`), or where a parameter that they depend on
+            changed since.
+        """
+        with self._unchanged_on_error():
+            self._validate_params()
+            if not isinstance(self.subsample, float) or self.subsample != 1.0:
+                raise ValueError(
+                    "partial_fit uses all images that it is given, but subsample="
+                    f"{self.subsample}; set subsample=1.0 and pass fewer images."
+                )
+            resume = hasattr(self, "filters_")
+            images = self._check_images(X, reset=not resume, method="partial_fit")
+            before = self._sums() if resume else None
+            labels, codes = self._encode(y, len(images), classes)
+            known = union(self.classes_, labels) if before else labels
+            self._set_kernel()
+            sums = accumulate(
+                *self._task(images, np.searchsorted(known, labels)[codes], len(known))
+            )
+            if before:
+                sums.merge(before, np.searchsorted(known, self.classes_))
+            self._set_filters(known, sums, images.dtype)
+        return self
+
+    def compact(self) -> Self:
+        """Return a copy without the density matrices: small, but no `partial_fit`.
+
+        Returns
+        -------
+        ClassPCAPatchTransformer
+            Transforms as this one does.
+        """
+        check_is_fitted(self)
+        copy = clone(self)
+        state = {k: v for k, v in vars(self).items() if k != "density_matrices_"}
+        copy.__dict__.update(state)
+        return copy
+
+    def _fit(self, images: Images, y: Any) -> None:
+        self._set_kernel()
+        labels, codes = self._encode(y, len(images))
+        chosen = draw(codes, self.subsample, check_random_state(self.random_state))
+        if chosen is not None:
+            images, codes = replace(images, chosen=chosen), codes[chosen]
+        unseeded = chosen is not None and self.random_state is None
+        sums = accumulate_cached(
+            *self._task(images, codes, len(labels)),
+            memory=None if unseeded else self.memory,
+        )
+        self._set_filters(labels, sums, images.dtype)
+
+    def _encode(
+        self, y: Any, n_images: int, classes: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if not self.class_based:
+            return np.zeros(1, dtype=np.int64), np.zeros(n_images, dtype=np.int64)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None; pass labels, or class_based=False for one density matrix of all "
+                "images."
+            )
+        return encode_labels(y, n_images, classes)
+
+    def _set_kernel(self) -> None:
+        self.kernel_size_ = self._window("kernel_size")
+        as_pair(self.stride, "stride")
+
+    def _task(
+        self, images: Images, codes: np.ndarray, n_classes: int
+    ) -> tuple[Any, ...]:
+        report = reporter(type(self).__name__, len(images), self.verbose)
+        return images, codes, n_classes, self.kernel_size_, self.centered, report
+
+    def _sums(self) -> DensityAccumulator:
+        """Return the sums that the density matrices came from, to go on with."""
+        if not hasattr(self, "density_matrices_"):
+            raise ValueError(
+                "partial_fit needs the density matrices, which compact() left out; go "
+                "on with the estimator that compact() was called on."
+            )
+        now = (self._window("kernel_size"), self.centered, self.class_based)
+        then = (self.kernel_size_, hasattr(self, "means_"), self._was_class_based)
+        for name, new, old in zip(
+            ("kernel_size", "centered", "class_based"), now, then, strict=True
+        ):
+            if new != old:
+                raise ValueError(
+                    f"{name} was {old} when the density matrices were computed and is "
+                    f"{new} now; set it back, or call fit."
+                )
+        density = DensityMatrices(
+            to_numpy(self.density_matrices_),
+            to_numpy(self.partition_functions_),
+            to_numpy(self.means_) if self.centered else None,
+        )
+        return DensityAccumulator.from_density_matrices(
+            self.kernel_size_,
+            density,
+            to_numpy(self.n_patches_),
+            to_numpy(self.class_counts_),
+        )
+
+    def _set_filters(
+        self, classes: np.ndarray, sums: DensityAccumulator, dtype: str
+    ) -> None:
+        density = sums.density_matrices()
+        if not density.partition_functions.any():
+            raise ValueError(
+                "No filter can be computed: every patch of X is "
+                + ("the same" if self.centered else "0")
+                + "; check the images."
+            )
+        bank = filter_bank(
+            density.matrices,
+            variance_cutoff=self.variance_cutoff,
+            correlation_cutoff=self.correlation_cutoff,
+            n_filters=self.n_filters,
+            signs=self.signs,
+        )
+        shape = (len(bank.filters), *self.kernel_size_, self.image_shape_[2])
+        labels = classes.tolist()
+        self.classes_ = classes
+        self._was_class_based = self.class_based
+        self.density_matrices_ = self._here(density.matrices)
+        self.partition_functions_ = self._here(density.partition_functions)
+        if density.means is not None:
+            self.means_ = self._here(density.means)
+        elif hasattr(self, "means_"):
+            del self.means_
+        self.n_patches_ = self._here(sums.n_patches)
+        self.class_counts_ = self._here(sums.n_images)
+        self.filters_ = self._here(bank.filters.reshape(shape).astype(dtype))
+        self.energies_ = self._here(bank.energies)
+        self.explained_variance_ratio_ = self._here(bank.shares)
+        of_class = classes[bank.classes]
+        numbers = of_class.dtype.kind in "biuf"
+        self.filter_classes_ = self._here(of_class) if numbers else of_class
+        self.filter_members_ = [
+            [(labels[label], rank) for label, rank in members]
+            for members in bank.members
+        ]
+        if self.verbose:
+            print(
+                f"[{type(self).__name__}] {len(bank.filters)} filters of "
+                f"{len(classes)} classes"
+            )
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        stride = as_pair(self.stride, "stride")
+        height, width = (
+            output_length(shape[i], self.kernel_size_[i], stride[i], self.padding)
+            for i in (0, 1)
+        )
+        return height, width, self.filters_.shape[0]
+
+    def _forward(self, batch: Array) -> Array:
+        place = own_place(batch)
+        filters = place.xp.astype(to_place(self.filters_, place), batch.dtype)
+        stride = as_pair(self.stride, "stride")
+        return convolve(batch, filters, stride, self.padding, self.activation)
+
+    def __sklearn_tags__(self) -> Tags:
+        """Declare that labels are required, for the class-based DMN."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self.class_based
+        return tags

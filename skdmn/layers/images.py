@@ -1,0 +1,154 @@
+"""Checked images and their shapes, as layers pass them on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from skdmn.core.backend import Array, Place, take, to_place
+from skdmn.core.convolve import Pair
+
+BATCH_BYTES = 64 * 2**20  # input and output of a batch, together
+
+Shape = tuple[int, int, int]  # height, width, channels
+
+
+@dataclass(frozen=True)
+class Images:
+    """Checked images, in place, and where to compute on them.
+
+    Attributes
+    ----------
+    data : array of shape (n, height, width, channels)
+        A view of what the user gave, of its library, device and dtype.
+    place, compute : Place
+        Where the data lies (and results go), where batches are computed.
+    dtype : {"float32", "float64"}
+        What they are computed in.
+    chosen : ndarray of int, or None
+        Indices of the images that count, all where None.
+    """
+
+    data: Array
+    place: Place
+    compute: Place
+    dtype: str
+    chosen: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return int(self.data.shape[0]) if self.chosen is None else len(self.chosen)
+
+    @property
+    def shape(self) -> Shape:
+        """Height, width and channels."""
+        height, width, channels = self.data.shape[1:]
+        return height, width, channels
+
+    def batches(self, values_per_image: int = 0) -> Iterator[tuple[slice, Array]]:
+        """Yield slices and their images, unconverted, where they are computed.
+
+        Parameters
+        ----------
+        values_per_image : int
+            How many floats each image becomes, besides its own pixels.
+        """
+        floats = math.prod(self.shape) + values_per_image
+        size = max(1, BATCH_BYTES // (floats * (8 if self.dtype == "float64" else 4)))
+        for start in range(0, len(self), size):
+            some = slice(start, min(start + size, len(self)))
+            if self.chosen is None:
+                batch = self.data[some, ...]
+            else:
+                batch = take(self.data, self.chosen[some], axis=0)
+            yield some, to_place(batch, self.compute)
+
+    def float_batches(self, values_per_image: int = 0) -> Iterator[tuple[slice, Array]]:
+        """Yield slices and their images as floats, where they are computed."""
+        dtype = getattr(self.compute.xp, self.dtype)
+        for some, batch in self.batches(values_per_image):
+            yield some, self.compute.xp.astype(batch, dtype, copy=False)
+
+    def map(self, function: Callable[[Array], Array], shape: tuple[int, ...]) -> Array:
+        """Apply a function to all images, batch by batch.
+
+        Parameters
+        ----------
+        function : callable
+            Takes float images (n, height, width, channels), returns (n, *shape).
+        shape : tuple of int
+
+        Returns
+        -------
+        array of shape (n, *shape), where the data lies
+        """
+        xp = self.place.xp
+        out = xp.empty(
+            (len(self), *shape),
+            dtype=getattr(xp, self.dtype),
+            device=self.place.device,
+        )
+        for some, batch in self.float_batches(math.prod(shape)):
+            out[some, ...] = to_place(function(batch), self.place)
+        return out
+
+
+def as_pair(value: Any, name: str) -> Pair:
+    """Return (vertical, horizontal) from an int or a pair of them."""
+    pair = (value, value) if isinstance(value, Integral) else tuple(value)
+    if len(pair) != 2 or not all(_is_positive_int(length) for length in pair):
+        raise ValueError(
+            f"{name}={value!r} is not a size; pass a positive int, or a pair "
+            "(vertical, horizontal) of them."
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def as_shape(image_shape: Any) -> Shape | None:
+    """Return (height, width, channels) from the parameter `image_shape`."""
+    if image_shape is None:
+        return None
+    shape = tuple(image_shape)
+    if len(shape) not in (2, 3) or not all(_is_positive_int(size) for size in shape):
+        raise ValueError(
+            f"image_shape={image_shape!r} is not a shape; pass (height, width) or "
+            "(height, width, channels), positive ints."
+        )
+    height, width, channels = (*shape, 1)[:3]
+    return int(height), int(width), int(channels)
+
+
+def could_be_picture(width: int) -> bool:
+    """Whether rows of a width can be flattened images at least 3 pixels a side."""
+    return any(
+        width % side == 0 and width // side >= 3
+        for side in range(3, math.isqrt(width) + 1)
+    )
+
+
+def times(shape: Shape) -> str:
+    """Write a shape out for a message."""
+    height, width, channels = shape
+    return f"{height} x {width} pixels and {channels} channel" + "s" * (channels != 1)
+
+
+def check_not_ragged(X: Any) -> None:
+    """Raise where X is a collection of images of different shapes."""
+    if isinstance(X, np.ndarray) and (X.dtype != object or X.ndim != 1):
+        return
+    if not isinstance(X, (list, tuple, np.ndarray)):
+        return
+    shapes = {np.shape(image) for image in X if isinstance(image, np.ndarray)}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"X holds images of {len(shapes)} different shapes, {min(shapes)} and "
+            f"{max(shapes)} among them; bring all images to one shape first."
+        )
+
+
+def _is_positive_int(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0

@@ -1,0 +1,196 @@
+"""Pruning of the channels that only show that patches overlap."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skdmn.core.backend import Array, take, to_numpy, widest_float
+from skdmn.layers.base import ImageTransformer
+from skdmn.layers.images import Images, Shape
+
+# what is left behind the gap of a linear layer is rounding noise, not features
+_NOISE_SHARE = 1e-6
+
+
+class OverlapPruner(ImageTransformer):
+    """Drop the channels that only show that patches overlap.
+
+    The patches that a higher convolutional layer sees come from overlapping patches
+    of the image, so they are correlated whatever the image shows. The filters that a
+    PCA finds for that overlap hold so much of the variance that a wide gap in energy
+    separates them from the others [1]_. This layer finds them from the feature maps
+    alone and drops them.
+
+    Parameters
+    ----------
+    n_overlap : "auto" or int, default="auto"
+        How many of the channels of lowest energy (largest mean square) to drop.
+        "auto": those before the first gap wider than `min_gap`, none where there is
+        no such gap.
+    min_gap : float, default=6.0
+        Width of a gap in energy, in nats, that tells overlap from features.
+    image_shape : (int, int) or (int, int, int) or None, default=None
+        Height, width and, where there are several, channels of the images that rows
+        of `X` hold, flattened in C order of (y, x, channel). Rows without it are
+        read as signals of one channel, of which nothing can be dropped. Not needed
+        for images.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where to compute. "auto": where `X` lies, for NumPy a GPU where CuPy finds
+        one, else the processor.
+
+    Attributes
+    ----------
+    energies_ : array of shape (n_channels,), float64
+        Minus the logarithm of each channel's share of the mean square over images,
+        positions and channels; infinite for a channel that is always 0.
+    n_overlap_ : int
+        How many overlap channels there are: those before the first gap wider than
+        `min_gap`, or the number asked for.
+    gap_ : float
+        Width of the gap behind them, in nats; where there are none, the widest.
+    support_ : array of shape (n_channels,), bool
+        Which channels are kept.
+    image_shape_, output_shape_ : (int, int, int)
+        Height, width and channels, in and out.
+    n_features_in_ : int
+        Values of one image: the product of `image_shape_`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of `X`, where it was a data frame.
+
+    Warns
+    -----
+    UserWarning
+        Where the channels behind the gap hold less than 1e-6 of the mean square:
+        behind a linear layer they are rounding noise, and "auto" keeps everything.
+
+    See Also
+    --------
+    MaxPool2DTransformer : Disentangles patches before they are looked at.
+
+    Notes
+    -----
+    What is known of the gap. Behind a linear 3 x 3 layer of one channel without
+    pooling, a 3 x 3 layer sees at most 5 x 5 pixels, so it has exactly 25 directions
+    with variance, and the gap behind them ([1]_, Fig. 3) separates them from rounding
+    noise: nothing is left to keep. Behind a ReLU that gap is gone (the widest is about
+    2 nats on MNIST), and pooling removes it too. On natural images the constant filter
+    alone stands about 4 nats below the others; it is not overlap, and the default of
+    `min_gap` leaves it in. So pruning changes little where this package's layers are
+    used as the papers used theirs; it is here to look at what they describe.
+
+    References
+    ----------
+    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "Convergence of deep neural networks
+       to a hierarchical covariance matrix decomposition", Fig. 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmn import OverlapPruner
+    >>> images = np.random.default_rng(0).normal(size=(100, 5, 5, 3)) * [1000, 1, 2]
+    >>> pruner = OverlapPruner().fit(images)
+    >>> pruner.n_overlap_, pruner.get_support()
+    (1, array([False,  True,  True]))
+    >>> pruner.transform(images).shape
+    (100, 5, 5, 2)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        **ImageTransformer._parameter_constraints,
+        "n_overlap": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
+        "min_gap": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_overlap: int | Literal["auto"] = "auto",
+        *,
+        min_gap: float = 6.0,
+        image_shape: tuple[int, ...] | None = None,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+    ) -> None:
+        self.n_overlap = n_overlap
+        self.min_gap = min_gap
+        self.image_shape = image_shape
+        self.device = device
+
+    def _fit(self, images: Images, y: Any) -> None:
+        channels = images.shape[2]
+        if self.n_overlap != "auto" and self.n_overlap >= channels:
+            raise ValueError(
+                f"n_overlap={self.n_overlap} would drop all {channels} channels; pass "
+                f"a number below {channels}."
+            )
+        shares = _shares_of_mean_square(images)
+        with np.errstate(divide="ignore"):
+            energies = -np.log(shares)
+        order = np.argsort(energies, kind="stable")
+        gaps = np.diff(energies[order][np.isfinite(energies[order])])
+        if self.n_overlap == "auto":
+            wide = np.flatnonzero(gaps > self.min_gap)
+            n_overlap = int(wide[0]) + 1 if len(wide) else 0
+        else:
+            n_overlap = int(self.n_overlap)
+        support = np.ones(channels, dtype=bool)
+        support[order[:n_overlap]] = False
+        if self.n_overlap == "auto" and shares[support].sum() < _NOISE_SHARE:
+            _warn_of_noise(channels - n_overlap, shares[support].sum())
+            support[:] = True
+        behind = gaps[n_overlap - 1 : n_overlap] if n_overlap else gaps
+        self.energies_ = self._here(energies)
+        self.n_overlap_ = n_overlap
+        self.gap_ = float(behind.max(initial=0.0))
+        self.support_ = self._here(support)
+
+    def get_support(self, indices: bool = False) -> Array:
+        """Return which channels are kept.
+
+        Parameters
+        ----------
+        indices : bool, default=False
+            Return their indices instead of a mask.
+
+        Returns
+        -------
+        array of shape (n_channels,), bool, or (n_kept,), int
+        """
+        check_is_fitted(self)
+        if not indices:
+            return self.support_
+        return self._here(np.flatnonzero(to_numpy(self.support_)))
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        return *shape[:2], int(to_numpy(self.support_).sum())
+
+    def _forward(self, batch: Array) -> Array:
+        return take(batch, np.flatnonzero(to_numpy(self.support_)), axis=3)
+
+
+def _warn_of_noise(n_left: int, share: float) -> None:
+    warnings.warn(
+        f"Behind the gap the other {n_left} channels hold only {share:.0e} of the mean "
+        "square, the rounding noise of a linear layer: all channels are kept; put an "
+        "activation or pooling before this layer, or pass n_overlap as a number.",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def _shares_of_mean_square(images: Images) -> np.ndarray:
+    """Return each channel's share of the mean square of all values."""
+    xp, place = images.compute.xp, images.compute
+    sums = np.zeros(images.shape[2])
+    for _, batch in images.batches():
+        values = xp.astype(batch, widest_float(place))
+        sums += to_numpy(xp.sum(values * values, axis=(0, 1, 2)))
+    if not sums.any():
+        raise ValueError(
+            "X is 0 everywhere: no channel has an energy; check the images."
+        )
+    return sums / sums.sum()

@@ -1,0 +1,117 @@
+"""Max pooling: the step that disentangles overlapping patches."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, Literal
+
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skdmn.core.backend import Array
+from skdmn.core.convolve import Padding, Pair, max_pool, output_length
+from skdmn.layers.base import ImageTransformer
+from skdmn.layers.images import Images, Shape, as_pair
+
+
+class MaxPool2DTransformer(ImageTransformer):
+    """Keep the largest value of every window, channel by channel.
+
+    Neighbouring patches overlap, so what a convolution gives for them is correlated
+    whatever the image shows, and a PCA of the next layer's patches would find that
+    overlap first. Pooling keeps one of a few overlapping outputs and so disentangles
+    them [1]_.
+
+    Parameters
+    ----------
+    pool_size : int or (int, int), default=2
+        Height and width of a window.
+    stride : int, (int, int) or None, default=None
+        Steps between windows, vertical and horizontal. None: `pool_size`, windows
+        side by side.
+    padding : {"valid", "same"}, default="valid"
+        "valid" leaves out a border that does not fill a window: output
+        ``(size - pool_size) // stride + 1``. "same" fills up with minus infinity,
+        the odd pixel at the bottom and right (ONNX's SAME_UPPER): output
+        ``ceil(size / stride)``.
+    image_shape : (int, int) or (int, int, int) or None, default=None
+        Height, width and, where there are several, channels of the images that rows
+        of `X` hold, flattened in C order of (y, x, channel). Rows without it are
+        read as signals one pixel high. Not needed for images.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where to compute. "auto": where `X` lies, for NumPy a GPU where CuPy finds
+        one, else the processor.
+
+    Attributes
+    ----------
+    pool_size_ : (int, int)
+        Height and width of a window; for signals ``(1, min(size, width))``.
+    image_shape_, output_shape_ : (int, int, int)
+        Height, width and channels, in and out.
+    n_features_in_ : int
+        Values of one image: the product of `image_shape_`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of `X`, where it was a data frame.
+
+    See Also
+    --------
+    ClassPCAPatchTransformer : The convolution that pooling follows.
+    OverlapPruner : Drops the filters that only show overlap, instead.
+
+    References
+    ----------
+    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "SGD's solutions estimated layer by
+       layer by a class-based PCA", Disentangling the weights using pooling.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmn import MaxPool2DTransformer
+    >>> image = np.arange(16.0).reshape(1, 4, 4)
+    >>> MaxPool2DTransformer(2).fit_transform(image)[0, :, :, 0]
+    array([[ 5.,  7.],
+           [13., 15.]])
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        **ImageTransformer._parameter_constraints,
+        "pool_size": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        "stride": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
+        "padding": [StrOptions({"valid", "same"})],
+    }
+
+    pool_size_: Pair
+
+    def __init__(
+        self,
+        pool_size: int | Pair = 2,
+        *,
+        stride: int | Pair | None = None,
+        padding: Padding = "valid",
+        image_shape: tuple[int, ...] | None = None,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+    ) -> None:
+        self.pool_size = pool_size
+        self.stride = stride
+        self.padding = padding
+        self.image_shape = image_shape
+        self.device = device
+
+    def _fit(self, images: Images, y: Any) -> None:
+        self.pool_size_ = self._window("pool_size")
+        self._strides()
+
+    def _strides(self) -> Pair:
+        return (
+            self.pool_size_ if self.stride is None else as_pair(self.stride, "stride")
+        )
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        size, stride = self.pool_size_, self._strides()
+        height, width = (
+            output_length(shape[axis], size[axis], stride[axis], self.padding)
+            for axis in (0, 1)
+        )
+        return height, width, shape[2]
+
+    def _forward(self, batch: Array) -> Array:
+        return max_pool(batch, self.pool_size_, self._strides(), self.padding)

@@ -1,0 +1,165 @@
+"""Batch normalization, computed: one mean and variance per channel."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skdmn.core.backend import Array, own_place, to_numpy, to_place, widest_float
+from skdmn.layers.base import ImageTransformer
+from skdmn.layers.images import Images
+
+
+class ChannelStandardScaler(ImageTransformer):
+    """Take away each channel's mean and divide by its standard deviation.
+
+    Mean and variance are taken over images and positions, so that a channel is scaled
+    alike everywhere: the batch normalization of the papers' hybrid networks [1]_,
+    computed over all images instead of trained on batches.
+
+    Parameters
+    ----------
+    with_mean : bool, default=True
+        Take away the mean.
+    with_std : bool, default=True
+        Divide by the standard deviation; a constant channel is divided by 1.
+    image_shape : (int, int) or (int, int, int) or None, default=None
+        Height, width and, where there are several, channels of the images that rows
+        of `X` hold, flattened in C order of (y, x, channel). Rows without it are
+        read as signals of one channel. Not needed for images.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where to compute. "auto": where `X` lies, for NumPy a GPU where CuPy finds
+        one, else the processor.
+
+    Attributes
+    ----------
+    mean_, var_, scale_ : arrays of shape (n_channels,), float64
+        Mean, variance (divided by the number of values) and standard deviation, where
+        X was.
+    n_samples_seen_ : int
+        Number of images.
+    image_shape_, output_shape_ : (int, int, int)
+        Height, width and channels.
+    n_features_in_ : int
+        Values of one image: the product of `image_shape_`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of `X`, where it was a data frame.
+
+    See Also
+    --------
+    sklearn.preprocessing.StandardScaler : One mean and variance per position, too.
+
+    References
+    ----------
+    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "SGD's solutions estimated layer by
+       layer by a class-based PCA", Tables 3 to 5, layers "BN".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmn import ChannelStandardScaler
+    >>> images = np.arange(8.0).reshape(1, 2, 2, 2)
+    >>> scaler = ChannelStandardScaler().fit(images)
+    >>> scaler.mean_, scaler.var_
+    (array([3., 4.]), array([5., 5.]))
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        **ImageTransformer._parameter_constraints,
+        "with_mean": ["boolean"],
+        "with_std": ["boolean"],
+    }
+    _one_to_one = True
+
+    def __init__(
+        self,
+        *,
+        with_mean: bool = True,
+        with_std: bool = True,
+        image_shape: tuple[int, ...] | None = None,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+    ) -> None:
+        self.with_mean = with_mean
+        self.with_std = with_std
+        self.image_shape = image_shape
+        self.device = device
+
+    def _fit(self, images: Images, y: Any) -> None:
+        channels = images.shape[2]
+        self._add(images, 0, np.zeros(channels), np.zeros(channels))
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Go on with more images; the result is that of all images at once.
+
+        Parameters
+        ----------
+        X : array-like
+            Images or rows, as in `fit`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+        """
+        if not hasattr(self, "mean_"):
+            return self.fit(X)
+        with self._unchanged_on_error():
+            self._validate_params()
+            images = self._check_images(X, reset=False, method="partial_fit")
+            mean, var = to_numpy(self.mean_), to_numpy(self.var_)
+            self._add(images, self.n_samples_seen_, mean, var)
+        return self
+
+    def _add(self, images: Images, count: int, mean: Array, var: Array) -> None:
+        """Combine moments so far with those of each batch (Chan, Golub, LeVeque)."""
+        mean, var = np.array(mean, dtype=np.float64), np.array(var, dtype=np.float64)
+        for some, batch in images.batches():
+            xp = images.compute.xp
+            values = xp.astype(batch, widest_float(images.compute))
+            batch_mean = to_numpy(xp.mean(values, axis=(0, 1, 2)))
+            batch_var = to_numpy(xp.var(values, axis=(0, 1, 2)))
+            added = some.stop - some.start
+            share, count = added / (count + added), count + added
+            shift = batch_mean - mean
+            var += share * (batch_var - var + (1 - share) * shift**2)
+            mean += share * shift
+        self.n_samples_seen_ = count
+        # a variance below the rounding of its mean is that of a constant channel
+        constant = var <= 10 * np.finfo(np.float64).eps * (var + mean**2)
+        self.mean_, self.var_ = self._here(mean), self._here(var)
+        self.scale_ = self._here(np.where(constant, 1.0, np.sqrt(var)))
+
+    def _forward(self, batch: Array) -> Array:
+        mean, scale = self._moments_for(batch)
+        batch = batch - mean if self.with_mean else batch
+        return batch / scale if self.with_std else batch
+
+    def _backward(self, batch: Array) -> Array:
+        mean, scale = self._moments_for(batch)
+        batch = batch * scale if self.with_std else batch
+        return batch + mean if self.with_mean else batch
+
+    def _moments_for(self, batch: Array) -> tuple[Array, Array]:
+        place = own_place(batch)
+        mean, scale = to_place(self.mean_, place), to_place(self.scale_, place)
+        astype = place.xp.astype
+        return astype(mean, batch.dtype), astype(scale, batch.dtype)
+
+    def inverse_transform(self, X: Any) -> Array:
+        """Undo the scaling.
+
+        Parameters
+        ----------
+        X : array-like
+            What `transform` gave, or rows of it.
+
+        Returns
+        -------
+        array of the shape that was fitted
+            (n, height, width), (n, height, width, channels), or rows.
+        """
+        check_is_fitted(self)
+        return self._inverse(X, self._backward)
