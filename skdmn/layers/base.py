@@ -49,12 +49,12 @@ class _RowOutput(TransformerMixin, BaseEstimator):
 # No auto-wrapping here: images (4-D) stay arrays whatever `set_output` says, and
 # rows go through the wrapped transform of the class above. Subclasses get the default
 # keys again, hence `set_output` itself.
-class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):
+class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Base class of the layers.
 
     A layer keeps its parameters, learns in ``_fit(images, y)`` and computes a batch in
-    ``_forward(batch)``; ``_set_shapes`` and ``_output_shape`` say what it does to
-    height, width and channels. Everything about input and output is done here.
+    ``_forward(batch)``; ``_output_shape`` says what it does to height, width and
+    channels. Everything about input and output is done here.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's)
@@ -164,10 +164,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):
     # what a layer fills in
 
     def _fit(self, images: Images, y: Any) -> None:
-        self._set_shapes(images.shape)
-
-    def _set_shapes(self, shape: Shape) -> None:
-        """Check that images of a shape fit the layer's parameters."""
+        """Learn; ``image_shape_`` is known already."""
 
     def _output_shape(self, shape: Shape) -> Shape:
         return shape

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
-from skdmn.core.backend import Array, own_place, to_numpy, to_place
+from skdmn.core.backend import Array, own_place, to_place
 from skdmn.core.convolve import Padding, Pair, convolve, output_length
-from skdmn.core.density import DensityAccumulator, DensityMatrices
 from skdmn.core.filters import filter_bank
-from skdmn.layers.accumulate import accumulate, accumulate_cached, reporter
 from skdmn.layers.base import ImageTransformer
-from skdmn.layers.images import Images, Shape, as_pair
-from skdmn.layers.labels import draw, encode_labels, union
+from skdmn.layers.class_density import ClassDensityTransformer
+from skdmn.layers.images import Shape, as_pair
 
 
-class ClassPCAPatchTransformer(ImageTransformer):
+class ClassPCAPatchTransformer(ClassDensityTransformer):
     """Convolve images with filters computed from the classes' density matrices.
 
     The filters of this convolutional layer are not trained. They are the leading
@@ -176,7 +170,6 @@ class ClassPCAPatchTransformer(ImageTransformer):
     }
 
     filters_: Array
-    kernel_size_: Pair
 
     def __init__(
         self,
@@ -240,172 +233,34 @@ class ClassPCAPatchTransformer(ImageTransformer):
         """
         return super().fit(X, y)
 
-    def partial_fit(self, X: Any, y: Any = None, classes: Any = None) -> Self:
-        """Go on with more images; the result is that of all images at once.
-
-        Parameters
-        ----------
-        X : array-like
-            Images or rows, as in `fit`.
-        y : array-like of shape (n,) or None
-            Labels, required where `class_based`. New ones extend `classes_`.
-        classes : array-like of shape (n_classes,) or None
-            Labels to list in `classes_` already, whether or not `y` has them.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            As `fit` does; also where `subsample` is not 1.0, where the density
-            matrices are gone (`compact`), or where a parameter that they depend on
-            changed since.
-        """
-        with self._unchanged_on_error():
-            self._validate_params()
-            if not isinstance(self.subsample, float) or self.subsample != 1.0:
-                raise ValueError(
-                    "partial_fit uses all images that it is given, but subsample="
-                    f"{self.subsample}; set subsample=1.0 and pass fewer images."
-                )
-            resume = hasattr(self, "filters_")
-            images = self._check_images(X, reset=not resume, method="partial_fit")
-            before = self._sums() if resume else None
-            labels, codes = self._encode(y, len(images), classes)
-            known = union(self.classes_, labels) if before else labels
-            self._set_kernel()
-            sums = accumulate(
-                *self._task(images, np.searchsorted(known, labels)[codes], len(known))
-            )
-            if before:
-                sums.merge(before, np.searchsorted(known, self.classes_))
-            self._set_filters(known, sums, images.dtype)
-        return self
-
-    def compact(self) -> Self:
-        """Return a copy without the density matrices: small, but no `partial_fit`.
-
-        Returns
-        -------
-        ClassPCAPatchTransformer
-            Transforms as this one does.
-        """
-        check_is_fitted(self)
-        copy = clone(self)
-        state = {k: v for k, v in vars(self).items() if k != "density_matrices_"}
-        copy.__dict__.update(state)
-        return copy
-
-    def _fit(self, images: Images, y: Any) -> None:
-        self._set_kernel()
-        labels, codes = self._encode(y, len(images))
-        chosen = draw(codes, self.subsample, check_random_state(self.random_state))
-        if chosen is not None:
-            images, codes = replace(images, chosen=chosen), codes[chosen]
-        unseeded = chosen is not None and self.random_state is None
-        sums = accumulate_cached(
-            *self._task(images, codes, len(labels)),
-            memory=None if unseeded else self.memory,
-        )
-        self._set_filters(labels, sums, images.dtype)
-
-    def _encode(
-        self, y: Any, n_images: int, classes: Any = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        if not self.class_based:
-            return np.zeros(1, dtype=np.int64), np.zeros(n_images, dtype=np.int64)
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is "
-                "None; pass labels, or class_based=False for one density matrix of all "
-                "images."
-            )
-        return encode_labels(y, n_images, classes)
-
-    def _set_kernel(self) -> None:
+    def _set_shapes(self) -> None:
         self.kernel_size_ = self._window("kernel_size")
         as_pair(self.stride, "stride")
 
-    def _task(
-        self, images: Images, codes: np.ndarray, n_classes: int
-    ) -> tuple[Any, ...]:
-        report = reporter(type(self).__name__, len(images), self.verbose)
-        return images, codes, n_classes, self.kernel_size_, self.centered, report
-
-    def _sums(self) -> DensityAccumulator:
-        """Return the sums that the density matrices came from, to go on with."""
-        if not hasattr(self, "density_matrices_"):
-            raise ValueError(
-                "partial_fit needs the density matrices, which compact() left out; go "
-                "on with the estimator that compact() was called on."
-            )
-        now = (self._window("kernel_size"), self.centered, self.class_based)
-        then = (self.kernel_size_, hasattr(self, "means_"), self._was_class_based)
-        for name, new, old in zip(
-            ("kernel_size", "centered", "class_based"), now, then, strict=True
-        ):
-            if new != old:
-                raise ValueError(
-                    f"{name} was {old} when the density matrices were computed and is "
-                    f"{new} now; set it back, or call fit."
-                )
-        density = DensityMatrices(
-            to_numpy(self.density_matrices_),
-            to_numpy(self.partition_functions_),
-            to_numpy(self.means_) if self.centered else None,
-        )
-        return DensityAccumulator.from_density_matrices(
-            self.kernel_size_,
-            density,
-            to_numpy(self.n_patches_),
-            to_numpy(self.class_counts_),
-        )
-
-    def _set_filters(
-        self, classes: np.ndarray, sums: DensityAccumulator, dtype: str
-    ) -> None:
-        density = sums.density_matrices()
-        if not density.partition_functions.any():
-            raise ValueError(
-                "No filter can be computed: every patch of X is "
-                + ("the same" if self.centered else "0")
-                + "; check the images."
-            )
+    def _set_filters(self, densities: np.ndarray, dtype: str) -> None:
         bank = filter_bank(
-            density.matrices,
+            densities,
             variance_cutoff=self.variance_cutoff,
             correlation_cutoff=self.correlation_cutoff,
             n_filters=self.n_filters,
             signs=self.signs,
         )
         shape = (len(bank.filters), *self.kernel_size_, self.image_shape_[2])
-        labels = classes.tolist()
-        self.classes_ = classes
-        self._was_class_based = self.class_based
-        self.density_matrices_ = self._here(density.matrices)
-        self.partition_functions_ = self._here(density.partition_functions)
-        if density.means is not None:
-            self.means_ = self._here(density.means)
-        elif hasattr(self, "means_"):
-            del self.means_
-        self.n_patches_ = self._here(sums.n_patches)
-        self.class_counts_ = self._here(sums.n_images)
         self.filters_ = self._here(bank.filters.reshape(shape).astype(dtype))
         self.energies_ = self._here(bank.energies)
         self.explained_variance_ratio_ = self._here(bank.shares)
-        of_class = classes[bank.classes]
+        of_class = self.classes_[bank.classes]
         numbers = of_class.dtype.kind in "biuf"
         self.filter_classes_ = self._here(of_class) if numbers else of_class
+        labels = self.classes_.tolist()
         self.filter_members_ = [
-            [(labels[label], rank) for label, rank in members]
+            [(labels[index], rank) for index, rank in members]
             for members in bank.members
         ]
         if self.verbose:
             print(
                 f"[{type(self).__name__}] {len(bank.filters)} filters of "
-                f"{len(classes)} classes"
+                f"{len(labels)} classes"
             )
 
     def _output_shape(self, shape: Shape) -> Shape:
@@ -421,9 +276,3 @@ class ClassPCAPatchTransformer(ImageTransformer):
         filters = place.xp.astype(to_place(self.filters_, place), batch.dtype)
         stride = as_pair(self.stride, "stride")
         return convolve(batch, filters, stride, self.padding, self.activation)
-
-    def __sklearn_tags__(self) -> Tags:
-        """Declare that labels are required, for the class-based DMN."""
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = self.class_based
-        return tags

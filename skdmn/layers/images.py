@@ -151,4 +151,6 @@ def check_not_ragged(X: Any) -> None:
 
 
 def _is_positive_int(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
+    return (
+        isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
+    )

@@ -1,0 +1,7 @@
+"""Run the command as ``python -m skdmn``."""
+
+import sys
+
+from skdmn.cli import main
+
+sys.exit(main())

@@ -1,0 +1,377 @@
+"""What the official files of MNIST-like and CIFAR data sets are, and how to read them.
+
+The formats are IDX, https://yann.lecun.com/exdb/mnist/, and CIFAR's binary version,
+https://www.cs.toronto.edu/~kriz/cifar.html. Files are read in pieces and their sizes
+checked before an array is made; nothing is unpickled or extracted.
+"""
+
+import gzip
+import math
+import struct
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+# Official file name -> (what to call it in an error, its content).
+Files = dict[str, tuple[str, bytearray]]
+
+PIECE, LARGEST_FILE = 2**20, 2**30
+CIFAR_SHAPE = (3, 32, 32)
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Labels(NamedTuple):
+    """A set of labels: its class names and the official file that lists them."""
+
+    names: tuple[str, ...]
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The facts of a data set; files are those of each subset, in official order.
+
+    ``labels`` are in the order of the label bytes of a CIFAR record, ``shape`` is
+    that of an image in an OpenML row. ``folders`` are looked into below
+    ``data_home``, ``unpacked`` below it and any of them. ``balanced`` says whether
+    the training set has as many images of each class.
+    """
+
+    title: str
+    shape: tuple[int, ...]
+    files: Mapping[str, tuple[str, ...]]
+    folders: tuple[str, ...]
+    unpacked: str
+    labels: tuple[Labels, ...]
+    n_train: int
+    n_test: int
+    openml_id: int
+    about: str
+    balanced: bool = True
+    archive: str = ""
+    pickles: tuple[str, ...] = ()
+
+    def required(self, subset: str) -> list[str]:
+        """Return the official names of the files of a subset."""
+        parts = self.files if subset == "all" else (subset,)
+        return [name for part in parts for name in self.files[part]]
+
+    def official(self, subset: str) -> str:
+        """Name the files of a subset, and what they may come in, for an error."""
+        container = f"in a folder or {self.archive}" if self.archive else "plain or .gz"
+        return f"{', '.join(self.required(subset))} ({container})"
+
+
+_DIGITS = tuple("0123456789")
+_CLOTHES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+_CIFAR10_NAMES = """
+airplane automobile bird cat deer dog frog horse ship truck
+"""
+_FINE_NAMES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
+butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach
+couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster
+house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree
+motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road
+rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip
+turtle wardrobe whale willow_tree wolf woman worm
+"""
+_COARSE_NAMES = """
+aquatic_mammals fish flowers food_containers fruit_and_vegetables
+household_electrical_devices household_furniture insects large_carnivores
+large_man-made_outdoor_things large_natural_outdoor_scenes
+large_omnivores_and_herbivores medium_mammals non-insect_invertebrates people reptiles
+small_mammals trees vehicles_1 vehicles_2
+"""
+_IDX_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+MNIST = DataSet(
+    title="MNIST",
+    shape=(28, 28),
+    files=_IDX_FILES,
+    folders=("mnist", "MNIST"),
+    unpacked="raw",
+    labels=(Labels(_DIGITS),),
+    n_train=60_000,
+    n_test=10_000,
+    openml_id=554,
+    balanced=False,
+    about="Handwritten digits, 28 x 28 pixels (LeCun, Cortes, Burges): "
+    "https://yann.lecun.com/exdb/mnist/",
+)
+FASHION_MNIST = DataSet(
+    title="Fashion-MNIST",
+    shape=(28, 28),
+    files=_IDX_FILES,
+    folders=("fashion-mnist", "fashion_mnist", "FashionMNIST"),
+    unpacked="raw",
+    labels=(Labels(_CLOTHES),),
+    n_train=60_000,
+    n_test=10_000,
+    openml_id=40996,
+    about="Pictures of clothes, 28 x 28 pixels (Xiao, Rasul, Vollgraf): "
+    "https://github.com/zalandoresearch/fashion-mnist",
+)
+CIFAR10 = DataSet(
+    title="CIFAR-10",
+    shape=CIFAR_SHAPE,
+    files={
+        "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+        "test": ("test_batch.bin",),
+    },
+    folders=("cifar10", "cifar-10", "CIFAR10"),
+    unpacked="cifar-10-batches-bin",
+    labels=(Labels(tuple(_CIFAR10_NAMES.split()), "batches.meta.txt"),),
+    n_train=50_000,
+    n_test=10_000,
+    openml_id=40927,
+    about="Tiny colour pictures of ten kinds of things, 32 x 32 pixels (Krizhevsky): "
+    "https://www.cs.toronto.edu/~kriz/cifar.html",
+    archive="cifar-10-binary.tar.gz",
+    pickles=(
+        "data_batch_1",
+        "test_batch",
+        "cifar-10-batches-py/data_batch_1",
+        "cifar-10-batches-py/test_batch",
+        "cifar-10-python.tar.gz",
+    ),
+)
+CIFAR100 = DataSet(
+    title="CIFAR-100",
+    shape=CIFAR_SHAPE,
+    files={"train": ("train.bin",), "test": ("test.bin",)},
+    folders=("cifar100", "cifar-100", "CIFAR100"),
+    unpacked="cifar-100-binary",
+    labels=(
+        Labels(tuple(_COARSE_NAMES.split()), "coarse_label_names.txt"),
+        Labels(tuple(_FINE_NAMES.split()), "fine_label_names.txt"),
+    ),
+    n_train=50_000,
+    n_test=10_000,
+    openml_id=41983,
+    about="Tiny colour pictures of a hundred kinds of things in twenty groups, "
+    "32 x 32 pixels (Krizhevsky): https://www.cs.toronto.edu/~kriz/cifar.html",
+    archive="cifar-100-binary.tar.gz",
+    pickles=(
+        "train",
+        "test",
+        "cifar-100-python/train",
+        "cifar-100-python/test",
+        "cifar-100-python.tar.gz",
+    ),
+)
+
+
+def find_files(
+    home: Path, data: DataSet, subset: str, optional: Sequence[str] = ()
+) -> Files:
+    """Read files from the first place at or below home that has all of a subset."""
+    required = data.required(subset)
+    bases = [home / name for name in (*data.folders, ".")]
+    inside = (data.unpacked, ".", data.archive or ".")
+    places = [base / name for base in bases for name in inside]
+    pickles = [base / name for base in bases for name in data.pickles]
+    if home.is_file():
+        places, pickles = ([], [home]) if home.name in data.pickles else ([home], [])
+        if not data.archive:
+            raise ValueError(
+                f"data_home must be the folder with {data.title}'s files, got the "
+                f"file {home}."
+            )
+    best, missing = home, required
+    for place in places:
+        read = _read_archive if place.is_file() else _read_folder
+        files = read(place, [*required, *optional])
+        absent = [name for name in required if name not in files]
+        if not absent:
+            return files
+        if len(absent) < len(missing):
+            best, missing = place, absent
+    pickled = next((path for path in pickles if path.is_file()), None)
+    if pickled and len(missing) == len(required):
+        raise FileNotFoundError(
+            f"{pickled} is of the Python version of {data.title}, which is pickled "
+            f"and never loaded; expected the binary version, {data.archive}."
+        )
+    raise FileNotFoundError(
+        f"{best} has no {' and no '.join(missing)}; expected {data.title}'s official "
+        f"files for subset={subset!r}: {data.official(subset)}."
+    )
+
+
+def _read_folder(folder: Path, names: Iterable[str]) -> Files:
+    """Read those of the named files that the folder has, plain or .gz."""
+    files = {}
+    for name in names:
+        spellings = (name, name.replace("-idx", ".idx"))
+        for path in (folder / (s + end) for s in spellings for end in ("", ".gz")):
+            if path.is_file():
+                opened = gzip.open if path.suffix == ".gz" else Path.open
+                with opened(path, "rb") as stream:
+                    files[name] = str(path), _read(stream, str(path))
+                break
+    return files
+
+
+def _read_archive(path: Path, names: Sequence[str]) -> Files:
+    """Read those of the named regular files that the tar.gz has, in one pass."""
+    files: Files = {}
+    with (
+        _damage_named(str(path)),
+        gzip.open(path) as unzipped,
+        tarfile.open(fileobj=unzipped, mode="r:") as archive,
+    ):
+        for member in archive:
+            name = PurePosixPath(member.name).name
+            stream = archive.extractfile(member) if member.isreg() else None
+            if stream and name in names and name not in files:
+                where = f"{name} in {path}"
+                files[name] = where, _read(stream, where)
+        while unzipped.read(PIECE):  # to the end, where gzip compares the checksum
+            pass
+    return files
+
+
+def _read(stream: _Readable, where: str) -> bytearray:
+    """Read a stream in pieces, so that only what is there takes memory."""
+    data = bytearray()
+    with _damage_named(where):
+        while piece := stream.read(PIECE):
+            data += piece
+            if len(data) > LARGEST_FILE:
+                raise ValueError(
+                    f"{where} has more than {LARGEST_FILE:,} bytes, expected less."
+                )
+    return data
+
+
+@contextmanager
+def _damage_named(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, tarfile.TarError, zlib.error) as error:
+        raise ValueError(
+            f"{where} is damaged, truncated or of another format ({error}); expected "
+            "a whole gzip file."
+        ) from error
+
+
+def parse_idx(where: str, data: bytearray, n_dims: int) -> Bytes:
+    """Return the array of unsigned bytes in an IDX file with n_dims dimensions."""
+    magic, start = bytes([0, 0, 8, n_dims]), 4 + 4 * n_dims
+    if data[:3] != magic[:3]:
+        raise ValueError(
+            f"{where} begins with {data[:4].hex(' ') or 'nothing'}, expected "
+            f"{magic.hex(' ')}, the magic number of an IDX file of unsigned bytes."
+        )
+    if data[3:4] != magic[3:]:
+        found = data[3] if len(data) > 3 else "missing"
+        raise ValueError(f"{where}: its number of dimensions is {found}, not {n_dims}.")
+    if len(data) < start:
+        raise ValueError(
+            f"{where} has {len(data)} bytes, expected a header of {start} bytes."
+        )
+    shape = struct.unpack_from(f">{n_dims}I", data, 4)
+    size = math.prod(shape)
+    if not size or len(data) - start != size:
+        raise ValueError(
+            f"{where} has {len(data) - start:,} bytes after its header, expected "
+            f"{' x '.join(map(str, shape))} = {size:,}{'' if size else ', but not 0'}."
+        )
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def parse_cifar(where: str, data: bytearray, labels: Sequence[Labels]) -> Bytes:
+    """Return the records of a CIFAR file, (n, label bytes + 3072)."""
+    record = len(labels) + math.prod(CIFAR_SHAPE)
+    if not data or len(data) % record:
+        raise ValueError(
+            f"{where} has {len(data):,} bytes, expected one or more records of "
+            f"{record:,} bytes."
+        )
+    records = np.frombuffer(data, np.uint8).reshape(-1, record)
+    for column, (names, _) in enumerate(labels):
+        check_labels(where, records[:, column], len(names))
+    return records
+
+
+def parse_names(where: str, data: bytearray, n_classes: int) -> tuple[str, ...]:
+    """Return the class names in a text file, one a line."""
+    lines = data.decode("utf-8", "replace").splitlines()
+    names = tuple(line.strip() for line in lines if line.strip())
+    if len(names) != n_classes:
+        raise ValueError(f"{where} has {len(names)} class names, expected {n_classes}.")
+    return names
+
+
+def check_labels(where: str, labels: NDArray[np.integer], n_classes: int) -> None:
+    """Raise if a label is not a class."""
+    wrong = labels[(labels < 0) | (labels >= n_classes)]
+    if wrong.size:
+        raise ValueError(
+            f"{where} has the label {wrong[0]}, expected 0 to {n_classes - 1}."
+        )
+
+
+def read_idx(files: Files, data: DataSet, subset: str) -> tuple[Bytes, Bytes]:
+    """Return the images and labels, (n, 1), of a subset from its IDX files."""
+    names = data.required(subset)
+    all_images: list[Bytes] = []
+    all_labels: list[Bytes] = []
+    for images_name, labels_name in zip(names[::2], names[1::2], strict=True):
+        images = parse_idx(*files[images_name], n_dims=3)
+        labels = parse_idx(*files[labels_name], n_dims=1)
+        images_at, labels_at = files[images_name][0], files[labels_name][0]
+        if len(images) != len(labels):
+            raise ValueError(
+                f"{labels_at} has {len(labels):,} labels, expected {len(images):,}, "
+                f"one for each image in {images_at}."
+            )
+        check_labels(labels_at, labels, len(data.labels[0].names))
+        all_images.append(images)
+        all_labels.append(labels)
+        if images.shape[1:] != all_images[0].shape[1:]:
+            raise ValueError(
+                f"{images_at} has images of shape {images.shape[1:]}, expected "
+                f"{all_images[0].shape[1:]} as in {files[names[0]][0]}."
+            )
+    if len(all_images) > 1:
+        images, labels = np.concatenate(all_images), np.concatenate(all_labels)
+    return images, labels[:, np.newaxis]
+
+
+def read_cifar(files: Files, data: DataSet, subset: str) -> tuple[Bytes, Bytes]:
+    """Return the images and label bytes, (n, kinds), of a subset from its files."""
+    kinds = len(data.labels)
+    batches = [parse_cifar(*files[n], data.labels) for n in data.required(subset)]
+    images = channels_last([records[:, kinds:] for records in batches])
+    return images, np.concatenate([records[:, :kinds] for records in batches])
+
+
+def channels_last(batches: Sequence[Bytes]) -> Bytes:
+    """Join rows of red, green and blue planes to images (n, 32, 32, 3)."""
+    channels, *size = CIFAR_SHAPE
+    images = np.empty((sum(map(len, batches)), *size, channels), np.uint8)
+    end = 0
+    for rows in batches:
+        start, end = end, end + len(rows)
+        images[start:end] = np.moveaxis(rows.reshape(-1, *CIFAR_SHAPE), 1, -1)
+    return images

@@ -1,0 +1,239 @@
+"""The ``skdmn`` command: the main job on a data set, from images to a figure."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+import skdmn
+from skdmn import datasets
+from skdmn.layers.flatten import FlattenTransformer
+from skdmn.network import make_dmn
+
+Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+LOADERS: dict[str, Callable[..., Any]] = {
+    "mnist": datasets.load_mnist,
+    "fashion-mnist": datasets.load_fashion_mnist,
+    "cifar10": datasets.load_cifar10,
+    "cifar100": datasets.load_cifar100,
+}
+PICTURE = "skdmn-filters.png"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : sequence of str or None
+        What follows ``skdmn`` on the command line; None takes it from there.
+
+    Returns
+    -------
+    int
+        Exit code: 0, 1 where something failed, 130 where it was interrupted. Wrong
+        usage exits with 2.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        demo(options)
+    except KeyboardInterrupt:
+        print("skdmn: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        print(f"skdmn: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def demo(options: argparse.Namespace) -> None:
+    """Fit a DMN and a softmax on raw pixels; print, draw and write what came out."""
+    if options.json:
+        _check_writable(options.json)
+    X, X_test, y, y_test = _load(options)
+    shape = " x ".join(str(size) for size in X.shape[1:])
+    print(f"{options.dataset}: {len(X)} training, {len(X_test)} test images of {shape}")
+    network = make_dmn(**_network_options(options))
+    seconds, accuracy = _fit_and_score(network, X, y, X_test, y_test)
+    layers = [_describe(name, step) for name, step in network.steps if "conv" in name]
+    raw = Pipeline(
+        [
+            ("flatten", FlattenTransformer()),
+            ("scale", StandardScaler()),
+            ("softmax", LogisticRegression(**_softmax_options(network))),
+        ]
+    )
+    raw_seconds, raw_accuracy = _fit_and_score(raw, X, y, X_test, y_test)
+    print(f"DMN         accuracy {accuracy:.2%}  time {seconds:.1f} s")
+    print(f"raw pixels  accuracy {raw_accuracy:.2%}  time {raw_seconds:.1f} s")
+    if options.picture:
+        _draw(network.named_steps["conv1"], options.picture)
+    if options.json:
+        result = {
+            "dataset": options.dataset,
+            "n_train": len(X),
+            "n_test": len(X_test),
+            "layers": layers,
+            "accuracy": accuracy,
+            "seconds": seconds,
+            "raw_pixels": {"accuracy": raw_accuracy, "seconds": raw_seconds},
+            "options": _network_options(options),
+            "versions": {"skdmn": skdmn.__version__, "sklearn": sklearn.__version__},
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        }
+        Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
+        print(f"written to {options.json}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="skdmn",
+        description="Convolutional image features that are computed, not trained.",
+    )
+    parser.add_argument("--version", action="version", version=skdmn.__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    run = commands.add_parser(
+        "demo",
+        help="fit a network on a data set, beside a softmax on raw pixels",
+        description="Fit a Density Matrix Network on a data set, by default the digits "
+        "that come with scikit-learn, and a softmax on raw pixels beside it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = run.add_argument
+    add("--dataset", choices=["digits", *LOADERS], default="digits", help="data set")
+    add("--data", metavar="DIR", help="folder with the official files (else OpenML)")
+    add("--images", type=_positive, metavar="N", help="use only N training images")
+    add("--layers", type=_positive, default=2, metavar="N", help="how many layers")
+    per_layer = "one for all layers or one for each"
+    add("--n-filters", type=_positive, nargs="+", metavar="N", help=per_layer)
+    add("--variance-cutoff", type=float, nargs="+", metavar="V", help=per_layer)
+    add("--correlation-cutoff", type=float, nargs="+", metavar="V", help=per_layer)
+    add("--signs", choices=["one", "both"], help="signs of the filters")
+    add(
+        "--subsample", type=float, metavar="SHARE", help="of the images in the matrices"
+    )
+    add("-C", type=float, help="inverse strength of the softmax's regularization")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="device")
+    add("--seed", type=int, default=0, help="of the split and the subsample")
+    add("--picture", metavar="FILE", default=PICTURE, help="filters; '' draws none")
+    add("--json", metavar="FILE", help="write the results there")
+    add("-v", "--verbose", action="store_true", help="show progress")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _network_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of `make_dmn` that were given."""
+    chosen: dict[str, Any] = {
+        "n_layers": options.layers,
+        "device": options.device,
+        "random_state": options.seed,
+        "verbose": options.verbose,
+    }
+    for name in ("n_filters", "variance_cutoff", "correlation_cutoff"):
+        values = getattr(options, name)
+        if values:
+            chosen[name] = values[0] if len(values) == 1 else values
+    for name in ("signs", "subsample", "C"):
+        if getattr(options, name) is not None:
+            chosen[name] = getattr(options, name)
+    return chosen
+
+
+def _softmax_options(network: Pipeline) -> dict[str, Any]:
+    softmax = network.named_steps["softmax"]
+    return {"C": softmax.C, "max_iter": softmax.max_iter}
+
+
+def _load(options: argparse.Namespace) -> Split:
+    if options.dataset == "digits":
+        if options.data:
+            raise ValueError("--data goes with --dataset, not with the digits.")
+        X, y = datasets.load_digits_images(return_X_y=True)
+        X, X_test, y, y_test = train_test_split(
+            X, y, test_size=0.25, stratify=y, random_state=options.seed
+        )
+    else:
+        load = LOADERS[options.dataset]
+        X, y = load("train", data_home=options.data)
+        X_test, y_test = load("test", data_home=options.data)
+    if options.images and options.images < len(X):
+        X, _, y, _ = train_test_split(
+            X, y, train_size=options.images, stratify=y, random_state=options.seed
+        )
+    return X, X_test, y, y_test
+
+
+def _fit_and_score(
+    model: Pipeline,
+    X: np.ndarray,
+    y: np.ndarray,
+    X_test: np.ndarray,
+    y_test: np.ndarray,
+) -> tuple[float, float]:
+    """Return the seconds of fitting and the accuracy on test images."""
+    started = time.perf_counter()
+    model.fit(X, y)
+    seconds = time.perf_counter() - started
+    return seconds, float(model.score(X_test, y_test))
+
+
+def _describe(name: str, layer: Any) -> dict[str, Any]:
+    """Print what a layer computed, and return it."""
+    energies = np.asarray(layer.energies_)
+    some = ", ".join(f"{energy:.2f}" for energy in energies[:6])
+    more = ", ..." if len(energies) > 6 else ""
+    height, width, channels = layer.filters_.shape[1:]
+    print(
+        f"{name}: {len(energies)} filters of {height} x {width} x {channels}, "
+        f"energies {some}{more} nats"
+    )
+    return {
+        "name": name,
+        "filters": list(layer.filters_.shape),
+        "energies": energies.tolist(),
+        "filter_classes": np.asarray(layer.filter_classes_).tolist(),
+    }
+
+
+def _draw(layer: Any, file: str) -> None:
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        print('no picture of the filters: pip install "skdmn[plot]" to draw them')
+        return
+    from skdmn.display import FilterDisplay
+
+    with mpl.rc_context():
+        mpl.use("agg")
+        FilterDisplay.from_estimator(layer).figure_.savefig(file, dpi=150)
+    print(f"filters of conv1 drawn in {file}")
+
+
+def _check_writable(file: str) -> None:
+    folder = Path(file).resolve().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OSError(
+            f"--json {file} cannot be written: {folder} is no writable folder."
+        )

@@ -1,0 +1,271 @@
+"""Density matrices of the classes of images, as an estimator keeps them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Self
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, check_memory
+
+from skdmn.core.backend import Array, to_numpy
+from skdmn.core.convolve import Pair
+from skdmn.core.density import DensityAccumulator, DensityMatrices
+from skdmn.layers.base import ImageTransformer
+from skdmn.layers.images import Images
+from skdmn.layers.labels import draw, encode_labels, union
+
+Report = Callable[[int], None]
+
+
+class ClassDensityTransformer(ImageTransformer):
+    """Base class of layers that are computed from class density matrices.
+
+    A subclass has the parameters below and turns the matrices into what it transforms
+    with in ``_set_filters(densities, dtype)``.
+    """
+
+    kernel_size: int | Pair
+    class_based: bool
+    centered: bool
+    subsample: float
+    memory: Any
+    random_state: Any
+    verbose: bool
+
+    kernel_size_: Pair
+    classes_: np.ndarray
+    density_matrices_: Array
+    partition_functions_: Array
+    means_: Array
+    n_patches_: Array
+    class_counts_: Array
+
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None) -> Self:
+        """Go on with more images; the result is that of all images at once.
+
+        Parameters
+        ----------
+        X : array-like
+            Images or rows, as in `fit`.
+        y : array-like of shape (n,) or None
+            Labels, required where `class_based`. New ones extend `classes_`.
+        classes : array-like of shape (n_classes,) or None
+            Labels to list in `classes_` already, whether or not `y` has them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit` does; also where `subsample` is not 1.0, where the density
+            matrices are gone (`compact`), or where a parameter that they depend on
+            changed since.
+        """
+        with self._unchanged_on_error():
+            self._validate_params()
+            if not isinstance(self.subsample, float) or self.subsample != 1.0:
+                raise ValueError(
+                    "partial_fit uses all images that it is given, but subsample="
+                    f"{self.subsample}; set subsample=1.0 and pass fewer images."
+                )
+            resume = hasattr(self, "filters_")
+            images = self._check_images(X, reset=not resume, method="partial_fit")
+            before = self._sums() if resume else None
+            labels, codes = self._encode(y, len(images), classes)
+            known = union(self.classes_, labels) if before else labels
+            self._set_shapes()
+            codes = np.searchsorted(known, labels)[codes]
+            sums = accumulate(*self._task(images, codes, len(known)))
+            if before:
+                sums.merge(before, np.searchsorted(known, self.classes_))
+            self._set(known, sums, images.dtype)
+        return self
+
+    def compact(self) -> Self:
+        """Return a copy without the density matrices: small, but no `partial_fit`.
+
+        Returns
+        -------
+        estimator
+            Transforms as this one does.
+        """
+        check_is_fitted(self)
+        copy = clone(self)
+        state = {k: v for k, v in vars(self).items() if k != "density_matrices_"}
+        copy.__dict__.update(state)
+        return copy
+
+    def _fit(self, images: Images, y: Any) -> None:
+        self._set_shapes()
+        labels, codes = self._encode(y, len(images))
+        chosen = draw(codes, self.subsample, check_random_state(self.random_state))
+        if chosen is not None:
+            images, codes = replace(images, chosen=chosen), codes[chosen]
+        unseeded = chosen is not None and self.random_state is None
+        sums = cached_accumulate(
+            None if unseeded else self.memory, *self._task(images, codes, len(labels))
+        )
+        self._set(labels, sums, images.dtype)
+
+    def _encode(
+        self, y: Any, n_images: int, classes: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if not self.class_based:
+            return np.zeros(1, dtype=np.int64), np.zeros(n_images, dtype=np.int64)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None; pass labels, or class_based=False for one density matrix of all "
+                "images."
+            )
+        return encode_labels(y, n_images, classes)
+
+    def _task(
+        self, images: Images, codes: np.ndarray, n_classes: int
+    ) -> tuple[Any, ...]:
+        report = reporter(type(self).__name__, len(images), self.verbose)
+        return images, codes, n_classes, self.kernel_size_, self.centered, report
+
+    def _sums(self) -> DensityAccumulator:
+        """Return the sums that the density matrices came from, to go on with."""
+        if not hasattr(self, "density_matrices_"):
+            raise ValueError(
+                "partial_fit needs the density matrices, which compact() left out; go "
+                "on with the estimator that compact() was called on."
+            )
+        now = (self._window("kernel_size"), self.centered, self.class_based)
+        then = (self.kernel_size_, hasattr(self, "means_"), self._class_based)
+        for name, new, old in zip(
+            ("kernel_size", "centered", "class_based"), now, then, strict=True
+        ):
+            if new != old:
+                raise ValueError(
+                    f"{name} was {old} when the density matrices were computed and is "
+                    f"{new} now; set it back, or call fit."
+                )
+        density = DensityMatrices(
+            to_numpy(self.density_matrices_),
+            to_numpy(self.partition_functions_),
+            to_numpy(self.means_) if self.centered else None,
+        )
+        return DensityAccumulator.from_density_matrices(
+            self.kernel_size_,
+            density,
+            to_numpy(self.n_patches_),
+            to_numpy(self.class_counts_),
+        )
+
+    def _set(self, classes: np.ndarray, sums: DensityAccumulator, dtype: str) -> None:
+        """Keep the density matrices, and what follows from them."""
+        density = sums.density_matrices()
+        if not density.partition_functions.any():
+            raise ValueError(
+                "No filter can be computed: every patch of X is "
+                + ("the same" if self.centered else "0")
+                + "; check the images."
+            )
+        self.classes_ = classes
+        self._class_based = self.class_based
+        self.density_matrices_ = self._here(density.matrices)
+        self.partition_functions_ = self._here(density.partition_functions)
+        if density.means is not None:
+            self.means_ = self._here(density.means)
+        elif hasattr(self, "means_"):
+            del self.means_
+        self.n_patches_ = self._here(sums.n_patches)
+        self.class_counts_ = self._here(sums.n_images)
+        self._set_filters(density.matrices, dtype)
+
+    def _set_filters(self, densities: np.ndarray, dtype: str) -> None:
+        raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Tags:
+        """Declare that labels are required, where matrices are class-based."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self.class_based
+        return tags
+
+
+def accumulate(
+    images: Images,
+    codes: np.ndarray,
+    n_classes: int,
+    kernel_size: Pair,
+    centered: bool,
+    report: Report,
+    key: str | None = None,
+) -> DensityAccumulator:
+    """Sum the patches of images by class.
+
+    Parameters
+    ----------
+    images : Images
+    codes : ndarray of shape (len(images),), int
+        Class indices.
+    n_classes : int
+    kernel_size : (int, int)
+    centered : bool
+    report : callable
+        Called with the number of images done.
+    key : str or None
+        Stands for the images where results are cached.
+    """
+    sums = DensityAccumulator.empty(
+        n_classes, kernel_size, images.shape[2], centered=centered
+    )
+    for some, batch in images.batches():
+        sums.update(batch, codes[some])
+        report(some.stop)
+    return sums
+
+
+def cached_accumulate(
+    memory: Any,
+    images: Images,
+    codes: np.ndarray,
+    n_classes: int,
+    kernel_size: Pair,
+    centered: bool,
+    report: Report,
+) -> DensityAccumulator:
+    """Do the same, once for the same images and labels, with joblib's Memory."""
+    memory = check_memory(memory)
+    arguments = (images, codes, n_classes, kernel_size, centered, report)
+    if getattr(memory, "location", "") is None:
+        return accumulate(*arguments)
+    cached = memory.cache(accumulate, ignore=["images", "report"])
+    return cached(*arguments, key=fingerprint(images))
+
+
+def fingerprint(images: Images) -> str:
+    """Hash the images that count, batch by batch, wherever they lie."""
+    hashes = [
+        joblib.hash(np.ascontiguousarray(to_numpy(batch)))
+        for _, batch in images.batches()
+    ]
+    return joblib.hash((hashes, images.dtype))
+
+
+def reporter(name: str, total: int, verbose: int) -> Report:
+    """Return a function that prints how many images are done, once a second."""
+    started = last = time.perf_counter()
+
+    def report(done: int) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        if verbose and (done == total or now - last >= 1.0):
+            last = now
+            print(
+                f"[{name}] density matrices: {done} of {total} images, "
+                f"{now - started:.1f} s"
+            )
+
+    return report

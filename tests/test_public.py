@@ -1,0 +1,83 @@
+"""What the package promises as a whole: names, layout, help."""
+
+import ast
+import importlib
+import inspect
+import os
+import pkgutil
+from pathlib import Path
+
+import pytest
+from sklearn.base import BaseEstimator
+
+import skdmn
+from estimators import ESTIMATORS
+
+ROOT = Path(skdmn.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+def public_estimators():
+    found = set()
+    for info in pkgutil.walk_packages(skdmn.__path__, "skdmn."):
+        if info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        found |= {
+            value
+            for name, value in vars(module).items()
+            if inspect.isclass(value)
+            and issubclass(value, BaseEstimator)
+            and value.__module__.startswith("skdmn")
+            and not name.startswith("_")
+            and name not in ("ImageTransformer", "ClassDensityTransformer")
+        }
+    return found
+
+
+def test_every_estimator_is_public_and_in_scikit_learns_checks():
+    estimators = public_estimators()
+    assert estimators == {type(estimator) for estimator in ESTIMATORS}
+    assert {estimator.__name__ for estimator in estimators} <= set(skdmn.__all__)
+
+
+def test_scikit_learns_array_api_checks_are_not_left_out():
+    import scipy
+
+    assert os.environ["SCIPY_ARRAY_API"] == "1"
+    assert scipy._lib._array_api.SCIPY_ARRAY_API
+
+
+def test_all_names_are_there_and_documented():
+    for name in skdmn.__all__:
+        assert inspect.getdoc(getattr(skdmn, name)), name
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+def test_docstring_describes_every_parameter_and_attribute(estimator, rng):
+    doc = inspect.getdoc(type(estimator))
+    estimator.fit(rng.random((6, 5, 5)), [0, 1] * 3)
+    fitted = [name for name in vars(estimator) if name.endswith("_")]
+    for name in [*estimator.get_params(), *fitted, "output_shape_"]:
+        assert name in doc, name
+    for section in ("Parameters", "Attributes", "See Also", "Examples"):
+        assert f"\n{section}\n---" in doc, section
+
+
+def test_core_imports_no_estimator():
+    for module in (ROOT / "core").glob("*.py"):
+        text = module.read_text()
+        assert "skdmn.layers" not in text, module
+        assert "sklearn.base" not in text, module
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_files_and_functions_are_short(module):
+    text = module.read_text()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.end_lineno - node.body[0].lineno + 1
+            if ast.get_docstring(node):
+                body -= node.body[0].end_lineno - node.body[0].lineno + 1
+            assert body <= 60, f"{module.name}: {node.name} has {body} lines"
