@@ -4,18 +4,22 @@ The filters of each layer are the leading eigenvectors of every class's density 
 the second moments of its image patches. Layers chain in scikit-learn Pipelines.
 """
 
+from skdmn.display import FilterDisplay
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
 from skdmn.layers.overlap import OverlapPruner
 from skdmn.layers.pooling import MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
+from skdmn.network import make_dmn
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "ChannelStandardScaler",
     "ClassPCAPatchTransformer",
+    "FilterDisplay",
     "FlattenTransformer",
     "MaxPool2DTransformer",
     "OverlapPruner",
+    "make_dmn",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, Literal
 
 from sklearn.linear_model import LogisticRegression
@@ -13,18 +14,23 @@ from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
 from skdmn.layers.pooling import MaxPool2DTransformer
 
+Signs = Literal["one", "both"]
+
+# n_filters="auto": of the first layer and of those above
+_FIRST, _HIGHER = 16, 64
+
 
 def make_dmn(
     n_layers: int = 2,
     *,
     kernel_size: int | Pair | list[int | Pair] = 3,
-    n_filters: int | list[int | None] | None = None,
-    variance_cutoff: float | list[float] = 0.99,
+    n_filters: int | list[int | None] | Literal["auto"] | None = "auto",
+    variance_cutoff: float | list[float] = 0.999,
     correlation_cutoff: float | list[float] = 0.9,
     class_based: bool = True,
-    signs: Literal["one", "both"] | list[Literal["one", "both"]] = "both",
+    signs: Signs | list[Signs] = "both",
     activation: Literal["relu"] | None = "relu",
-    centered: bool | list[bool] = False,
+    centered: bool = False,
     padding: Padding = "same",
     pool_size: int | Pair | list[int | Pair] = 2,
     subsample: float = 1.0,
@@ -36,8 +42,10 @@ def make_dmn(
     random_state: Any = None,
     verbose: bool = False,
 ) -> Pipeline:
-    """Make a Density Matrix Network."""
-    steps: list[tuple[str, Any]] = []
+    """Make a Density Matrix Network: computed layers, each pooled, and a softmax.
+
+    DOC
+    """
     layers = _per_layer(
         n_layers,
         kernel_size=kernel_size,
@@ -45,46 +53,39 @@ def make_dmn(
         variance_cutoff=variance_cutoff,
         correlation_cutoff=correlation_cutoff,
         signs=signs,
-        centered=centered,
         pool_size=pool_size,
     )
+    steps: list[tuple[str, Any]] = []
     for number, layer in enumerate(layers, start=1):
-        pool = layer.pop("pool_size")
-        steps.append(
-            (
-                f"conv{number}",
-                ClassPCAPatchTransformer(
-                    **layer,
-                    class_based=class_based,
-                    activation=activation,
-                    padding=padding,
-                    subsample=subsample,
-                    image_shape=image_shape if number == 1 else None,
-                    device=device,
-                    memory=memory,
-                    random_state=random_state,
-                    verbose=verbose,
-                ),
-            )
+        size = layer.pop("pool_size")
+        if layer["n_filters"] == "auto":
+            layer["n_filters"] = _FIRST if number == 1 else _HIGHER
+        convolution = ClassPCAPatchTransformer(
+            **layer,
+            class_based=class_based,
+            activation=activation,
+            centered=centered,
+            padding=padding,
+            subsample=subsample,
+            image_shape=image_shape if number == 1 else None,
+            device=device,
+            memory=memory,
+            random_state=random_state,
+            verbose=verbose,
         )
-        steps.append(
-            (
-                f"pool{number}",
-                MaxPool2DTransformer(pool, padding=padding, device=device),
-            )
-        )
-    return Pipeline(
-        [
-            *steps,
-            ("flatten", FlattenTransformer()),
-            ("scale", StandardScaler()),
-            ("softmax", LogisticRegression(C=C, max_iter=max_iter)),
-        ]
-    )
+        pooling = MaxPool2DTransformer(size, padding=padding, device=device)
+        steps += [(f"conv{number}", convolution), (f"pool{number}", pooling)]
+    softmax = LogisticRegression(C=C, max_iter=max_iter)
+    rest = [("flatten", FlattenTransformer()), ("scale", StandardScaler())]
+    return Pipeline([*steps, *rest, ("softmax", softmax)])
 
 
 def _per_layer(n_layers: int, **values: Any) -> list[dict[str, Any]]:
     """Return the parameters of each layer; a list has one value for each."""
+    if not isinstance(n_layers, Integral) or n_layers < 1:
+        raise ValueError(
+            f"n_layers={n_layers!r} is no number of layers; pass 1 or more."
+        )
     for name, value in values.items():
         if isinstance(value, list) and len(value) != n_layers:
             raise ValueError(

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+
 from skdmn import datasets
 from skdmn._idx_cifar import parse_idx
 from skdmn.datasets import (

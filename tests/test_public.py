@@ -8,10 +8,10 @@ import pkgutil
 from pathlib import Path
 
 import pytest
+from estimators import ESTIMATORS
 from sklearn.base import BaseEstimator
 
 import skdmn
-from estimators import ESTIMATORS
 
 ROOT = Path(skdmn.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))

@@ -77,7 +77,10 @@ def expected_filters(densities, variance=0.95, correlation=0.9, n_filters=None):
             cut = values[: rank + 1].sum() > variance + 1e-12 * len(values)
             if value < 1e-14 or (rank and cut):
                 break
-            cosines = [abs(vectors[:, rank] @ other[0]) for other in kept]
+            # those of the same class are orthogonal
+            cosines = [
+                abs(vectors[:, rank] @ other[0]) * (other[2] != label) for other in kept
+            ]
             if cosines and correlation < 1 and max(cosines) > correlation:
                 kept[int(np.argmax(cosines))][3].append((label, rank))
             else:

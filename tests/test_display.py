@@ -1,0 +1,43 @@
+"""Pictures of filters."""
+
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from skdmn import ClassPCAPatchTransformer, FilterDisplay
+
+mpl.use("agg")
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_each_filter_is_drawn_with_its_energy_and_class(rng, channels):
+    X, y = rng.random((20, 6, 6, channels)), np.arange(20) % 2
+    layer = ClassPCAPatchTransformer(variance_cutoff=1.0, n_filters=5).fit(X, y)
+    display = FilterDisplay.from_estimator(layer)
+    titles = [axis.get_title() + axis.get_title("left") for axis in display.axes_.flat]
+    drawn = [title for title in titles if title]
+    assert len(drawn) == 5
+    for title, energy in zip(drawn, layer.energies_, strict=True):
+        assert f"{energy:.2f}" in title
+
+
+def test_max_filters(rng):
+    X, y = rng.random((20, 6, 6)), np.arange(20) % 2
+    layer = ClassPCAPatchTransformer(variance_cutoff=1.0).fit(X, y)
+    display = FilterDisplay.from_estimator(layer, max_filters=2)
+    assert len(display.filters) == 2
+
+
+def test_drawn_in_a_figure_that_is_given(rng):
+    figure = mpl.figure.Figure()
+    display = FilterDisplay(rng.normal(size=(2, 3, 3, 1)), np.ones(2), np.arange(2))
+    assert display.plot(figure=figure).figure_ is figure
+
+
+def test_without_matplotlib_the_extra_is_named(rng, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    display = FilterDisplay(rng.normal(size=(2, 3, 3, 1)), np.ones(2), np.arange(2))
+    with pytest.raises(ImportError, match=r"skdmn\[plot\]"):
+        display.plot()
