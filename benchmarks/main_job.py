@@ -11,13 +11,13 @@ import time
 import tracemalloc
 from statistics import median
 
-import machine
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+import machine
 from skdmn import ClassPCAPatchTransformer, FlattenTransformer, MaxPool2DTransformer
 from skdmn.datasets import load_mnist
 

@@ -1,0 +1,37 @@
+"""The README's examples run, and its figures are those of the benchmarks."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+
+
+def test_examples_run_one_after_the_other(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    names = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    score = float(capsys.readouterr().out.split()[0])
+    assert score > 0.96
+
+
+def test_set_up_commands_are_those_that_ci_runs():
+    text = README.read_text()
+    assert "\npip install -e . && skdmn demo\n" in text
+    assert '\npip install -e ".[test]" && pytest\n' in text
+
+
+def test_tables_are_rendered_from_the_results(monkeypatch):
+    tables = ROOT / "benchmarks" / "tables.py"
+    if not tables.exists():
+        pytest.skip("benchmarks are not in this distribution")
+    monkeypatch.syspath_prepend(str(tables.parent))
+    sys.modules.pop("tables", None)
+    import tables
+
+    assert tables.rendered(README.read_text()) == README.read_text()
