@@ -36,9 +36,9 @@ class Place(NamedTuple):
             return "cpu"
         if array_api_compat.is_cupy_namespace(self.xp):
             return "cuda"
-        # torch.device has `type`; array-api-strict's prints as "CPU_DEVICE"
+        # torch.device has `type`; array-api-strict's Device prints "CPU_DEVICE"
         name = str(getattr(self.device, "type", self.device)).lower()
-        return "cpu" if name.startswith("cpu") else name
+        return "cpu" if "cpu" in name else name
 
     def __str__(self) -> str:
         name = self.xp.__name__.removeprefix("array_api_compat.")
@@ -73,7 +73,9 @@ def to_numpy(array: Array) -> np.ndarray:
     if array_api_compat.is_cupy_array(array):
         return array.get()
     if array_api_compat.is_torch_array(array):
-        return array.detach().cpu().numpy()
+        array = array.detach().cpu()
+        wide = "bfloat16" in str(array.dtype)  # a type that NumPy does not have
+        return (array.float() if wide else array).numpy()
     if array_api_compat.is_array_api_obj(array):
         info = array_api_compat.array_namespace(array).__array_namespace_info__()
         array = array_api_compat.to_device(array, info.default_device())
@@ -99,8 +101,11 @@ def to_place(array: Array, place: Place) -> Array:
     host = to_numpy(array)
     if place.is_numpy:
         return host
-    if host.dtype == np.float64 and widest_float(place) != place.xp.float64:
-        host = host.astype(np.float32)
+    # other libraries know neither long doubles nor foreign byte orders
+    host = host.astype(host.dtype.newbyteorder("="), copy=False)
+    if host.dtype.kind == "f" and host.dtype.itemsize >= 8:
+        narrow = widest_float(place) != place.xp.float64
+        host = host.astype(np.float32 if narrow else np.float64, copy=False)
     # torch refuses negative strides and warns about read-only memory
     if not host.flags.writeable or any(stride < 0 for stride in host.strides):
         host = host.copy()
@@ -120,9 +125,10 @@ def float_dtype(array: Array, xp: Any) -> Any:
 
     float32 stays float32; integers, booleans and float16 become float32.
     """
-    if array.dtype in (xp.float32, xp.float64):
-        return array.dtype
-    wide = isinstance(array, np.ndarray) and array.dtype == np.longdouble
+    if isinstance(array, np.ndarray):
+        wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
+    else:
+        wide = array.dtype == xp.float64
     return xp.float64 if wide else xp.float32
 
 
@@ -136,7 +142,7 @@ def gpu() -> Place | None:
             return None
     except Exception:  # a broken CUDA set-up shows as many kinds of error
         return None
-    return Place(array_api_compat.array_namespace(cupy.empty(0)), cupy.cuda.Device(0))
+    return Place(array_api_compat.array_namespace(cupy.empty(0)), cupy.cuda.Device())
 
 
 def compute_place(data: Place, device: str) -> Place:

@@ -46,7 +46,8 @@ class DensityAccumulator:
     """Sums of the outer products of patches, class by class.
 
     They are kept in float64 in host memory. Patches are multiplied in the widest
-    float of the images' device; for 8-bit images every sum is an exact integer.
+    float of the images' device: in float64 every sum of 8-bit images is an exact
+    integer. Devices without float64 (Apple's GPUs) multiply in float32.
 
     Attributes
     ----------
@@ -121,7 +122,8 @@ class DensityAccumulator:
         other : DensityAccumulator
             Of the same kernel size, channels and centring.
         labels : ndarray of int or None
-            Indices of its classes among those of this one; None: the same classes.
+            Indices, all different, of its classes among those of this one; None: the
+            same classes.
         """
         at = np.arange(len(other.n_images)) if labels is None else labels
         self.outer_products[at] += other.outer_products
@@ -140,8 +142,10 @@ class DensityAccumulator:
             means = self.sums / counts
             moments -= means[:, :, np.newaxis] * means[:, np.newaxis, :]
         traces = np.trace(moments, axis1=1, axis2=2)
-        # what is left of a constant class after centring is rounding, not variance
-        rounding = np.finfo(np.float64).eps * moments.shape[1] * raw_traces
+        # what is left of a constant class after centring is rounding of the sums,
+        # not variance; it grows about as the root of their length
+        rounding = 8 * np.finfo(np.float64).eps * moments.shape[1] * raw_traces
+        rounding *= np.sqrt(counts[:, 0])
         traces = np.where(traces > rounding, traces, 0.0)
         moments /= np.where(traces > 0, traces, np.inf)[:, np.newaxis, np.newaxis]
         return DensityMatrices(moments, traces, means)

@@ -11,6 +11,8 @@ import numpy as np
 
 # below this share of the sum of magnitudes the sum of a filter's entries says no sign
 _CLEAR_SUM = 0.05
+# with room for rounding: [1, -2, 1] is a natural filter, and its first entry counts
+_HALF = 0.5 * (1 - 1e-6)
 
 
 class FilterBank(NamedTuple):
@@ -82,7 +84,7 @@ def fix_signs(filters: np.ndarray) -> np.ndarray:
     magnitudes, the first entry of at least half the largest magnitude is.
     """
     sums, magnitudes = filters.sum(axis=1), np.abs(filters)
-    large = magnitudes >= 0.5 * magnitudes.max(axis=1, keepdims=True)
+    large = magnitudes >= _HALF * magnitudes.max(axis=1, keepdims=True)
     first_large = filters[np.arange(len(filters)), large.argmax(axis=1)]
     clear = np.abs(sums) >= _CLEAR_SUM * magnitudes.sum(axis=1)
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -352,6 +353,13 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             key: to_numpy(value) if array_api_compat.is_array_api_obj(value) else value
             for key, value in state.items()
         }
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy with arrays where they are, other than a pickle does."""
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return copied
 
     def __sklearn_tags__(self) -> Tags:
         """Declare what scikit-learn's checks and meta-estimators ask."""

@@ -218,7 +218,7 @@ def test_classes_without_images_or_of_zeros_only_give_zeros(images, centered):
     assert_allclose(np.trace(density.matrices[0]), 1.0)
 
 
-@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e-9, 7e5])
+@pytest.mark.parametrize("value", [0.1, 0.6, 1 / 3, 1e-9, 7e5])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_constant_class_has_no_variance_about_its_mean(value, dtype):
     images = np.full((50, 9, 9, 1), value, dtype=dtype)

@@ -192,6 +192,12 @@ def test_a_correlation_cutoff_of_1_merges_none():
     assert found.members == [[(i, rank)] for rank in (0, 1) for i in range(3)]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_correlation_cutoff_of_1_is_not_exceeded_by_rounding(seed):
+    found = bank([random_density(seed, 9)] * 2, 1.0, 1.0)
+    assert len(found.filters) == 18
+
+
 def test_a_correlation_cutoff_of_0_keeps_orthogonal_filters():
     found = bank([diagonal(1, 0, 0), diagonal(0, 0.7, 0.3)], 1.0, 0.0)
     assert len(found.filters) == 3
@@ -255,6 +261,8 @@ def test_both_signs_put_the_negatives_behind_all_filters(n_filters):
         ([0.2, -0.2, 0.1, -1, 0.9], -1),
         ([1, -0.91], 1),  # |sum| is 0.047 of the magnitudes: first large entry
         ([-0.91, 1], -1),
+        ([-0.9055, 1], -1),  # 0.0496, just below the threshold
+        ([-0.9040, 1], 1),  # 0.0504, just above
         ([-0.90, 1], 1),  # |sum| is 0.053 of the magnitudes: the sum
         ([0.90, -1], -1),
         ([-19, 21], 1),  # exactly 0.05 counts as a sum
