@@ -12,13 +12,13 @@ holds most of the uncentred variance.
 import time
 import warnings
 
-import machine
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
+import machine
 from skdmn import make_dmn
 from skdmn.datasets import load_cifar10, load_digits_images, load_mnist
 

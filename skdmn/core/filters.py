@@ -52,15 +52,12 @@ def eigenbasis(density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     shares : ndarray of shape (d,)
-        Eigenvalues; those below rounding (d times the spacing of floats at the
-        largest) are 0.
+        Eigenvalues; those that rounding made negative are 0.
     vectors : ndarray of shape (d, d)
         Unit eigenvectors as rows.
     """
     values, vectors = np.linalg.eigh(density)
-    shares, vectors = values[::-1], vectors.T[::-1]
-    rounding = len(shares) * np.finfo(np.float64).eps * shares[0]
-    return np.where(shares > rounding, shares, 0.0), vectors
+    return np.maximum(values[::-1], 0.0), vectors.T[::-1]
 
 
 def n_components(shares: np.ndarray, variance_cutoff: float) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -34,9 +33,10 @@ from skdmn.layers.images import (
     Shape,
     as_pair,
     as_shape,
-    check_not_ragged,
+    check_is_one_array,
     could_be_picture,
     times,
+    warn_user,
 )
 
 
@@ -215,9 +215,14 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         if not reset:
             self._check_same_place(place, method)
         compute = compute_place(place, self.device)
-        check_not_ragged(X)
+        check_is_one_array(X)
         X = validate_data(self, X, reset=reset, allow_nd=True, ensure_2d=False)
-        if X.ndim not in (2, 3, 4) or 0 in X.shape:
+        if 0 in X.shape or getattr(X.dtype, "kind", "f") in "mM":
+            raise ValueError(
+                f"X has shape {tuple(X.shape)} and dtype {X.dtype}; pass images of at "
+                "least one pixel each, integer or float."
+            )
+        if X.ndim not in (2, 3, 4):
             raise ValueError(
                 "Expected images of shape (n, height, width) or (n, height, width, "
                 f"channels), or a 2D array of rows, got shape {tuple(X.shape)}. "
@@ -251,18 +256,21 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 )
             return given
         if self._needs_positions and could_be_picture(X.shape[1]):
-            warnings.warn(
+            warn_user(
                 f"{type(self).__name__} reads rows of {X.shape[1]} features as signals "
                 "one pixel high; if they are flattened images, pass image_shape="
-                f"(height, width[, channels]), else image_shape=(1, {X.shape[1]}).",
-                UserWarning,
-                stacklevel=6,
+                f"(height, width[, channels]), else image_shape=(1, {X.shape[1]})."
             )
         return 1, X.shape[1], 1
 
     def _fitted_shape(self, X: Array) -> Shape:
         """Return the fitted image shape, or say how X differs from it."""
         name, shape = type(self).__name__, self.image_shape_
+        if as_shape(self.image_shape) not in (None, shape):
+            raise ValueError(
+                f"image_shape={self.image_shape} was set after {name} was fitted on "
+                f"images of {times(shape)}; set it back, or fit again."
+            )
         if X.ndim == 2:
             if X.shape[1] != self.n_features_in_:
                 raise ValueError(
@@ -335,11 +343,12 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         self._check_same_place(place, "inverse_transform")
         compute = compute_place(place, self.device)
         X = check_array(X, allow_nd=True, ensure_2d=False)
-        if X.ndim < 2 or math.prod(X.shape[1:]) != self.n_features_in_:
+        expected = [shape, shape[:2]] if shape[2] == 1 else [shape]
+        if tuple(X.shape[1:]) not in [*expected, (self.n_features_in_,)]:
             raise ValueError(
                 f"X has shape {tuple(X.shape)}, but {type(self).__name__} was fitted "
-                f"on images of {times(shape)}; pass {self.n_features_in_} values for "
-                "each."
+                f"on images of {times(shape)}; pass such images, or rows of "
+                f"{self.n_features_in_} values."
             )
         out = _images(X, shape, place, compute).map(function, shape)
         if self._input_ndim == 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -166,11 +167,16 @@ class ClassDensityTransformer(ImageTransformer):
     def _set(self, classes: np.ndarray, sums: DensityAccumulator, dtype: str) -> None:
         """Keep the density matrices, and what follows from them."""
         density = sums.density_matrices()
-        if not density.partition_functions.any():
+        if not np.isfinite(density.matrices).all():
             raise ValueError(
-                "No filter can be computed: every patch of X is "
-                + ("the same" if self.centered else "0")
-                + "; check the images."
+                "No filter can be computed: the squares of X overflow; scale the "
+                "images down."
+            )
+        if not density.partition_functions.any():
+            found = "all patches" if self.centered else "the squares of all patches"
+            what = "the same" if self.centered else "0"
+            raise ValueError(
+                f"No filter can be computed: {found} of X are {what}; check the images."
             )
         self.classes_ = classes
         self._class_based = self.class_based
@@ -237,7 +243,9 @@ def cached_accumulate(
     report: Report,
 ) -> DensityAccumulator:
     """Do the same, once for the same images and labels, with joblib's Memory."""
-    memory = check_memory(memory)
+    memory = check_memory(
+        os.fspath(memory) if hasattr(memory, "__fspath__") else memory
+    )
     arguments = (images, codes, n_classes, kernel_size, centered, report)
     if getattr(memory, "location", "") is None:
         return accumulate(*arguments)

@@ -141,11 +141,11 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
     >>> X, y = load_digits_images()
     >>> layer = ClassPCAPatchTransformer(kernel_size=3, variance_cutoff=0.9).fit(X, y)
     >>> layer.filters_.shape
-    (9, 3, 3, 1)
+    (7, 3, 3, 1)
     >>> layer.energies_[:3].round(2)
-    array([0.29, 1.2 , 1.67])
+    array([0.53, 1.74, 2.5 ])
     >>> layer.transform(X).shape
-    (1797, 6, 6, 9)
+    (1797, 6, 6, 7)
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012

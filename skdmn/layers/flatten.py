@@ -18,7 +18,8 @@ class FlattenTransformer(ImageTransformer):
     ----------
     image_shape : (int, int) or (int, int, int) or None, default=None
         Height, width and channels of the images that rows of `X` hold already; they
-        pass unchanged, under the names above. Not needed for images.
+        pass unchanged, under the names above or those of their data frame. Not
+        needed for images.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Checked against where `X` lies; rows are made there.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
@@ -16,6 +18,8 @@ from skdmn.core.convolve import Pair
 BATCH_BYTES = 64 * 2**20  # input and output of a batch, together
 
 Shape = tuple[int, int, int]  # height, width, channels
+
+_INSIDE = ("skdmn.", "sklearn.")
 
 
 @dataclass(frozen=True)
@@ -136,18 +140,38 @@ def times(shape: Shape) -> str:
     return f"{height} x {width} pixels and {channels} channel" + "s" * (channels != 1)
 
 
-def check_not_ragged(X: Any) -> None:
-    """Raise where X is a collection of images of different shapes."""
-    if isinstance(X, np.ndarray) and (X.dtype != object or X.ndim != 1):
+def check_is_one_array(X: Any) -> None:
+    """Raise where X is a collection of images that make no array."""
+    if isinstance(X, np.ndarray):
+        if X.dtype != object or X.ndim != 1:
+            return
+    elif not isinstance(X, (list, tuple)):
         return
-    if not isinstance(X, (list, tuple, np.ndarray)):
-        return
-    shapes = {np.shape(image) for image in X if isinstance(image, np.ndarray)}
+    try:
+        shapes = {np.shape(image) for image in X}
+    except ValueError:  # an image that is ragged itself
+        raise ValueError(
+            "X holds images whose rows differ in length; bring all images to one "
+            "shape first."
+        ) from None
     if len(shapes) > 1:
         raise ValueError(
             f"X holds images of {len(shapes)} different shapes, {min(shapes)} and "
             f"{max(shapes)} among them; bring all images to one shape first."
         )
+    if isinstance(X, np.ndarray) and shapes != {()}:
+        raise ValueError(
+            f"X is an object array of {len(X)} images of shape {min(shapes)}; pass "
+            "np.stack(X)."
+        )
+
+
+def warn_user(message: str) -> None:
+    """Warn at the line outside scikit-learn and this package that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals["__name__"].startswith(_INSIDE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def _is_positive_int(value: Any) -> bool:

@@ -41,10 +41,11 @@ def encode_labels(
 
 def union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the sorted union of labels of one kind."""
-    if (first.dtype.kind in "US") != (second.dtype.kind in "US"):
+    if _are_strings(first) != _are_strings(second):
+        one, other = first.tolist()[0], second.tolist()[0]
         raise ValueError(
-            f"Labels {second[0]!r} and {first[0]!r} are of different kinds; pass "
-            "strings or numbers throughout."
+            f"Labels {other!r} and {one!r} are of different kinds; pass strings or "
+            "numbers throughout."
         )
     return np.union1d(first, second)
 
@@ -69,6 +70,7 @@ def draw(
     counts = np.bincount(codes)
     if share:
         quotas = np.ceil(counts * subsample - 1e-9).astype(int)
+        quotas = np.maximum(quotas, counts > 0)
     else:
         quotas = _proportional(counts, min(int(subsample), len(codes)))
     chosen = [
@@ -101,8 +103,15 @@ def _checked(labels: Any, name: str) -> np.ndarray:
         labels = to_numpy(labels)
     labels = check_array(labels, ensure_2d=False, dtype=None, input_name=name)
     labels = column_or_1d(labels, warn=True)
-    if labels.dtype == object and len({isinstance(label, str) for label in labels}) > 1:
-        raise ValueError(
-            f"{name} mixes strings with other labels; pass labels of one kind."
-        )
+    if labels.dtype == object:
+        others = [label for label in labels if not isinstance(label, str)]
+        if 0 < len(others) < len(labels):
+            raise ValueError(
+                f"{name} has {others[0]!r} among strings; pass labels of one kind, and "
+                "none that are missing."
+            )
     return labels
+
+
+def _are_strings(labels: np.ndarray) -> bool:
+    return labels.dtype.kind in "US" or isinstance(labels.tolist()[0], str)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdmn.core.backend import Array, take, to_numpy, widest_float
 from skdmn.layers.base import ImageTransformer
-from skdmn.layers.images import Images, Shape
+from skdmn.layers.images import Images, Shape, warn_user
 
 # what is left behind the gap of a linear layer is rounding noise, not features
 _NOISE_SHARE = 1e-6
@@ -173,12 +172,10 @@ class OverlapPruner(ImageTransformer):
 
 
 def _warn_of_noise(n_left: int, share: float) -> None:
-    warnings.warn(
+    warn_user(
         f"Behind the gap the other {n_left} channels hold only {share:.0e} of the mean "
         "square, the rounding noise of a linear layer: all channels are kept; put an "
-        "activation or pooling before this layer, or pass n_overlap as a number.",
-        UserWarning,
-        stacklevel=4,
+        "activation or pooling before this layer, or pass n_overlap as a number."
     )
 
 
@@ -189,8 +186,10 @@ def _shares_of_mean_square(images: Images) -> np.ndarray:
     for _, batch in images.batches():
         values = xp.astype(batch, widest_float(place))
         sums += to_numpy(xp.sum(values * values, axis=(0, 1, 2)))
-    if not sums.any():
+    if not sums.any() or not np.isfinite(sums).all():
         raise ValueError(
-            "X is 0 everywhere: no channel has an energy; check the images."
+            "No channel has an energy, because the squares of X "
+            + ("overflow" if sums.any() else "are all 0")
+            + "; check the images."
         )
     return sums / sums.sum()

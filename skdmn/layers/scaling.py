@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -127,8 +128,9 @@ class ChannelStandardScaler(ImageTransformer):
             var += share * (batch_var - var + (1 - share) * shift**2)
             mean += share * shift
         self.n_samples_seen_ = count
-        # a variance below the rounding of its mean is that of a constant channel
-        constant = var <= 10 * np.finfo(np.float64).eps * (var + mean**2)
+        # a variance within the rounding of its mean is that of a constant channel
+        rounding = count * math.prod(images.shape[:2]) * np.finfo(np.float64).eps
+        constant = var <= (rounding * mean) ** 2
         self.mean_, self.var_ = self._here(mean), self._here(var)
         self.scale_ = self._here(np.where(constant, 1.0, np.sqrt(var)))
 

@@ -250,9 +250,19 @@ def test_variance_cutoff_of_one_keeps_all_directions_with_variance(rng):
     layer = ClassPCAPatchTransformer(
         5, class_based=False, variance_cutoff=1.0, correlation_cutoff=1.0
     ).fit(X)
-    assert len(layer.filters_) == 2
+    assert (layer.explained_variance_ratio_[2:] < 1e-15).all()  # rounding
+    assert (layer.explained_variance_ratio_[:2] > 1e-3).all()
     full = ClassPCAPatchTransformer(2, class_based=False, variance_cutoff=1.0)
     assert len(full.fit(X).filters_) == 4
+
+
+def test_variance_cutoff_of_one_keeps_directions_of_little_variance():
+    """Shares of 1, 1e-4, 1e-8 and 1e-12 are all more than rounding."""
+    X = np.eye(4).reshape(4, 2, 2) * np.array([1, 1e-2, 1e-4, 1e-6])[:, None, None]
+    layer = ClassPCAPatchTransformer(2, class_based=False, variance_cutoff=1.0).fit(X)
+    assert_allclose(layer.filters_.reshape(4, 4), np.eye(4), atol=1e-12)
+    shares = layer.explained_variance_ratio_
+    assert_allclose(shares, [1, 1e-4, 1e-8, 1e-12], rtol=1e-3)
 
 
 def test_a_tiny_variance_cutoff_keeps_one_filter_a_class():
@@ -321,9 +331,9 @@ def test_a_constant_class_has_a_filter_only_when_not_centered():
 
 
 def test_data_without_variance_is_an_error():
-    with pytest.raises(ValueError, match="No filter can be computed.*0"):
+    with pytest.raises(ValueError, match=r"No filter can be computed.*0"):
         ClassPCAPatchTransformer().fit(np.zeros((4, 5, 5)), [0, 1, 0, 1])
-    with pytest.raises(ValueError, match="No filter can be computed.*the same"):
+    with pytest.raises(ValueError, match=r"No filter can be computed.*the same"):
         ClassPCAPatchTransformer(centered=True).fit(np.ones((4, 5, 5)), [0, 1, 0, 1])
 
 

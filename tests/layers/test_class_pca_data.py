@@ -246,8 +246,8 @@ def test_a_subsample_of_all_is_all(subsample):
     assert_array_equal(some.filters_, whole.filters_)
 
 
-def test_random_state_is_left_alone():
+def test_nothing_is_drawn_where_all_images_count():
     X, y = make_images()
-    state = np.random.get_state()[1].copy()
-    fitted(X, y, subsample=0.5, random_state=1)
-    assert_array_equal(np.random.get_state()[1], state)
+    state = np.random.RandomState(1)
+    fitted(X, y, subsample=1.0, random_state=state)
+    assert state.randint(1000) == np.random.RandomState(1).randint(1000)

@@ -1,5 +1,6 @@
 """Fitting in parts: any split gives what one fit gives; compact copies; refusals."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -19,7 +20,7 @@ SUMS = ("density_matrices_", "partition_functions_", "n_patches_", "class_counts
 
 def fit_in_parts(layer, X, y, cuts):
     edges = [0, *cuts, len(X)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         layer.partial_fit(X[start:stop], y[start:stop])
     return layer
 
@@ -163,7 +164,7 @@ def test_classes_may_be_a_list_where_labels_are_a_column_of_a_frame():
 @pytest.mark.parametrize("dtype", [None, object])
 def test_labels_of_another_kind_are_refused(dtype):
     X, _ = make_images(4)
-    layer = ClassPCAPatchTransformer(2).partial_fit(X[:2], np.array([0, 1], dtype))
+    layer = ClassPCAPatchTransformer(2).partial_fit(X[:2], [0, 1])
     with pytest.raises(ValueError, match="different kinds"):
         layer.partial_fit(X[2:], np.array(["a", "b"], dtype))
 
