@@ -4,8 +4,10 @@
 
 Each row is fitted for several draws of the images that the density matrices see; the
 softmax sees all training images, each channel scaled (batch normalization, computed).
-Its C is chosen once a row, by cross-validation on the training images in two folds. The
-test images are used once, at the end.
+Its C is chosen once a row, by cross-validation on the training images in two folds.
+That channels are scaled, not single features, was chosen on 10,000 training images held
+out of 60,000 (98.1 % against 97.7 %, first row), after a first run with single features
+scaled and a looser tolerance had reached 97.5 % on the test images.
 """
 
 import time
@@ -28,7 +30,7 @@ from skdmn import (
 )
 from skdmn.datasets import load_mnist
 
-C_GRID = [0.3, 0.1, 0.03, 0.01]
+C_GRID = [0.3, 0.1, 0.03, 0.01, 0.003]
 ROWS = [  # name, variance cutoffs, signs, share of the images, paper's accuracy
     ("one layer, 0.95", [0.95], "one", 0.3, 97.78),
     ("one layer, 0.99", [0.99], "one", 0.3, 97.28),
@@ -56,7 +58,7 @@ def layers(cutoffs: list[float], signs: str, share: float, seed: int) -> Pipelin
 
 def softmax(C: float = 0.1) -> LogisticRegression:
     """Return the classifier on top of the features."""
-    return LogisticRegression(C=C, max_iter=150, tol=1e-3)
+    return LogisticRegression(C=C, max_iter=200)
 
 
 def choose_C(features: np.ndarray, y: np.ndarray) -> tuple[float, dict[str, float]]:
@@ -71,7 +73,8 @@ def run(row: tuple, data: tuple[np.ndarray, ...], draws: int) -> dict:
     name, cutoffs, signs, share, paper = row
     X, y, X_test, y_test = data
     C, scores = None, None
-    accuracy, filters, seconds_layers, seconds_softmax = [], [], [], []
+    accuracy, filters, iterations = [], [], []
+    seconds_layers, seconds_softmax = [], []
     for seed in range(draws):
         started = time.perf_counter()
         network = layers(cutoffs, signs, share, seed)
@@ -83,6 +86,7 @@ def run(row: tuple, data: tuple[np.ndarray, ...], draws: int) -> dict:
         top = softmax(C).fit(features, y)
         done = time.perf_counter()
         filters.append([len(step.filters_) for n, step in network.steps if "conv" in n])
+        iterations.append(int(top.n_iter_[0]))
         accuracy.append(100 * top.score(network.transform(X_test), y_test))
         seconds_layers.append(computed - started)
         seconds_softmax.append(done - trained)
@@ -93,6 +97,7 @@ def run(row: tuple, data: tuple[np.ndarray, ...], draws: int) -> dict:
         "accuracy": accuracy,
         "median": median(accuracy),
         "filters": filters,
+        "iterations": iterations,
         "C": C,
         "cross_validation": scores,
         "seconds_layers": median(seconds_layers),
@@ -145,7 +150,7 @@ def main() -> None:
     print(results["first_layer"])
     for row in ROWS:
         results["rows"].append(run(row, (X, y, X_test, y_test), options.draws))
-        machine.write(options.json, results)
+    machine.write(options.json, results)
 
 
 if __name__ == "__main__":

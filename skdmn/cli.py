@@ -32,7 +32,17 @@ LOADERS: dict[str, Callable[..., Any]] = {
     "cifar10": datasets.load_cifar10,
     "cifar100": datasets.load_cifar100,
 }
-PICTURE = "skdmn-filters.png"
+# passed on to make_dmn where they are given; it has the defaults
+NETWORK = (
+    "kernel_size",
+    "n_filters",
+    "variance_cutoff",
+    "correlation_cutoff",
+    "signs",
+    "pool_size",
+    "subsample",
+    "C",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,9 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         demo(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("skdmn: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (python flushes it at exit)
+        return 0
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         print(f"skdmn: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -63,26 +77,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def demo(options: argparse.Namespace) -> None:
     """Fit a DMN and a softmax on raw pixels; print, draw and write what came out."""
-    if options.json:
-        _check_writable(options.json)
+    for file in (options.json, options.picture):
+        if file:
+            _check_writable(Path(file))
     X, X_test, y, y_test = _load(options)
     shape = " x ".join(str(size) for size in X.shape[1:])
     print(f"{options.dataset}: {len(X)} training, {len(X_test)} test images of {shape}")
-    network = make_dmn(**_network_options(options))
+    chosen = _network_options(options)
+    network = make_dmn(**chosen)
     seconds, accuracy = _fit_and_score(network, X, y, X_test, y_test)
     layers = [_describe(name, step) for name, step in network.steps if "conv" in name]
+    softmax = network.named_steps["softmax"]
     raw = Pipeline(
         [
             ("flatten", FlattenTransformer()),
             ("scale", StandardScaler()),
-            ("softmax", LogisticRegression(**_softmax_options(network))),
+            ("softmax", LogisticRegression(C=softmax.C, max_iter=softmax.max_iter)),
         ]
     )
     raw_seconds, raw_accuracy = _fit_and_score(raw, X, y, X_test, y_test)
     print(f"DMN         accuracy {accuracy:.2%}  time {seconds:.1f} s")
     print(f"raw pixels  accuracy {raw_accuracy:.2%}  time {raw_seconds:.1f} s")
-    if options.picture:
-        _draw(network.named_steps["conv1"], options.picture)
     if options.json:
         result = {
             "dataset": options.dataset,
@@ -92,12 +107,14 @@ def demo(options: argparse.Namespace) -> None:
             "accuracy": accuracy,
             "seconds": seconds,
             "raw_pixels": {"accuracy": raw_accuracy, "seconds": raw_seconds},
-            "options": _network_options(options),
+            "options": chosen,
             "versions": {"skdmn": skdmn.__version__, "sklearn": sklearn.__version__},
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         }
         Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
         print(f"written to {options.json}")
+    if options.picture:
+        _draw(network.named_steps["conv1"], options.picture)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,36 +128,65 @@ def _parser() -> argparse.ArgumentParser:
         "demo",
         help="fit a network on a data set, beside a softmax on raw pixels",
         description="Fit a Density Matrix Network on a data set, by default the digits "
-        "that come with scikit-learn, and a softmax on raw pixels beside it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "that come with scikit-learn, and a softmax on raw pixels beside it. Options "
+        "that take several values take one for all layers, or one for each.",
     )
-    add = run.add_argument
-    add("--dataset", choices=["digits", *LOADERS], default="digits", help="data set")
-    add("--data", metavar="DIR", help="folder with the official files (else OpenML)")
-    add("--images", type=_positive, metavar="N", help="use only N training images")
-    add("--layers", type=_positive, default=2, metavar="N", help="how many layers")
-    per_layer = "one for all layers or one for each"
-    add("--n-filters", type=_positive, nargs="+", metavar="N", help=per_layer)
-    add("--variance-cutoff", type=float, nargs="+", metavar="V", help=per_layer)
-    add("--correlation-cutoff", type=float, nargs="+", metavar="V", help=per_layer)
-    add("--signs", choices=["one", "both"], help="signs of the filters")
+    data = run.add_argument_group("data")
+    add = data.add_argument
+    add("--dataset", choices=["digits", *LOADERS], default="digits", help="[digits]")
+    add("--data", metavar="DIR", help="folder with the official files [OpenML]")
+    add("--images", type=_count, metavar="N", help="use only N training images [all]")
+    add("--seed", type=_seed, default=0, help="of the split and the subsample [0]")
+    add = run.add_argument_group("network").add_argument
+    add("--layers", type=_count, default=2, metavar="N", help="how many layers [2]")
+    several: dict[str, Any] = {"nargs": "+", "metavar": "V"}
+    add("--kernel-size", type=_count, **several, help="side of the patches [3]")
+    add("--n-filters", type=_count, **several, help="at most so many [8 96, or 16]")
+    add("--variance-cutoff", type=_share, **several, help="share kept [0.999]")
+    add("--correlation-cutoff", type=_share, **several, help="merge above it [0.9]")
+    add("--signs", choices=["one", "both"], help="signs of the filters [both]")
+    add("--pool-size", type=_count, **several, help="side of the pooling [2, last 3]")
+    add("--subsample", type=_share, metavar="V", help="of the images, in matrices [1]")
+    add("-C", type=_strength, help="of the softmax, inverse regularization [0.01]")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="[auto]")
+    add = run.add_argument_group("output").add_argument
     add(
-        "--subsample", type=float, metavar="SHARE", help="of the images in the matrices"
+        "--picture",
+        metavar="FILE",
+        default="skdmn-filters.png",
+        help="of the filters; '' draws none [skdmn-filters.png]",
     )
-    add("-C", type=float, help="inverse strength of the softmax's regularization")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="device")
-    add("--seed", type=int, default=0, help="of the split and the subsample")
-    add("--picture", metavar="FILE", default=PICTURE, help="filters; '' draws none")
     add("--json", metavar="FILE", help="write the results there")
     add("-v", "--verbose", action="store_true", help="show progress")
     return parser
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+def _number(
+    text: str, kind: Callable[[str], Any], holds: Callable[[Any], bool], what: str
+) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not holds(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
     return value
+
+
+def _count(text: str) -> int:
+    return _number(text, int, lambda value: value > 0, "a positive whole number")
+
+
+def _seed(text: str) -> int:
+    return _number(text, int, lambda value: 0 <= value < 2**32, "a seed, 0 to 2**32-1")
+
+
+def _share(text: str) -> float:
+    return _number(text, float, lambda value: 0 < value <= 1, "above 0 and at most 1")
+
+
+def _strength(text: str) -> float:
+    return _number(text, float, lambda value: 0 < value < np.inf, "a positive number")
 
 
 def _network_options(options: argparse.Namespace) -> dict[str, Any]:
@@ -151,19 +197,13 @@ def _network_options(options: argparse.Namespace) -> dict[str, Any]:
         "random_state": options.seed,
         "verbose": options.verbose,
     }
-    for name in ("n_filters", "variance_cutoff", "correlation_cutoff"):
-        values = getattr(options, name)
-        if values:
-            chosen[name] = values[0] if len(values) == 1 else values
-    for name in ("signs", "subsample", "C"):
-        if getattr(options, name) is not None:
-            chosen[name] = getattr(options, name)
+    for name in NETWORK:
+        value = getattr(options, name)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if value is not None:
+            chosen[name] = value
     return chosen
-
-
-def _softmax_options(network: Pipeline) -> dict[str, Any]:
-    softmax = network.named_steps["softmax"]
-    return {"C": softmax.C, "max_iter": softmax.max_iter}
 
 
 def _load(options: argparse.Namespace) -> Split:
@@ -231,9 +271,7 @@ def _draw(layer: Any, file: str) -> None:
     print(f"filters of conv1 drawn in {file}")
 
 
-def _check_writable(file: str) -> None:
-    folder = Path(file).resolve().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OSError(
-            f"--json {file} cannot be written: {folder} is no writable folder."
-        )
+def _check_writable(file: Path) -> None:
+    folder = file.resolve().parent
+    if file.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OSError(f"{file} cannot be written; pass a file in a writable folder.")

@@ -59,12 +59,24 @@ class FilterDisplay:
         layer : ClassPCAPatchTransformer
             Fitted.
         max_filters : int, default=64
-            Draw at most so many, those of lowest energy.
+            Draw at most so many, the first.
 
         Returns
         -------
         FilterDisplay
+
+        Raises
+        ------
+        TypeError
+            Where the layer has no filters.
+        NotFittedError
+            Where it was not fitted.
         """
+        if not isinstance(layer, ClassPCAPatchTransformer):
+            raise TypeError(
+                f"{type(layer).__name__} has no filters; pass a fitted "
+                "ClassPCAPatchTransformer, such as pipeline['conv1']."
+            )
         check_is_fitted(layer)
         return cls(
             to_numpy(layer.filters_)[:max_filters],

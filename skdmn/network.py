@@ -67,7 +67,9 @@ def make_dmn(
     centered : bool, default=False
         Take mean patches away before second moments.
     padding : {"valid", "same"}, default="same"
-        Of convolutions and pooling; "same" lets small images through many layers.
+        Of convolutions and pooling. Even with "same" each pooling halves an image, and
+        density matrices need images at least as large as the kernel: 8 x 8 pixels
+        are enough for two layers, 16 x 16 for three.
     pool_size : int, (int, int), "auto" or list of int or pairs, default="auto"
         Height and width of the pooling behind each convolution. "auto": 3 behind the
         last, 2 behind the others.
@@ -133,9 +135,7 @@ def make_dmn(
     array([1, 4, 0, 5, 3, 6])
     """
     if not isinstance(n_layers, Integral) or int(n_layers) < 1:
-        raise ValueError(
-            f"n_layers={n_layers!r} is no number of layers; pass 1 or more."
-        )
+        raise ValueError(f"n_layers must be a positive int, got {n_layers!r}.")
     filters: Any = [8] + [96] * (n_layers - 1) if n_layers > 1 else [16]
     pools: Any = [2] * (n_layers - 1) + [3]
     layers = _per_layer(
@@ -173,6 +173,10 @@ def make_dmn(
 def _per_layer(n_layers: int, **values: Any) -> list[dict[str, Any]]:
     """Return the parameters of each layer; a list has one value for each."""
     for name, value in values.items():
+        if isinstance(value, tuple) and name not in ("kernel_size", "pool_size"):
+            raise ValueError(
+                f"{name}={value} is a tuple; pass a list of one value for each layer."
+            )
         if isinstance(value, list) and len(value) != n_layers:
             raise ValueError(
                 f"{name}={value} has {len(value)} values for {n_layers} layers; pass "

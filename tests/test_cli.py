@@ -79,11 +79,13 @@ def test_without_matplotlib_it_says_how_to_get_it(monkeypatch, capsys):
         (["--dataset", "mnist", "--data", "nowhere"], "nowhere"),
         (["--dataset", "cifar10", "--data", "."], "data_batch_1.bin"),
         (["--data", "."], "--dataset"),
-        (["--variance-cutoff", "1.5"], "variance_cutoff"),
         (["--variance-cutoff", "0.9", "0.9", "0.9"], "3 values for 2 layers"),
         (["--json", "no/such/folder.json"], "folder.json"),
+        (["--json", "."], "cannot be written"),
+        (["--picture", "no/such/x.png"], "x.png"),
+        (["--picture", "x.nonsense", "--layers", "1", "--json", "o.json"], "nonsense"),
         (["--device", "cuda"], "skdmn[cuda12]"),
-        (["--layers", "9"], "kernel_size"),
+        (["--layers", "9"], "kernel_size=3 is larger than the images"),
     ],
 )
 def test_errors_are_one_line_without_a_traceback(arguments, message, capsys):
@@ -94,12 +96,38 @@ def test_errors_are_one_line_without_a_traceback(arguments, message, capsys):
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["demo", "--layers", "0"], [], ["nonsense"]])
-def test_wrong_usage_exits_with_2(arguments, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("demo --layers 0", "--layers: '0' is not a positive whole number"),
+        ("demo --layers x", "'x' is not a positive whole number"),
+        ("demo --variance-cutoff 1.5", "--variance-cutoff: '1.5' is not above 0"),
+        ("demo --seed -1", "is not a seed"),
+        ("demo -C 0", "-C: '0' is not a positive number"),
+        ("", "command"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_names_the_option(arguments, message, capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main(arguments)
+        cli.main(arguments.split())
     assert stop.value.code == 2
-    assert "usage: skdmn" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "usage: skdmn" in error
+    assert message in error
+
+
+def test_results_are_written_before_the_picture_fails(tmp_path):
+    arguments = ["--layers", "1", "--picture", "x.nonsense", "--json", "o.json"]
+    assert run(*arguments) == 1
+    assert (tmp_path / "o.json").exists()
+
+
+def test_a_closed_pipe_is_no_error(tmp_path):
+    command = f"{sys.executable} -m skdmn demo --layers 1 --picture '' | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("digits")
+    assert done.stderr == ""
 
 
 def test_help_names_every_option(capsys):

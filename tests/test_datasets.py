@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from skdmn import datasets
-from skdmn._idx_cifar import parse_idx
 from skdmn.datasets import (
     load_cifar10,
     load_cifar100,
@@ -25,6 +24,7 @@ from skdmn.datasets import (
     load_fashion_mnist,
     load_mnist,
 )
+from skdmn.datasets.files import parse_idx
 
 LOADERS = [load_mnist, load_fashion_mnist, load_cifar10, load_cifar100]
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -253,7 +253,7 @@ def test_damaged_gzip(tmp_path, damage):
 
 
 def test_file_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr("skdmn._idx_cifar.LARGEST_FILE", 1000)
+    monkeypatch.setattr("skdmn.datasets.files.LARGEST_FILE", 1000)
     write(tmp_path, mnist_files()[0], compress=True)
     parts = (TRAIN_IMAGES, "more than 1,000 bytes")
     fails(ValueError, *parts, load=load_mnist, data_home=tmp_path)

@@ -94,7 +94,9 @@ class DensityAccumulator:
         for label in np.unique(labels):
             members = np.flatnonzero(labels == label)
             whole = len(members) == len(labels)
-            self._add(label, images if whole else take(images, members, axis=0))
+            # an overflow is told where it matters, in density matrices that are NaN
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._add(label, images if whole else take(images, members, axis=0))
             self.n_images[label] += len(members)
 
     def _add(self, label: int, images: Array) -> None:
@@ -134,6 +136,10 @@ class DensityAccumulator:
 
     def density_matrices(self) -> DensityMatrices:
         """Divide by numbers of patches and traces; centre where asked."""
+        with np.errstate(invalid="ignore"):
+            return self._normalized()
+
+    def _normalized(self) -> DensityMatrices:
         counts = np.maximum(self.n_patches, 1)[:, np.newaxis]
         moments = self.outer_products / counts[..., np.newaxis]
         raw_traces = np.trace(moments, axis1=1, axis2=2)
@@ -149,22 +155,3 @@ class DensityAccumulator:
         traces = np.where(traces > rounding, traces, 0.0)
         moments /= np.where(traces > 0, traces, np.inf)[:, np.newaxis, np.newaxis]
         return DensityMatrices(moments, traces, means)
-
-    @classmethod
-    def from_density_matrices(
-        cls,
-        kernel_size: Pair,
-        density: DensityMatrices,
-        n_patches: np.ndarray,
-        n_images: np.ndarray,
-    ) -> DensityAccumulator:
-        """Return the accumulator that `density_matrices` came from, to go on with."""
-        traces = density.partition_functions[:, np.newaxis, np.newaxis]
-        moments = density.matrices * traces
-        sums = None
-        if density.means is not None:
-            means = density.means
-            moments = moments + means[:, :, np.newaxis] * means[:, np.newaxis, :]
-            sums = means * n_patches[:, np.newaxis]
-        outer_products = moments * n_patches[:, np.newaxis, np.newaxis]
-        return cls(kernel_size, outer_products, sums, n_patches.copy(), n_images.copy())

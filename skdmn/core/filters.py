@@ -38,7 +38,7 @@ class FilterBank(NamedTuple):
     @property
     def energies(self) -> np.ndarray:
         """E = -log p, in nats, of each filter's eigenvalue p."""
-        return -np.log(self.shares)
+        return _energies(self.shares)
 
 
 def eigenbasis(density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -131,8 +131,9 @@ def filter_bank(
                 kept.append((shares[rank], label, rank))
                 members.append([(label, rank)])
         filters = np.concatenate([filters, candidates[repeated < 0]])
-    # lexsort is stable: equal energies stay in order of class and rank
-    order = np.lexsort([[-share for share, _, _ in kept]])[:n_filters]
+    # stable: energies equal to rounding stay in order of class and rank
+    energies = _energies(np.array([share for share, _, _ in kept]))
+    order = np.argsort(energies.round(9), kind="stable")[:n_filters]
     filters = fix_signs(filters[order])
     both = signs == "both"
     order = np.concatenate([order, order]) if both else order
@@ -142,6 +143,10 @@ def filter_bank(
         np.array([kept[i][1] for i in order], dtype=np.int64),
         [list(members[i]) for i in order],
     )
+
+
+def _energies(shares: np.ndarray) -> np.ndarray:
+    return -np.log(np.minimum(shares, 1.0)) + 0.0  # no minus zero
 
 
 def _repeats(candidates: np.ndarray, kept: np.ndarray, cutoff: float) -> np.ndarray:

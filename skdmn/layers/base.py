@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, Self
@@ -21,10 +20,8 @@ from skdmn.core.backend import (
     Array,
     Place,
     compute_place,
-    float_dtype,
     own_place,
     place_of,
-    to_numpy,
     to_place,
 )
 from skdmn.core.convolve import Pair
@@ -36,11 +33,13 @@ from skdmn.layers.images import (
     check_is_one_array,
     could_be_picture,
     times,
+    value_names,
     warn_user,
 )
+from skdmn.layers.portable import PortableMixin
 
 
-class _RowOutput(TransformerMixin, BaseEstimator):
+class _RowOutput(PortableMixin, TransformerMixin, BaseEstimator):
     """Holds the ``transform`` that scikit-learn wraps for ``set_output``."""
 
     def transform(self, X: Any) -> Any:
@@ -75,8 +74,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
         Parameters
         ----------
-        X : array-like of shape (n, height, width), (n, height, width, channels) or \
-                (n, n_features)
+        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
             Images, integer or float; or rows, see `image_shape`.
         y : None
             Ignored.
@@ -84,9 +82,16 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            Where X is not what the parameters ask for.
+        RuntimeError
+            Where ``device="cuda"`` finds no GPU.
         """
         with self._unchanged_on_error():
-            self._validate_params()
+            self._check_params()
             self._fit(self._check_images(X, reset=True), y)
         return self
 
@@ -95,14 +100,20 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
         Parameters
         ----------
-        X : array-like of shape (n, height, width), (n, height, width, channels) or \
-                (n, n_features)
+        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
             Images or rows, as in `fit`.
 
         Returns
         -------
         array of shape (n, *output_shape_), or (n, n_features_out) for signals
             float32 or float64, of X's library and device.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            Where X has not the shape that was fitted, or lies elsewhere.
         """
         check_is_fitted(self)
         return super().transform(X) if self._gives_rows() else self._transform(X)
@@ -112,7 +123,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
         Parameters
         ----------
-        X : array-like
+        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
             As in `fit`.
         y : array-like of shape (n,) or None
             As in `fit`.
@@ -121,8 +132,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
         Returns
         -------
-        array
-            As of `transform`.
+        array of shape (n, *output_shape_), or (n, n_features_out) for signals
+            As `transform` gives.
         """
         return self.fit(X, y, **fit_params).transform(X)
 
@@ -145,22 +156,19 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         -------
         ndarray of shape (n_features_out,), object
             In C order of (y, x, channel).
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            Where the names given are not those fitted, or not as many.
         """
         check_is_fitted(self)
         names = self._checked_names(input_features)
         if self._one_to_one and names is not None:
             return names
-        height, width, channels = self.output_shape_
-        digits = [len(str(size - 1)) for size in (height, width, channels)]
-        return np.array(
-            [
-                f"y{y:0{digits[0]}}_x{x:0{digits[1]}}_f{f:0{digits[2]}}"
-                for y in range(height)
-                for x in range(width)
-                for f in range(channels)
-            ],
-            dtype=object,
-        )
+        return value_names(self.output_shape_)
 
     # what a layer fills in
 
@@ -176,7 +184,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     # what is done for it
 
     def _transform(self, X: Any) -> Any:
-        self._validate_params()
+        self._check_params()
         images = self._check_images(X, reset=False)
         out = images.map(self._forward, self.output_shape_)
         return self._rows(out) if self._gives_rows() else out
@@ -193,6 +201,10 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     def _rows(images: Array) -> Array:
         xp = array_api_compat.array_namespace(images)
         return xp.reshape(images, (images.shape[0], math.prod(images.shape[1:])))
+
+    def _check_params(self) -> None:
+        if not get_config()["skip_parameter_validation"]:
+            self._validate_params()
 
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
@@ -217,11 +229,12 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         compute = compute_place(place, self.device)
         check_is_one_array(X)
         X = validate_data(self, X, reset=reset, allow_nd=True, ensure_2d=False)
-        if 0 in X.shape or getattr(X.dtype, "kind", "f") in "mM":
+        if 0 in X.shape:
             raise ValueError(
-                f"X has shape {tuple(X.shape)} and dtype {X.dtype}; pass images of at "
-                "least one pixel each, integer or float."
+                f"X has shape {tuple(X.shape)}; pass images of at least one pixel each."
             )
+        if getattr(X.dtype, "kind", "f") in "mM":
+            raise ValueError(f"X has dtype {X.dtype}; pass integers or floats.")
         if X.ndim not in (2, 3, 4):
             raise ValueError(
                 "Expected images of shape (n, height, width) or (n, height, width, "
@@ -233,9 +246,10 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             self.image_shape_ = shape
             self.n_features_in_ = math.prod(shape)
             self._input_ndim = X.ndim
-            # lives where X does, also in layers that learn no arrays
+            # lives where X does, also in layers that learn no arrays; None once
+            # pickled: then X may lie anywhere
             self._lives = place.xp.empty(0, dtype=place.xp.float32, device=place.device)
-        return _images(X, shape, place, compute)
+        return Images.of(X, shape, place, compute)
 
     def _new_shape(self, X: Array) -> Shape:
         """Return the image shape that X and `image_shape` say."""
@@ -246,6 +260,11 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 raise ValueError(
                     f"image_shape={self.image_shape} contradicts X, whose images are "
                     f"{times(shape)}; leave image_shape out for images."
+                )
+            if shape[0] in (1, 3) and shape[1] == shape[2] > 4:
+                warn_user(
+                    f"X has shape {tuple(X.shape)}, read as images of {times(shape)}; "
+                    "if channels come first, pass np.moveaxis(X, 1, -1)."
                 )
             return shape
         if given is not None:
@@ -296,7 +315,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         return shape
 
     def _check_same_place(self, place: Place, method: str) -> None:
-        if not get_config()["array_api_dispatch"]:
+        if not get_config()["array_api_dispatch"] or self._lives is None:
             return
         fitted = own_place(self._lives)
         if fitted != place:
@@ -308,7 +327,13 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
     def _here(self, array: np.ndarray) -> Array:
         """Move a NumPy result to where X was, as fitted attributes are kept."""
-        return to_place(array, own_place(self._lives))
+        return array if self._lives is None else to_place(array, own_place(self._lives))
+
+    @staticmethod
+    def _like(fitted: Array, batch: Array) -> Array:
+        """Move a fitted array to where a batch is, in its dtype."""
+        place = own_place(batch)
+        return place.xp.astype(to_place(fitted, place), batch.dtype)
 
     def _window(self, name: str) -> Pair:
         """Return a window parameter as (height, width) for the images being fitted."""
@@ -318,7 +343,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         if height > self.image_shape_[0] or width > self.image_shape_[1]:
             raise ValueError(
                 f"{name}={getattr(self, name)!r} is larger than the images, which are "
-                f"{times(self.image_shape_)}; pass a smaller {name} or larger images."
+                f"{times(self.image_shape_)} (channels last); pass a smaller {name} or "
+                "larger images."
             )
         return height, width
 
@@ -350,25 +376,10 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 f"on images of {times(shape)}; pass such images, or rows of "
                 f"{self.n_features_in_} values."
             )
-        out = _images(X, shape, place, compute).map(function, shape)
+        out = Images.of(X, shape, place, compute).map(function, shape)
         if self._input_ndim == 2:
             return self._rows(out)
         return place.xp.reshape(out, (out.shape[0], *shape[: self._input_ndim - 1]))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle as NumPy, so that what a GPU fitted loads anywhere."""
-        state = super().__getstate__()
-        return {
-            key: to_numpy(value) if array_api_compat.is_array_api_obj(value) else value
-            for key, value in state.items()
-        }
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy with arrays where they are, other than a pickle does."""
-        copied = type(self).__new__(type(self))
-        memo[id(self)] = copied
-        copied.__dict__ = copy.deepcopy(self.__dict__, memo)
-        return copied
 
     def __sklearn_tags__(self) -> Tags:
         """Declare what scikit-learn's checks and meta-estimators ask."""
@@ -377,9 +388,3 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _images(X: Array, shape: Shape, place: Place, compute: Place) -> Images:
-    data = place.xp.reshape(X, (X.shape[0], *shape))
-    dtype = "float64" if float_dtype(X, place.xp) == place.xp.float64 else "float32"
-    return Images(data, place, compute, dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Callable
@@ -10,18 +11,20 @@ from typing import Any, Self
 
 import joblib
 import numpy as np
-from sklearn.base import clone
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from skdmn.core.backend import Array, to_numpy
 from skdmn.core.convolve import Pair
-from skdmn.core.density import DensityAccumulator, DensityMatrices
+from skdmn.core.density import DensityAccumulator
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.images import Images
 from skdmn.layers.labels import draw, encode_labels, union
 
 Report = Callable[[int], None]
+
+# to be raised with any change of what is computed: joblib sees that of one function
+_FORMAT = 1
 
 
 class ClassDensityTransformer(ImageTransformer):
@@ -41,7 +44,6 @@ class ClassDensityTransformer(ImageTransformer):
 
     kernel_size_: Pair
     classes_: np.ndarray
-    density_matrices_: Array
     partition_functions_: Array
     means_: Array
     n_patches_: Array
@@ -52,7 +54,7 @@ class ClassDensityTransformer(ImageTransformer):
 
         Parameters
         ----------
-        X : array-like
+        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
             Images or rows, as in `fit`.
         y : array-like of shape (n,) or None
             Labels, required where `class_based`. New ones extend `classes_`.
@@ -71,7 +73,7 @@ class ClassDensityTransformer(ImageTransformer):
             changed since.
         """
         with self._unchanged_on_error():
-            self._validate_params()
+            self._check_params()
             if not isinstance(self.subsample, float) or self.subsample != 1.0:
                 raise ValueError(
                     "partial_fit uses all images that it is given, but subsample="
@@ -79,14 +81,15 @@ class ClassDensityTransformer(ImageTransformer):
                 )
             resume = hasattr(self, "filters_")
             images = self._check_images(X, reset=not resume, method="partial_fit")
-            before = self._sums() if resume else None
+            before = self._resumable() if resume else None
             labels, codes = self._encode(y, len(images), classes)
             known = union(self.classes_, labels) if before else labels
             self._set_shapes()
-            codes = np.searchsorted(known, labels)[codes]
-            sums = accumulate(*self._task(images, codes, len(known)))
+            sums = self._empty(len(known), images)
             if before:
                 sums.merge(before, np.searchsorted(known, self.classes_))
+            codes = np.searchsorted(known, labels)[codes]
+            accumulate(images, codes, sums, self._report(images))
             self._set(known, sums, images.dtype)
         return self
 
@@ -97,12 +100,24 @@ class ClassDensityTransformer(ImageTransformer):
         -------
         estimator
             Transforms as this one does.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
         """
         check_is_fitted(self)
-        copy = clone(self)
-        state = {k: v for k, v in vars(self).items() if k != "density_matrices_"}
-        copy.__dict__.update(state)
-        return copy
+        compact = copy.copy(self)
+        compact.__dict__.pop("_sums", None)
+        return compact
+
+    @property
+    def density_matrices_(self) -> Array:
+        """Density matrices of shape (n_classes, d, d), float64, where X was."""
+        check_is_fitted(self)
+        if not hasattr(self, "_sums"):
+            raise AttributeError("compact() left the density matrices out.")
+        return self._here(self._sums.density_matrices().matrices)
 
     def _fit(self, images: Images, y: Any) -> None:
         self._set_shapes()
@@ -112,7 +127,11 @@ class ClassDensityTransformer(ImageTransformer):
             images, codes = replace(images, chosen=chosen), codes[chosen]
         unseeded = chosen is not None and self.random_state is None
         sums = cached_accumulate(
-            None if unseeded else self.memory, *self._task(images, codes, len(labels))
+            None if unseeded else self.memory,
+            images,
+            codes,
+            self._empty(len(labels), images),
+            self._report(images),
         )
         self._set(labels, sums, images.dtype)
 
@@ -129,15 +148,17 @@ class ClassDensityTransformer(ImageTransformer):
             )
         return encode_labels(y, n_images, classes)
 
-    def _task(
-        self, images: Images, codes: np.ndarray, n_classes: int
-    ) -> tuple[Any, ...]:
-        report = reporter(type(self).__name__, len(images), self.verbose)
-        return images, codes, n_classes, self.kernel_size_, self.centered, report
+    def _empty(self, n_classes: int, images: Images) -> DensityAccumulator:
+        return DensityAccumulator.empty(
+            n_classes, self.kernel_size_, images.shape[2], centered=self.centered
+        )
 
-    def _sums(self) -> DensityAccumulator:
-        """Return the sums that the density matrices came from, to go on with."""
-        if not hasattr(self, "density_matrices_"):
+    def _report(self, images: Images) -> Report:
+        return reporter(type(self).__name__, len(images), self.verbose)
+
+    def _resumable(self) -> DensityAccumulator:
+        """Return the sums to go on with, where parameters still ask for them."""
+        if not hasattr(self, "_sums"):
             raise ValueError(
                 "partial_fit needs the density matrices, which compact() left out; go "
                 "on with the estimator that compact() was called on."
@@ -152,42 +173,33 @@ class ClassDensityTransformer(ImageTransformer):
                     f"{name} was {old} when the density matrices were computed and is "
                     f"{new} now; set it back, or call fit."
                 )
-        density = DensityMatrices(
-            to_numpy(self.density_matrices_),
-            to_numpy(self.partition_functions_),
-            to_numpy(self.means_) if self.centered else None,
-        )
-        return DensityAccumulator.from_density_matrices(
-            self.kernel_size_,
-            density,
-            to_numpy(self.n_patches_),
-            to_numpy(self.class_counts_),
-        )
+        return self._sums
 
     def _set(self, classes: np.ndarray, sums: DensityAccumulator, dtype: str) -> None:
         """Keep the density matrices, and what follows from them."""
         density = sums.density_matrices()
         if not np.isfinite(density.matrices).all():
             raise ValueError(
-                "No filter can be computed: the squares of X overflow; scale the "
-                "images down."
+                "No filter can be computed: the squares of X overflow, or X has NaN; "
+                "scale the images down, or mend them."
             )
         if not density.partition_functions.any():
-            found = "all patches" if self.centered else "the squares of all patches"
-            what = "the same" if self.centered else "0"
-            raise ValueError(
-                f"No filter can be computed: {found} of X are {what}; check the images."
+            found = (
+                "all patches of X are the same"
+                if self.centered
+                else "the squares of all patches of X are 0, or underflow"
             )
+            raise ValueError(f"No filter can be computed: {found}; check the images.")
         self.classes_ = classes
         self._class_based = self.class_based
-        self.density_matrices_ = self._here(density.matrices)
+        self._sums = sums
         self.partition_functions_ = self._here(density.partition_functions)
         if density.means is not None:
             self.means_ = self._here(density.means)
         elif hasattr(self, "means_"):
             del self.means_
-        self.n_patches_ = self._here(sums.n_patches)
-        self.class_counts_ = self._here(sums.n_images)
+        self.n_patches_ = self._here(np.array(sums.n_patches))
+        self.class_counts_ = self._here(np.array(sums.n_images))
         self._set_filters(density.matrices, dtype)
 
     def _set_filters(self, densities: np.ndarray, dtype: str) -> None:
@@ -203,30 +215,24 @@ class ClassDensityTransformer(ImageTransformer):
 def accumulate(
     images: Images,
     codes: np.ndarray,
-    n_classes: int,
-    kernel_size: Pair,
-    centered: bool,
+    sums: DensityAccumulator,
     report: Report,
     key: str | None = None,
 ) -> DensityAccumulator:
-    """Sum the patches of images by class.
+    """Add the patches of images to sums, class by class.
 
     Parameters
     ----------
     images : Images
     codes : ndarray of shape (len(images),), int
         Class indices.
-    n_classes : int
-    kernel_size : (int, int)
-    centered : bool
+    sums : DensityAccumulator
+        Changed, and returned.
     report : callable
         Called with the number of images done.
     key : str or None
         Stands for the images where results are cached.
     """
-    sums = DensityAccumulator.empty(
-        n_classes, kernel_size, images.shape[2], centered=centered
-    )
     for some, batch in images.batches():
         sums.update(batch, codes[some])
         report(some.stop)
@@ -237,20 +243,17 @@ def cached_accumulate(
     memory: Any,
     images: Images,
     codes: np.ndarray,
-    n_classes: int,
-    kernel_size: Pair,
-    centered: bool,
+    sums: DensityAccumulator,
     report: Report,
 ) -> DensityAccumulator:
     """Do the same, once for the same images and labels, with joblib's Memory."""
     memory = check_memory(
         os.fspath(memory) if hasattr(memory, "__fspath__") else memory
     )
-    arguments = (images, codes, n_classes, kernel_size, centered, report)
     if getattr(memory, "location", "") is None:
-        return accumulate(*arguments)
+        return accumulate(images, codes, sums, report)
     cached = memory.cache(accumulate, ignore=["images", "report"])
-    return cached(*arguments, key=fingerprint(images))
+    return cached(images, codes, sums, report, key=fingerprint(images))
 
 
 def fingerprint(images: Images) -> str:
@@ -259,7 +262,7 @@ def fingerprint(images: Images) -> str:
         joblib.hash(np.ascontiguousarray(to_numpy(batch)))
         for _, batch in images.batches()
     ]
-    return joblib.hash((hashes, images.dtype))
+    return joblib.hash((_FORMAT, hashes, images.dtype))
 
 
 def reporter(name: str, total: int, verbose: int) -> Report:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 
-from skdmn.core.backend import Array, own_place, to_place
+from skdmn.core.backend import Array
 from skdmn.core.convolve import Padding, Pair, convolve, output_length
 from skdmn.core.filters import filter_bank
 from skdmn.layers.base import ImageTransformer
@@ -79,7 +79,8 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
     Attributes
     ----------
     filters_ : array of shape (n_filters, kernel height, kernel width, channels)
-        Unit vectors of low energy first, float32 or float64 as `X` is computed in.
+        Unit vectors of low energy first, with ``signs="both"`` their negatives behind
+        them; float32 or float64 as `X` is computed in.
         The sum of a filter's entries is positive; where it is below 0.05 of the sum
         of magnitudes, the first entry of at least half the largest magnitude is.
     energies_ : array of shape (n_filters,), float64
@@ -121,7 +122,12 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
     -----
     The density matrix of class c is rho_c = sum p p^T / Tr(sum p p^T) over the patches
     p of its images. Eigenvectors are found in float64. Where eigenvalues are equal to
-    rounding, only the span of their filters is determined.
+    rounding, only the span of their filters is determined; below about 1e-15, which
+    ``variance_cutoff=1.0`` may keep, they are rounding themselves.
+
+    `stride`, `padding` and `activation` act in `transform` alone and may be set after
+    `fit`; the other parameters take effect with the next fit. The matrices take
+    8 n_classes d**2 bytes, which `compact` frees.
 
     Images are channels-last. float32 and float64 stay as they are; integers, booleans
     and float16 are turned into float32 batch by batch, and density matrices are summed
@@ -213,8 +219,7 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n, height, width), (n, height, width, channels) or \
-                (n, n_features)
+        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
             Images, integer or float; or rows, see `image_shape`.
         y : array-like of shape (n,) or None
             Labels, required where `class_based`, else ignored.
@@ -272,7 +277,8 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         return height, width, self.filters_.shape[0]
 
     def _forward(self, batch: Array) -> Array:
-        place = own_place(batch)
-        filters = place.xp.astype(to_place(self.filters_, place), batch.dtype)
-        stride = as_pair(self.stride, "stride")
+        filters, stride = (
+            self._like(self.filters_, batch),
+            as_pair(self.stride, "stride"),
+        )
         return convolve(batch, filters, stride, self.padding, self.activation)

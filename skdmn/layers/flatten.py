@@ -11,8 +11,9 @@ from skdmn.layers.base import ImageTransformer
 class FlattenTransformer(ImageTransformer):
     """Turn images into rows, for the estimators of scikit-learn.
 
-    The values of a row are in C order of (y, x, channel), under names such as
-    ``y12_x07_f03``; `set_output` makes data frames of them.
+    Rows are a view of the images where no integers had to become floats. The values of
+    a row are in C order of (y, x, channel), under names such as ``y12_x07_f03``;
+    `set_output` makes data frames of them.
 
     Parameters
     ----------
@@ -65,8 +66,12 @@ class FlattenTransformer(ImageTransformer):
     def _gives_rows(self) -> bool:
         return True
 
-    def _forward(self, batch: Array) -> Array:
-        return batch
+    def _transform(self, X: Any) -> Array:
+        self._check_params()
+        images = self._check_images(X, reset=False)
+        rows = self._rows(images.data)
+        dtype = getattr(images.place.xp, images.dtype)
+        return images.place.xp.astype(rows, dtype, copy=False)
 
     def inverse_transform(self, X: Any) -> Array:
         """Turn rows back into images.
@@ -77,7 +82,12 @@ class FlattenTransformer(ImageTransformer):
 
         Returns
         -------
-        array of the shape that was fitted
-            (n, height, width), (n, height, width, channels), or rows.
+        array of shape (n, height, width[, channels]) or (n, n_features_in_)
+            As X was in `fit`.
+
+        Raises
+        ------
+        ValueError
+            Where rows have another length.
         """
-        return self._inverse(X, self._forward)
+        return self._inverse(X, lambda batch: batch)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from skdmn.core.backend import Array, Place, take, to_place
+from skdmn.core.backend import Array, Place, float_dtype, take, to_place
 from skdmn.core.convolve import Pair
 
 BATCH_BYTES = 64 * 2**20  # input and output of a batch, together
@@ -43,6 +43,13 @@ class Images:
     compute: Place
     dtype: str
     chosen: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, X: Array, shape: Shape, place: Place, compute: Place) -> Images:
+        """Look at checked images or rows as images of a shape."""
+        wide = float_dtype(X, place.xp) == place.xp.float64
+        data = place.xp.reshape(X, (X.shape[0], *shape))
+        return cls(data, place, compute, "float64" if wide else "float32")
 
     def __len__(self) -> int:
         return int(self.data.shape[0]) if self.chosen is None else len(self.chosen)
@@ -90,13 +97,18 @@ class Images:
         -------
         array of shape (n, *shape), where the data lies
         """
+        parts = self.float_batches(math.prod(shape))
+        some, batch = next(parts)
+        if some.stop == len(self):  # one batch: nothing to put together
+            return to_place(function(batch), self.place)
         xp = self.place.xp
         out = xp.empty(
             (len(self), *shape),
             dtype=getattr(xp, self.dtype),
             device=self.place.device,
         )
-        for some, batch in self.float_batches(math.prod(shape)):
+        out[some, ...] = to_place(function(batch), self.place)
+        for some, batch in parts:
             out[some, ...] = to_place(function(batch), self.place)
         return out
 
@@ -131,6 +143,21 @@ def could_be_picture(width: int) -> bool:
     return any(
         width % side == 0 and width // side >= 3
         for side in range(3, math.isqrt(width) + 1)
+    )
+
+
+def value_names(shape: Shape) -> np.ndarray:
+    """Name the values of an image, in C order: ``y12_x07_f03``."""
+    height, width, channels = shape
+    digits = [len(str(size - 1)) for size in shape]
+    return np.array(
+        [
+            f"y{y:0{digits[0]}}_x{x:0{digits[1]}}_f{f:0{digits[2]}}"
+            for y in range(height)
+            for x in range(width)
+            for f in range(channels)
+        ],
+        dtype=object,
     )
 
 

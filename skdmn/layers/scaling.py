@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skdmn.core.backend import Array, own_place, to_numpy, to_place, widest_float
+from skdmn.core.backend import Array, to_numpy, widest_float
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.images import Images
 
@@ -96,7 +96,7 @@ class ChannelStandardScaler(ImageTransformer):
 
         Parameters
         ----------
-        X : array-like
+        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
             Images or rows, as in `fit`.
         y : None
             Ignored.
@@ -104,11 +104,16 @@ class ChannelStandardScaler(ImageTransformer):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            Where X has not the shape that was fitted.
         """
         if not hasattr(self, "mean_"):
             return self.fit(X)
         with self._unchanged_on_error():
-            self._validate_params()
+            self._check_params()
             images = self._check_images(X, reset=False, method="partial_fit")
             mean, var = to_numpy(self.mean_), to_numpy(self.var_)
             self._add(images, self.n_samples_seen_, mean, var)
@@ -135,33 +140,30 @@ class ChannelStandardScaler(ImageTransformer):
         self.scale_ = self._here(np.where(constant, 1.0, np.sqrt(var)))
 
     def _forward(self, batch: Array) -> Array:
-        mean, scale = self._moments_for(batch)
-        batch = batch - mean if self.with_mean else batch
-        return batch / scale if self.with_std else batch
+        batch = batch - self._like(self.mean_, batch) if self.with_mean else batch
+        return batch / self._like(self.scale_, batch) if self.with_std else batch
 
     def _backward(self, batch: Array) -> Array:
-        mean, scale = self._moments_for(batch)
-        batch = batch * scale if self.with_std else batch
-        return batch + mean if self.with_mean else batch
-
-    def _moments_for(self, batch: Array) -> tuple[Array, Array]:
-        place = own_place(batch)
-        mean, scale = to_place(self.mean_, place), to_place(self.scale_, place)
-        astype = place.xp.astype
-        return astype(mean, batch.dtype), astype(scale, batch.dtype)
+        batch = batch * self._like(self.scale_, batch) if self.with_std else batch
+        return batch + self._like(self.mean_, batch) if self.with_mean else batch
 
     def inverse_transform(self, X: Any) -> Array:
         """Undo the scaling.
 
         Parameters
         ----------
-        X : array-like
+        X : array-like of shape (n, height, width[, channels]) or (n, n_features_in_)
             What `transform` gave, or rows of it.
 
         Returns
         -------
-        array of the shape that was fitted
-            (n, height, width), (n, height, width, channels), or rows.
+        array of shape (n, height, width[, channels]) or (n, n_features_in_)
+            As X was in `fit`.
+
+        Raises
+        ------
+        ValueError
+            Where X has another shape.
         """
         check_is_fitted(self)
         return self._inverse(X, self._backward)

@@ -174,37 +174,6 @@ def test_merge_leaves_the_other_unchanged(images, labels):
     assert_same_sums(other, accumulated(images[:5], labels[:5]))
 
 
-# round trip
-
-
-@pytest.mark.parametrize("centered", [False, True])
-def test_from_density_matrices_goes_on_where_it_was(rng, labels, centered):
-    images = 5 + rng.normal(size=(12, 5, 5, 2))
-    labels = 2 * (labels > 0)  # no image of class 1
-    first = accumulated(images[:7], labels[:7], centered=centered)
-    resumed = DensityAccumulator.from_density_matrices(
-        (3, 2), first.density_matrices(), first.n_patches, first.n_images
-    )
-    assert_same_sums(resumed, first, rtol=1e-12)
-    resumed.update(images[7:], labels[7:])
-    whole = accumulated(images, labels, centered=centered)
-    assert_same_sums(resumed, whole, rtol=1e-12)
-    assert resumed.n_images is not first.n_images
-
-
-def test_resuming_does_not_change_the_arrays_that_it_came_from(images, labels):
-    first = accumulated(images, labels, centered=True)
-    density, counts = first.density_matrices(), first.n_patches.copy()
-    before = [array.copy() for array in density]
-    resumed = DensityAccumulator.from_density_matrices(
-        (3, 2), density, first.n_patches, first.n_images
-    )
-    resumed.update(images, labels)
-    assert_array_equal(first.n_patches, counts)
-    for array, old in zip(density, before, strict=True):
-        assert_array_equal(array, old)
-
-
 # nothing to see
 
 

@@ -321,7 +321,7 @@ def test_the_bank_does_not_depend_on_the_signs_of_lapack(monkeypatch, signs):
 def test_properties_of_every_bank(seed, d, n_classes, variance, correlation):
     densities = [random_density(seed + i, d, decay=0.6) for i in range(n_classes)]
     found = bank(densities, variance, correlation)
-    assert (np.diff(found.energies) >= 0).all()
+    assert (np.diff(found.energies) >= -2e-9).all()  # ties: class, rank
     assert {group[0][0] for group in found.members} == set(found.classes)
     cosines = np.abs(found.filters @ found.filters.T)
     same = found.classes[:, np.newaxis] == found.classes

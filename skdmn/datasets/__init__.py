@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import fetch_openml, load_digits
 from sklearn.utils import Bunch
 
-from ._idx_cifar import (
+from skdmn.datasets.files import (
     CIFAR10,
     CIFAR100,
     CIFAR_SHAPE,
@@ -41,11 +41,11 @@ __all__ = [
 
 Subset: TypeAlias = Literal["train", "test", "all"]
 Home: TypeAlias = str | os.PathLike[str] | None
-Images: TypeAlias = NDArray[np.uint8]
+Pixels: TypeAlias = NDArray[np.uint8]
 Targets: TypeAlias = NDArray[np.int64]
 
 
-def load_digits_images(*, return_X_y: bool = True) -> tuple[Images, Targets] | Bunch:
+def load_digits_images(*, return_X_y: bool = True) -> tuple[Pixels, Targets] | Bunch:
     """Return scikit-learn's handwritten digits as images.
 
     Parameters
@@ -82,7 +82,7 @@ def load_digits_images(*, return_X_y: bool = True) -> tuple[Images, Targets] | B
 
 def load_mnist(
     subset: Subset = "train", *, data_home: Home = None, return_X_y: bool = True
-) -> tuple[Images, Targets] | Bunch:
+) -> tuple[Pixels, Targets] | Bunch:
     """Load MNIST: handwritten digits, 60,000 to train on and 10,000 to test.
 
     Parameters
@@ -141,7 +141,7 @@ def load_mnist(
 
 def load_fashion_mnist(
     subset: Subset = "train", *, data_home: Home = None, return_X_y: bool = True
-) -> tuple[Images, Targets] | Bunch:
+) -> tuple[Pixels, Targets] | Bunch:
     """Load Fashion-MNIST: clothes, 60,000 to train on and 10,000 to test.
 
     Parameters
@@ -186,7 +186,7 @@ def load_fashion_mnist(
 
 def load_cifar10(
     subset: Subset = "train", *, data_home: Home = None, return_X_y: bool = True
-) -> tuple[Images, Targets] | Bunch:
+) -> tuple[Pixels, Targets] | Bunch:
     """Load CIFAR-10: colour pictures, 50,000 to train on and 10,000 to test.
 
     Parameters
@@ -247,7 +247,7 @@ def load_cifar100(
     data_home: Home = None,
     labels: Literal["fine", "coarse"] = "fine",
     return_X_y: bool = True,
-) -> tuple[Images, Targets] | Bunch:
+) -> tuple[Pixels, Targets] | Bunch:
     """Load CIFAR-100: colour pictures, 50,000 to train on and 10,000 to test.
 
     Parameters
@@ -303,7 +303,7 @@ def load_cifar100(
 
 def _load(
     data: DataSet, subset: str, data_home: Home, return_X_y: bool, kind: int = 0
-) -> tuple[Images, Targets] | Bunch:
+) -> tuple[Pixels, Targets] | Bunch:
     """Return a subset with labels of one kind, an index into ``data.labels``."""
     _check_word("subset", subset, ("train", "test", "all"))
     names, names_file = data.labels[kind]
@@ -322,7 +322,7 @@ def _load(
     return _bunch(X, y, names, f"{data.title}. {data.about}")
 
 
-def _bunch(X: Images, y: Targets, names: tuple[str, ...], about: str) -> Bunch:
+def _bunch(X: Pixels, y: Targets, names: tuple[str, ...], about: str) -> Bunch:
     return Bunch(images=X, target=y, target_names=list(names), DESCR=about)
 
 
@@ -345,7 +345,7 @@ def _existing(data_home: object) -> Path:
     return home
 
 
-def _fetch(data: DataSet, subset: str) -> tuple[Images, Targets]:
+def _fetch(data: DataSet, subset: str) -> tuple[Pixels, Targets]:
     """Fetch a subset from OpenML, where the training images come first."""
     try:
         fetched = fetch_openml(

@@ -1,0 +1,40 @@
+"""How layers are copied and pickled."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Self
+
+import array_api_compat
+
+from skdmn.core.backend import to_numpy
+
+
+class PortableMixin:
+    """Keeps arrays where they are in copies, and makes NumPy arrays of them in pickles.
+
+    So what was fitted on a GPU loads anywhere; and goes on anywhere, because a pickle
+    forgets where X lived (``_lives``).
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds."""
+        held: Any = super().__getstate__()  # scikit-learn's BaseEstimator's
+        state = {
+            key: to_numpy(value) if array_api_compat.is_array_api_obj(value) else value
+            for key, value in held.items()
+        }
+        return {**state, "_lives": None} if "_lives" in state else state
+
+    def __copy__(self) -> Self:
+        """Copy without a pickle."""
+        copied = type(self).__new__(type(self))
+        copied.__dict__ = self.__dict__.copy()
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy without a pickle, arrays too."""
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return copied
