@@ -72,10 +72,14 @@ def images(rng, labels):
 
 def learned(layer):
     """Return the arrays of numbers that a layer has learned, `classes_` aside."""
+    names = [name for name in vars(layer) if name.endswith("_") and name != "classes_"]
+    if hasattr(layer, "density_matrices_"):
+        names.append("density_matrices_")
+    values = {name: getattr(layer, name) for name in names}
     return {
         name: value
-        for name, value in vars(layer).items()
-        if name.endswith("_") and name != "classes_" and hasattr(value, "dtype")
+        for name, value in values.items()
+        if hasattr(value, "dtype")
         if not isinstance(value, np.ndarray) or value.dtype.kind in "fib"
     }
 

@@ -70,6 +70,11 @@ def test_a_list_of_another_length_is_refused():
         make_dmn(2, pool_size=[2])
 
 
+def test_a_tuple_is_not_taken_for_values_of_layers():
+    with pytest.raises(ValueError, match=r"n_filters=\(4, 8\) is a tuple; pass a list"):
+        make_dmn(n_filters=(4, 8))
+
+
 @pytest.mark.parametrize("n_layers", [0, -1, 1.5])
 def test_a_number_of_layers_below_one_is_refused(n_layers):
     with pytest.raises(ValueError, match="n_layers"):

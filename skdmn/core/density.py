@@ -6,10 +6,11 @@ merges: results do not depend on how the images were cut up.
 
 References
 ----------
-.. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "SGD's solutions estimated layer by
-   layer by a class-based PCA", eq. 15; the partition function is that of eq. 15 in
+.. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "Separation of time scales and
+   direct computation of weights in deep neural networks", arXiv:1703.04757v3,
+   2018, eq. 15; the partition function is that of eq. 15 in the first version,
    "Convergence of deep neural networks to a hierarchical covariance matrix
-   decomposition" by the same authors.
+   decomposition", arXiv:1703.04757v1, 2017.
 """
 
 from __future__ import annotations

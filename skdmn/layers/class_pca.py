@@ -135,10 +135,11 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
 
     References
     ----------
-    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "SGD's solutions estimated layer by
-       layer by a class-based PCA".
+    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "Separation of time scales and
+       direct computation of weights in deep neural networks", arXiv:1703.04757v3,
+       2018.
     .. [2] N. Dehmamy, N. Rohani, A. Katsaggelos, "Convergence of deep neural networks
-       to a hierarchical covariance matrix decomposition".
+       to a hierarchical covariance matrix decomposition", arXiv:1703.04757v1, 2017.
 
     Examples
     --------

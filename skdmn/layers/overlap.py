@@ -86,7 +86,8 @@ class OverlapPruner(ImageTransformer):
     References
     ----------
     .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "Convergence of deep neural networks
-       to a hierarchical covariance matrix decomposition", Fig. 3.
+       to a hierarchical covariance matrix decomposition", arXiv:1703.04757v1, 2017,
+       Fig. 3.
 
     Examples
     --------

@@ -59,8 +59,9 @@ class MaxPool2DTransformer(ImageTransformer):
 
     References
     ----------
-    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "SGD's solutions estimated layer by
-       layer by a class-based PCA", Disentangling the weights using pooling.
+    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "Separation of time scales and
+       direct computation of weights in deep neural networks", arXiv:1703.04757v3,
+       2018, supplement, "Disentangling the weights using pooling".
 
     Examples
     --------

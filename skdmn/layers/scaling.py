@@ -54,8 +54,9 @@ class ChannelStandardScaler(ImageTransformer):
 
     References
     ----------
-    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "SGD's solutions estimated layer by
-       layer by a class-based PCA", Tables 3 to 5, layers "BN".
+    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "Separation of time scales and
+       direct computation of weights in deep neural networks", arXiv:1703.04757v3,
+       2018, Tables 3 to 5, layers "BN".
 
     Examples
     --------

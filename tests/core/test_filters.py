@@ -334,3 +334,16 @@ def test_properties_of_every_bank(seed, d, n_classes, variance, correlation):
     counts = [n_components(eigenbasis(rho)[0], variance) for rho in densities]
     listed = sorted(member for group in found.members for member in group)
     assert listed == [(i, rank) for i in range(n_classes) for rank in range(counts[i])]
+
+
+def test_energies_equal_to_rounding_are_in_order_of_class_and_rank():
+    nudge = np.array([0.0, 1e-15, -1e-15])
+    for sign in (1, -1):
+        first = np.diag([0.6, 0.3, 0.1] + sign * nudge)
+        second = np.diag([0.1, 0.3, 0.6] - sign * nudge)
+        found = bank([first, second], correlation_cutoff=1.0)
+        assert_array_equal(found.classes, [0, 1, 0, 1, 0, 1])
+
+
+def test_an_energy_of_zero_has_no_sign():
+    assert np.signbit(bank([np.eye(1)]).energies[0]) == np.False_

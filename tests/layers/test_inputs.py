@@ -1,5 +1,6 @@
 """Rows as images, rows as signals, and what changes between fit and transform."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -248,3 +249,22 @@ def test_pruner_of_signals_has_nothing_to_drop(rng):
     assert_array_equal(OverlapPruner().fit_transform(X), X)
     with pytest.raises(ValueError, match="n_overlap=1 would drop all 1 channel"):
         OverlapPruner(1).fit(X)
+
+
+def test_channels_that_come_first_are_warned_of(rng):
+    with pytest.warns(UserWarning, match=r"np\.moveaxis\(X, 1, -1\)"):
+        MaxPool2DTransformer(2, padding="same").fit(rng.random((4, 3, 8, 8)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MaxPool2DTransformer(2).fit(rng.random((4, 3, 3, 8)))
+        MaxPool2DTransformer(2).fit(rng.random((4, 8, 8, 3)))
+
+
+def test_one_large_image_is_not_held_twice(rng):
+    X, y = rng.integers(0, 255, (1, 900, 900), dtype=np.uint8), [0]
+    layer = ClassPCAPatchTransformer(n_filters=4, variance_cutoff=1.0).fit(X, y)
+    tracemalloc.start()
+    features = layer.transform(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < features.nbytes + 16 * 2**20

@@ -35,6 +35,16 @@ def assert_same_fit(found, expected, atol):
     assert found.filter_members_ == expected.filter_members_
 
 
+@pytest.mark.parametrize("centered", [False, True])
+def test_density_matrices_of_8_bit_images_add_up_exactly(centered):
+    X, y = make_images(N, dtype=np.uint8)
+    layer = ClassPCAPatchTransformer(centered=centered)
+    parts = fit_in_parts(clone(layer), X, y, [1, 2, 9])
+    whole = clone(layer).fit(X, y)
+    assert_array_equal(parts.density_matrices_, whole.density_matrices_)
+    assert_array_equal(parts.filters_, whole.filters_)
+
+
 @settings(max_examples=15, deadline=None)
 @given(cuts=CUTS, order=st.permutations(range(N)), centered=st.booleans())
 def test_any_split_of_8_bit_images_equals_one_fit(cuts, order, centered):
