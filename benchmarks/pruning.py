@@ -94,7 +94,7 @@ def main() -> None:
         X, y, train_size=6000, test_size=3000, stratify=y, random_state=0
     )
     rows = [row for case in CASES for row in run(*case, split)]
-    machine.write(options.json, {"rows": rows})
+    machine.write(options.json, {"pruning": PRUNING, "rows": rows})
 
 
 if __name__ == "__main__":
