@@ -107,7 +107,9 @@ class FilterDisplay:
         columns = 1 if wide else min(n, max(6, math.ceil(math.sqrt(n))))
         rows = math.ceil(n / columns)
         if figure is None:
-            size = (8.0, 0.45 * rows + 0.6) if wide else (1.1 * columns, 1.35 * rows)
+            height, width = pictures[0].shape[:2]
+            strip = (min(0.3 * width / height, 12.0) + 2.0, 0.55 * rows + 0.6)
+            size = strip if wide else (1.1 * columns + 0.8, 1.35 * rows + 0.3)
             figure = _pyplot().figure(figsize=size, layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat:
