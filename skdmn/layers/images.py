@@ -100,7 +100,10 @@ class Images:
         parts = self.float_batches(math.prod(shape))
         some, batch = next(parts)
         if some.stop == len(self):  # one batch: nothing to put together
-            return to_place(function(batch), self.place)
+            whole = to_place(function(batch), self.place)
+            # a window of one pixel, say, is a view of the user's images
+            shared = self.place.is_numpy and np.may_share_memory(whole, self.data)
+            return whole.copy() if shared else whole
         xp = self.place.xp
         out = xp.empty(
             (len(self), *shape),

@@ -75,3 +75,10 @@ def test_batches_do_not_matter(monkeypatch):
     whole = layer.transform(X)
     monkeypatch.setattr("skdmn.layers.images.BATCH_BYTES", 1)
     assert_array_equal(layer.transform(X), whole)
+
+
+def test_the_output_is_the_callers_own_even_where_nothing_changes(rng):
+    X = rng.random((2, 4, 5, 3))
+    pooled = MaxPool2DTransformer(1).fit_transform(X)
+    assert_array_equal(pooled, X)
+    assert not np.shares_memory(pooled, X)
