@@ -19,7 +19,7 @@ BATCH_BYTES = 64 * 2**20  # input and output of a batch, together
 
 Shape = tuple[int, int, int]  # height, width, channels
 
-_INSIDE = ("skdmn.", "sklearn.")
+_INSIDE = ("skdmn.", "sklearn.", "joblib.")
 
 
 @dataclass(frozen=True)

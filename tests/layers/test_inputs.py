@@ -8,6 +8,8 @@ import pytest
 from layer_reference import IDS, LAYERS, make_images
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skdmn import (
     ClassPCAPatchTransformer,
@@ -268,3 +270,11 @@ def test_one_large_image_is_not_held_twice(rng):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < features.nbytes + 16 * 2**20
+
+
+def test_the_warning_points_at_the_line_that_fits_a_pipeline(rng):
+    with pytest.warns(UserWarning, match="image_shape") as caught:
+        make_pipeline(MaxPool2DTransformer(2), StandardScaler()).fit(
+            rng.random((6, 64))
+        )
+    assert caught[0].filename == __file__
