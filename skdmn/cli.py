@@ -210,7 +210,7 @@ def _load(options: argparse.Namespace) -> Split:
     if options.dataset == "digits":
         if options.data:
             raise ValueError("--data goes with --dataset, not with the digits.")
-        X, y = datasets.load_digits_images(return_X_y=True)
+        X, y = datasets.load_digits_images()
         X, X_test, y, y_test = train_test_split(
             X, y, test_size=0.25, stratify=y, random_state=options.seed
         )

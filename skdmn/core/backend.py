@@ -115,8 +115,6 @@ def to_place(array: Array, place: Place) -> Array:
 def take(array: Array, indices: np.ndarray, axis: int) -> Array:
     """Return the entries of an array at some (NumPy) indices along an axis."""
     xp, device = own_place(array)
-    if isinstance(array, np.ndarray):
-        return np.take(array, indices, axis=axis)
     return xp.take(array, xp.asarray(indices, device=device), axis=axis)
 
 

@@ -27,6 +27,17 @@ def output_length(length: int, kernel: int, stride: int, padding: Padding) -> in
     return (length - kernel) // stride + 1
 
 
+def output_size(
+    shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Padding
+) -> Pair:
+    """Return how many positions a window takes down and across (height, width, ...)."""
+    down, across = (
+        output_length(shape[axis], kernel[axis], stride[axis], padding)
+        for axis in (0, 1)
+    )
+    return down, across
+
+
 def same_padding(length: int, kernel: int, stride: int) -> Pair:
     """Return the pixels added before and after an axis by ONNX's SAME_UPPER."""
     positions = output_length(length, kernel, stride, "same")
@@ -44,6 +55,8 @@ def pad(
         return images
     top, bottom = same_padding(height, kernel[0], stride[0])
     left, right = same_padding(width, kernel[1], stride[1])
+    if not any((top, bottom, left, right)):
+        return images
     padded = xp.full(
         (n, height + top + bottom, width + left + right, channels),
         value,
@@ -80,10 +93,7 @@ def patches(images: Array, kernel: Pair, stride: Pair = (1, 1)) -> Array:
         Entries in C order of (y, x, channel).
     """
     xp = array_api_compat.array_namespace(images)
-    rows, columns = (
-        output_length(images.shape[axis + 1], kernel[axis], stride[axis], "valid")
-        for axis in (0, 1)
-    )
+    rows, columns = output_size(images.shape[1:], kernel, stride, "valid")
     strips = xp.concat(
         [images[:, :, _every(dx, columns, stride[1]), :] for dx in range(kernel[1])],
         axis=3,
@@ -121,9 +131,8 @@ def convolve(
     n_filters, *kernel, _ = filters.shape
     kernel = (kernel[0], kernel[1])
     images = pad(images, kernel, stride, padding, 0.0)
-    n, height, width, _ = images.shape
-    rows = output_length(height, kernel[0], stride[0], "valid")
-    columns = output_length(width, kernel[1], stride[1], "valid")
+    n = images.shape[0]
+    rows, columns = output_size(images.shape[1:], kernel, stride, "valid")
     weights = xp.reshape(filters, (n_filters, -1)).T
     features = xp.empty(
         (n, rows, columns, n_filters),
@@ -160,10 +169,7 @@ def max_pool(images: Array, size: Pair, stride: Pair, padding: Padding) -> Array
     """
     xp = array_api_compat.array_namespace(images)
     images = pad(images, size, stride, padding, -float("inf"))
-    rows, columns = (
-        output_length(images.shape[axis + 1], size[axis], stride[axis], "valid")
-        for axis in (0, 1)
-    )
+    rows, columns = output_size(images.shape[1:], size, stride, "valid")
     tallest = functools.reduce(
         xp.maximum,
         (images[:, _every(dy, rows, stride[0]), :, :] for dy in range(size[0])),

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skdmn.core.backend import Array, own_place, take, to_numpy, widest_float
-from skdmn.core.convolve import Pair, patches, tiles
+from skdmn.core.convolve import Pair, output_size, patches, tiles
 
 
 class DensityMatrices(NamedTuple):
@@ -83,6 +83,8 @@ class DensityAccumulator:
             np.zeros(n_classes, dtype=np.int64),
         )
 
+    # an overflow is told where it matters, in density matrices that are not finite
+    @np.errstate(over="ignore", invalid="ignore")
     def update(self, images: Array, labels: np.ndarray) -> None:
         """Add all valid patches of some images.
 
@@ -95,17 +97,15 @@ class DensityAccumulator:
         for label in np.unique(labels):
             members = np.flatnonzero(labels == label)
             whole = len(members) == len(labels)
-            # an overflow is told where it matters, in density matrices that are NaN
-            with np.errstate(over="ignore", invalid="ignore"):
-                self._add(label, images if whole else take(images, members, axis=0))
+            self._add(label, images if whole else take(images, members, axis=0))
             self.n_images[label] += len(members)
 
     def _add(self, label: int, images: Array) -> None:
         place = own_place(images)
         xp, dtype = place.xp, widest_float(place)
         kernel_height, d = self.kernel_size[0], self.outer_products.shape[1]
-        n, height, width, _ = images.shape
-        rows, columns = height - kernel_height + 1, width - self.kernel_size[1] + 1
+        n = images.shape[0]
+        rows, columns = output_size(images.shape[1:], self.kernel_size, (1, 1), "valid")
         for some, strip in tiles(n, rows, columns * d):
             window_rows = slice(strip.start, strip.stop + kernel_height - 1)
             tile = xp.astype(images[some, window_rows, :, :], dtype)
@@ -135,12 +135,9 @@ class DensityAccumulator:
         self.n_patches[at] += other.n_patches
         self.n_images[at] += other.n_images
 
+    @np.errstate(invalid="ignore")
     def density_matrices(self) -> DensityMatrices:
         """Divide by numbers of patches and traces; centre where asked."""
-        with np.errstate(invalid="ignore"):
-            return self._normalized()
-
-    def _normalized(self) -> DensityMatrices:
         counts = np.maximum(self.n_patches, 1)[:, np.newaxis]
         moments = self.outer_products / counts[..., np.newaxis]
         raw_traces = np.trace(moments, axis1=1, axis2=2)

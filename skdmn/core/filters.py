@@ -84,9 +84,8 @@ def fix_signs(filters: np.ndarray) -> np.ndarray:
     large = magnitudes >= _HALF * magnitudes.max(axis=1, keepdims=True)
     first_large = filters[np.arange(len(filters)), large.argmax(axis=1)]
     clear = np.abs(sums) >= _CLEAR_SUM * magnitudes.sum(axis=1)
-    return (
-        filters * np.where(np.where(clear, sums, first_large) < 0, -1.0, 1.0)[:, None]
-    )
+    says = np.where(clear, sums, first_large)
+    return filters * np.where(says < 0, -1.0, 1.0)[:, np.newaxis]
 
 
 def filter_bank(

@@ -35,6 +35,7 @@ from skdmn.layers.images import (
     times,
     value_names,
     warn_user,
+    with_channels,
 )
 from skdmn.layers.portable import PortableMixin
 
@@ -255,7 +256,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         """Return the image shape that X and `image_shape` say."""
         given = as_shape(self.image_shape)
         if X.ndim > 2:
-            shape = (X.shape[1], X.shape[2], X.shape[3] if X.ndim == 4 else 1)
+            shape = with_channels(X.shape[1:])
             if given not in (None, shape):
                 raise ValueError(
                     f"image_shape={self.image_shape} contradicts X, whose images are "
@@ -307,10 +308,10 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 f"X holds images, but {name} was fitted on rows of "
                 f"{self.n_features_in_} features; pass rows."
             )
-        elif (*X.shape[1:], 1)[:3] != shape:
+        elif with_channels(X.shape[1:]) != shape:
             raise ValueError(
-                f"X holds images of {times((*X.shape[1:], 1)[:3])}, but {name} was "
-                f"fitted on images of {times(shape)}; pass images of that size."
+                f"X holds images of {times(with_channels(X.shape[1:]))}, but {name} "
+                f"was fitted on images of {times(shape)}; pass images of that size."
             )
         return shape
 

@@ -19,7 +19,7 @@ from skdmn.core.convolve import Pair
 from skdmn.core.density import DensityAccumulator
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.images import Images
-from skdmn.layers.labels import draw, encode_labels, union
+from skdmn.layers.labels import draw, encode_labels, is_all, union
 
 Report = Callable[[int], None]
 
@@ -74,7 +74,7 @@ class ClassDensityTransformer(ImageTransformer):
         """
         with self._unchanged_on_error():
             self._check_params()
-            if not isinstance(self.subsample, float) or self.subsample != 1.0:
+            if not is_all(self.subsample):
                 raise ValueError(
                     "partial_fit uses all images that it is given, but subsample="
                     f"{self.subsample}; set subsample=1.0 and pass fewer images."

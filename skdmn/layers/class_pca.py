@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 
 from skdmn.core.backend import Array
-from skdmn.core.convolve import Padding, Pair, convolve, output_length
+from skdmn.core.convolve import Padding, Pair, convolve, output_size
 from skdmn.core.filters import filter_bank
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.class_density import ClassDensityTransformer
@@ -241,7 +241,10 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
 
     def _set_shapes(self) -> None:
         self.kernel_size_ = self._window("kernel_size")
-        as_pair(self.stride, "stride")
+        self._strides()
+
+    def _strides(self) -> Pair:
+        return as_pair(self.stride, "stride")
 
     def _set_filters(self, densities: np.ndarray, dtype: str) -> None:
         bank = filter_bank(
@@ -270,16 +273,9 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
             )
 
     def _output_shape(self, shape: Shape) -> Shape:
-        stride = as_pair(self.stride, "stride")
-        height, width = (
-            output_length(shape[i], self.kernel_size_[i], stride[i], self.padding)
-            for i in (0, 1)
-        )
-        return height, width, self.filters_.shape[0]
+        size = output_size(shape, self.kernel_size_, self._strides(), self.padding)
+        return *size, self.filters_.shape[0]
 
     def _forward(self, batch: Array) -> Array:
-        filters, stride = (
-            self._like(self.filters_, batch),
-            as_pair(self.stride, "stride"),
-        )
-        return convolve(batch, filters, stride, self.padding, self.activation)
+        filters = self._like(self.filters_, batch)
+        return convolve(batch, filters, self._strides(), self.padding, self.activation)

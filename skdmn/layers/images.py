@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from skdmn.core.backend import Array, Place, float_dtype, take, to_place
+from skdmn.core.backend import Array, Place, float_dtype, take, to_place, widest_float
 from skdmn.core.convolve import Pair
 
 BATCH_BYTES = 64 * 2**20  # input and output of a batch, together
@@ -84,6 +84,11 @@ class Images:
         for some, batch in self.batches(values_per_image):
             yield some, self.compute.xp.astype(batch, dtype, copy=False)
 
+    def wide_batches(self) -> Iterator[Array]:
+        """Yield images in the widest float of the device, to sum them."""
+        for _, batch in self.batches():
+            yield self.compute.xp.astype(batch, widest_float(self.compute))
+
     def map(self, function: Callable[[Array], Array], shape: tuple[int, ...]) -> Array:
         """Apply a function to all images, batch by batch.
 
@@ -97,22 +102,19 @@ class Images:
         -------
         array of shape (n, *shape), where the data lies
         """
-        parts = self.float_batches(math.prod(shape))
-        some, batch = next(parts)
-        if some.stop == len(self):  # one batch: nothing to put together
-            whole = to_place(function(batch), self.place)
-            # a window of one pixel, say, is a view of the user's images
-            shared = self.place.is_numpy and np.may_share_memory(whole, self.data)
-            return whole.copy() if shared else whole
-        xp = self.place.xp
-        out = xp.empty(
-            (len(self), *shape),
-            dtype=getattr(xp, self.dtype),
-            device=self.place.device,
-        )
-        out[some, ...] = to_place(function(batch), self.place)
-        for some, batch in parts:
-            out[some, ...] = to_place(function(batch), self.place)
+        xp, out = self.place.xp, None
+        for some, batch in self.float_batches(math.prod(shape)):
+            part = to_place(function(batch), self.place)
+            if part.shape[0] == len(self):  # one batch: nothing to put together
+                # a window of one pixel, say, is a view of the user's images
+                shared = self.place.is_numpy and np.may_share_memory(part, self.data)
+                return part.copy() if shared else part
+            if out is None:
+                dtype = getattr(xp, self.dtype)
+                out = xp.empty(
+                    (len(self), *shape), dtype=dtype, device=self.place.device
+                )
+            out[some, ...] = part
         return out
 
 
@@ -137,6 +139,11 @@ def as_shape(image_shape: Any) -> Shape | None:
             f"image_shape={image_shape!r} is not a shape; pass (height, width) or "
             "(height, width, channels), positive ints."
         )
+    return with_channels(shape)
+
+
+def with_channels(shape: tuple[int, ...]) -> Shape:
+    """Return (height, width, channels) from a shape that may leave one channel out."""
     height, width, channels = (*shape, 1)[:3]
     return int(height), int(width), int(channels)
 

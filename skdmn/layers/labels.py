@@ -50,6 +50,11 @@ def union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.union1d(first, second)
 
 
+def is_all(subsample: float) -> bool:
+    """Whether a subsample is all images: 1.0 of them, not 1 of them."""
+    return isinstance(subsample, (float, np.floating)) and subsample == 1.0
+
+
 def draw(
     codes: np.ndarray, subsample: float, random_state: np.random.RandomState
 ) -> np.ndarray | None:
@@ -64,11 +69,10 @@ def draw(
         classes and at least one of each.
     random_state : RandomState
     """
-    share = isinstance(subsample, (float, np.floating))
-    if share and subsample == 1.0:
+    if is_all(subsample):
         return None
     counts = np.bincount(codes)
-    if share:
+    if isinstance(subsample, (float, np.floating)):
         quotas = np.ceil(counts * subsample - 1e-9).astype(int)
         quotas = np.maximum(quotas, counts > 0)
     else:

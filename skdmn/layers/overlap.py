@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skdmn.core.backend import Array, take, to_numpy, widest_float
+from skdmn.core.backend import Array, take, to_numpy
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.images import Images, Shape, warn_user
 
@@ -163,13 +163,16 @@ class OverlapPruner(ImageTransformer):
         check_is_fitted(self)
         if not indices:
             return self.support_
-        return self._here(np.flatnonzero(to_numpy(self.support_)))
+        return self._here(self._kept())
+
+    def _kept(self) -> np.ndarray:
+        return np.flatnonzero(to_numpy(self.support_))
 
     def _output_shape(self, shape: Shape) -> Shape:
-        return *shape[:2], int(to_numpy(self.support_).sum())
+        return *shape[:2], len(self._kept())
 
     def _forward(self, batch: Array) -> Array:
-        return take(batch, np.flatnonzero(to_numpy(self.support_)), axis=3)
+        return take(batch, self._kept(), axis=3)
 
 
 def _warn_of_noise(n_left: int, share: float) -> None:
@@ -182,11 +185,10 @@ def _warn_of_noise(n_left: int, share: float) -> None:
 
 def _shares_of_mean_square(images: Images) -> np.ndarray:
     """Return each channel's share of the mean square of all values."""
-    xp, place = images.compute.xp, images.compute
     sums = np.zeros(images.shape[2])
-    for _, batch in images.batches():
-        values = xp.astype(batch, widest_float(place))
-        sums += to_numpy(xp.sum(values * values, axis=(0, 1, 2)))
+    for values in images.wide_batches():
+        squares = images.compute.xp.sum(values * values, axis=(0, 1, 2))
+        sums += to_numpy(squares)
     if not sums.any() or not np.isfinite(sums).all():
         raise ValueError(
             "No channel has an energy, because the squares of X "

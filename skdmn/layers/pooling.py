@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdmn.core.backend import Array
-from skdmn.core.convolve import Padding, Pair, max_pool, output_length
+from skdmn.core.convolve import Padding, Pair, max_pool, output_size
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.images import Images, Shape, as_pair
 
@@ -102,17 +102,13 @@ class MaxPool2DTransformer(ImageTransformer):
         self._strides()
 
     def _strides(self) -> Pair:
-        return (
-            self.pool_size_ if self.stride is None else as_pair(self.stride, "stride")
-        )
+        if self.stride is None:
+            return self.pool_size_
+        return as_pair(self.stride, "stride")
 
     def _output_shape(self, shape: Shape) -> Shape:
-        size, stride = self.pool_size_, self._strides()
-        height, width = (
-            output_length(shape[axis], size[axis], stride[axis], self.padding)
-            for axis in (0, 1)
-        )
-        return height, width, shape[2]
+        size = output_size(shape, self.pool_size_, self._strides(), self.padding)
+        return *size, shape[2]
 
     def _forward(self, batch: Array) -> Array:
         return max_pool(batch, self.pool_size_, self._strides(), self.padding)

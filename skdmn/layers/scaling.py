@@ -6,9 +6,8 @@ import math
 from typing import Any, Literal, Self
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
-from skdmn.core.backend import Array, to_numpy, widest_float
+from skdmn.core.backend import Array, to_numpy
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.images import Images
 
@@ -123,12 +122,11 @@ class ChannelStandardScaler(ImageTransformer):
     def _add(self, images: Images, count: int, mean: Array, var: Array) -> None:
         """Combine moments so far with those of each batch (Chan, Golub, LeVeque)."""
         mean, var = np.array(mean, dtype=np.float64), np.array(var, dtype=np.float64)
-        for some, batch in images.batches():
-            xp = images.compute.xp
-            values = xp.astype(batch, widest_float(images.compute))
+        xp = images.compute.xp
+        for values in images.wide_batches():
             batch_mean = to_numpy(xp.mean(values, axis=(0, 1, 2)))
             batch_var = to_numpy(xp.var(values, axis=(0, 1, 2)))
-            added = some.stop - some.start
+            added = values.shape[0]
             share, count = added / (count + added), count + added
             shift = batch_mean - mean
             var += share * (batch_var - var + (1 - share) * shift**2)
@@ -166,5 +164,4 @@ class ChannelStandardScaler(ImageTransformer):
         ValueError
             Where X has another shape.
         """
-        check_is_fitted(self)
         return self._inverse(X, self._backward)
