@@ -7,8 +7,9 @@ are copied a few megabytes at a time however many or large the images are.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import array_api_compat
 
@@ -18,6 +19,21 @@ Pair = tuple[int, int]  # (vertical, horizontal)
 Padding = Literal["valid", "same"]
 
 TILE_VALUES = 2**18  # of windows copied at a time: a megabyte or two, as caches hold
+
+
+class Window(NamedTuple):
+    """What max pooling looks at, (vertical, horizontal) each."""
+
+    size: Pair
+    stride: Pair
+    padding: Padding
+
+    def output_size(self, shape: tuple[int, ...]) -> Pair:
+        """Return how many windows images of (height, width, ...) have."""
+        return output_size(shape, self.size, self.stride, self.padding)
+
+
+WHOLE = Window((1, 1), (1, 1), "valid")  # no pooling
 
 
 def output_length(length: int, kernel: int, stride: int, padding: Padding) -> int:
@@ -115,9 +131,10 @@ def convolve(
 
     Parameters
     ----------
-    images : array of shape (n, height, width, channels), floating
+    images : array of shape (n, height, width, channels), real
+        Of any dtype; computed in that of the filters.
     filters : array of shape (n_filters, kernel height, kernel width, channels)
-        Of the images' library, device and dtype.
+        Of the images' library and device, floating.
     stride : pair of int
     padding : {"valid", "same"}
         "same" adds zeros, as ONNX's SAME_UPPER does.
@@ -130,19 +147,20 @@ def convolve(
     xp = array_api_compat.array_namespace(images)
     n_filters, *kernel, _ = filters.shape
     kernel = (kernel[0], kernel[1])
-    images = pad(images, kernel, stride, padding, 0.0)
+    images = pad(images, kernel, stride, padding, 0)
     n = images.shape[0]
     rows, columns = output_size(images.shape[1:], kernel, stride, "valid")
     weights = xp.reshape(filters, (n_filters, -1)).T
     features = xp.empty(
         (n, rows, columns, n_filters),
-        dtype=images.dtype,
+        dtype=filters.dtype,
         device=array_api_compat.device(images),
     )
     for some, strip in tiles(n, rows, columns * weights.shape[0]):
         windows = patches(
             images[some, _rows_under(strip, kernel[0], stride[0]), :, :], kernel, stride
         )
+        windows = xp.astype(windows, filters.dtype, copy=False)
         products = xp.reshape(windows, (-1, weights.shape[0])) @ weights
         if activation == "relu":
             products = xp.clip(products, min=0)
@@ -150,6 +168,32 @@ def convolve(
             products, (*windows.shape[:3], n_filters)
         )
     return features
+
+
+def convolve_and_pool(
+    images: Array,
+    filters: Array,
+    stride: Pair,
+    padding: Padding,
+    activation: Literal["relu"] | None,
+    window: Window,
+) -> Array:
+    """Convolve, then pool, some images at a time: no feature map of all exists.
+
+    Parameters and result are those of `convolve` and `max_pool`.
+    """
+    xp = array_api_compat.array_namespace(images)
+    n, kernel = images.shape[0], (filters.shape[1], filters.shape[2])
+    shape = output_size(images.shape[1:], kernel, stride, padding)
+    out = xp.empty(
+        (n, *window.output_size(shape), filters.shape[0]),
+        dtype=filters.dtype,
+        device=array_api_compat.device(images),
+    )
+    for some, _ in tiles(n, 1, math.prod(shape) * filters.shape[0]):
+        features = convolve(images[some, ...], filters, stride, padding, activation)
+        out[some, ...] = max_pool(features, *window)
+    return out
 
 
 def max_pool(images: Array, size: Pair, stride: Pair, padding: Padding) -> Array:
