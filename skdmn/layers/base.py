@@ -30,6 +30,7 @@ from skdmn.layers.images import (
     Shape,
     as_pair,
     as_shape,
+    check_could_be_images,
     check_is_one_array,
     could_be_picture,
     times,
@@ -38,6 +39,7 @@ from skdmn.layers.images import (
     with_channels,
 )
 from skdmn.layers.portable import PortableMixin
+from skdmn.layers.sliced import Sliced, is_sliceable
 
 
 class _RowOutput(PortableMixin, TransformerMixin, BaseEstimator):
@@ -227,36 +229,41 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         place = place_of(X)
         if not reset:
             self._check_same_place(place, method)
-        compute = compute_place(place, self.device)
-        check_is_one_array(X)
-        X = validate_data(self, X, reset=reset, allow_nd=True, ensure_2d=False)
-        if 0 in X.shape:
-            raise ValueError(
-                f"X has shape {tuple(X.shape)}; pass images of at least one pixel each."
-            )
-        if getattr(X.dtype, "kind", "f") in "mM":
-            raise ValueError(f"X has dtype {X.dtype}; pass integers or floats.")
-        if X.ndim not in (2, 3, 4):
-            raise ValueError(
-                "Expected images of shape (n, height, width) or (n, height, width, "
-                f"channels), or a 2D array of rows, got shape {tuple(X.shape)}. "
-                "Reshape your data, a single image with X[np.newaxis]."
-            )
-        shape = self._fitted_shape(X) if not reset else self._new_shape(X)
+        compute = compute_place(place, self._device())
+        X = self._validated(X, reset)
+        check_could_be_images(X)
         if reset:
-            self.image_shape_ = shape
-            self.n_features_in_ = math.prod(shape)
-            self._input_ndim = X.ndim
-            # lives where X does, also in layers that learn no arrays; None once
-            # pickled: then X may lie anywhere
-            self._lives = place.xp.empty(0, dtype=place.xp.float32, device=place.device)
+            self._remember(self._new_shape(X.shape), X.ndim, place)
+            shape = self.image_shape_
+        else:
+            shape = self._fitted_shape(X)
         return Images.of(X, shape, place, compute)
 
-    def _new_shape(self, X: Array) -> Shape:
-        """Return the image shape that X and `image_shape` say."""
+    def _device(self) -> str:
+        return self.device
+
+    def _validated(self, X: Any, reset: bool) -> Array | Sliced:
+        """Return X as an array of finite numbers; what is only sliced is read later."""
+        if is_sliceable(X):
+            validate_data(self, X, reset=reset, skip_check_array=True, ensure_2d=False)
+            return Sliced(X, type(self).__name__)
+        check_is_one_array(X)
+        return validate_data(self, X, reset=reset, allow_nd=True, ensure_2d=False)
+
+    def _remember(self, shape: Shape, ndim: int, place: Place) -> None:
+        """Keep what images are like that the layer is fitted on."""
+        self.image_shape_ = shape
+        self.n_features_in_ = math.prod(shape)
+        self._input_ndim = ndim
+        # lives where X does, also in layers that learn no arrays; None once
+        # pickled: then X may lie anywhere
+        self._lives = place.xp.empty(0, dtype=place.xp.float32, device=place.device)
+
+    def _new_shape(self, shape_of_all: tuple[int, ...]) -> Shape:
+        """Return the image shape that X's shape and `image_shape` say."""
         given = as_shape(self.image_shape)
-        if X.ndim > 2:
-            shape = with_channels(X.shape[1:])
+        if len(shape_of_all) > 2:
+            shape = with_channels(shape_of_all[1:])
             if given not in (None, shape):
                 raise ValueError(
                     f"image_shape={self.image_shape} contradicts X, whose images are "
@@ -264,24 +271,26 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 )
             if shape[0] in (1, 3) and shape[1] == shape[2] > 4:
                 warn_user(
-                    f"X has shape {tuple(X.shape)}, read as images of {times(shape)}; "
+                    f"X has shape {tuple(shape_of_all)}, read as images of "
+                    f"{times(shape)}; "
                     "if channels come first, pass np.moveaxis(X, 1, -1)."
                 )
             return shape
+        width = shape_of_all[1]
         if given is not None:
-            if math.prod(given) != X.shape[1]:
+            if math.prod(given) != width:
                 raise ValueError(
                     f"image_shape={self.image_shape} asks for rows of "
-                    f"{math.prod(given)} features, but X has {X.shape[1]} features."
+                    f"{math.prod(given)} features, but X has {width} features."
                 )
             return given
-        if self._needs_positions and could_be_picture(X.shape[1]):
+        if self._needs_positions and could_be_picture(width):
             warn_user(
-                f"{type(self).__name__} reads rows of {X.shape[1]} features as signals "
+                f"{type(self).__name__} reads rows of {width} features as signals "
                 "one pixel high; if they are flattened images, pass image_shape="
-                f"(height, width[, channels]), else image_shape=(1, {X.shape[1]})."
+                f"(height, width[, channels]), else image_shape=(1, {width})."
             )
-        return 1, X.shape[1], 1
+        return 1, width, 1
 
     def _fitted_shape(self, X: Array) -> Shape:
         """Return the fitted image shape, or say how X differs from it."""

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, check_memory
 
-from skdmn.core.backend import Array, to_numpy
+from skdmn.core.backend import Array
 from skdmn.core.convolve import Pair
 from skdmn.core.density import DensityAccumulator
 from skdmn.layers.base import ImageTransformer
@@ -253,16 +253,8 @@ def cached_accumulate(
     if getattr(memory, "location", "") is None:
         return accumulate(images, codes, sums, report)
     cached = memory.cache(accumulate, ignore=["images", "report"])
-    return cached(images, codes, sums, report, key=fingerprint(images))
-
-
-def fingerprint(images: Images) -> str:
-    """Hash the images that count, batch by batch, wherever they lie."""
-    hashes = [
-        joblib.hash(np.ascontiguousarray(to_numpy(batch)))
-        for _, batch in images.batches()
-    ]
-    return joblib.hash((_FORMAT, hashes, images.dtype))
+    key = joblib.hash((_FORMAT, images.fingerprint()))
+    return cached(images, codes, sums, report, key=key)
 
 
 def reporter(name: str, total: int, verbose: int) -> Report:

@@ -69,7 +69,7 @@ class FlattenTransformer(ImageTransformer):
     def _transform(self, X: Any) -> Array:
         self._check_params()
         images = self._check_images(X, reset=False)
-        rows = self._rows(images.data)
+        rows = self._rows(images.read(slice(0, len(images))))
         dtype = getattr(images.place.xp, images.dtype)
         return images.place.xp.astype(rows, dtype, copy=False)
 

@@ -10,10 +10,20 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
+import joblib
 import numpy as np
 
-from skdmn.core.backend import Array, Place, float_dtype, take, to_place, widest_float
+from skdmn.core.backend import (
+    Array,
+    Place,
+    float_dtype,
+    take,
+    to_numpy,
+    to_place,
+    widest_float,
+)
 from skdmn.core.convolve import Pair
+from skdmn.layers.sliced import Sliced
 
 BATCH_BYTES = 64 * 2**20  # input and output of a batch, together
 
@@ -28,7 +38,7 @@ class Images:
 
     Attributes
     ----------
-    data : array of shape (n, height, width, channels)
+    data : array or Sliced of shape (n, height, width, channels)
         A view of what the user gave, of its library, device and dtype.
     place, compute : Place
         Where the data lies (and results go), where batches are computed.
@@ -48,7 +58,12 @@ class Images:
     def of(cls, X: Array, shape: Shape, place: Place, compute: Place) -> Images:
         """Look at checked images or rows as images of a shape."""
         wide = float_dtype(X, place.xp) == place.xp.float64
-        data = place.xp.reshape(X, (X.shape[0], *shape))
+        shape_of_all = (X.shape[0], *shape)
+        data = (
+            X.reshaped(shape_of_all)
+            if isinstance(X, Sliced)
+            else place.xp.reshape(X, shape_of_all)
+        )
         return cls(data, place, compute, "float64" if wide else "float32")
 
     def __len__(self) -> int:
@@ -60,6 +75,20 @@ class Images:
         height, width, channels = self.data.shape[1:]
         return height, width, channels
 
+    def read(self, some: slice) -> Array:
+        """Return some of the images that count, unconverted, where they lie."""
+        wanted = some if self.chosen is None else self.chosen[some]
+        if isinstance(self.data, Sliced):
+            return self.data.read(wanted)
+        if isinstance(wanted, slice):
+            return self.data[wanted, ...]
+        return take(self.data, wanted, axis=0)
+
+    def batch_size(self, values_per_image: int = 0) -> int:
+        """Return how many images make a batch; see `batches`."""
+        floats = math.prod(self.shape) + values_per_image
+        return max(1, BATCH_BYTES // (floats * (8 if self.dtype == "float64" else 4)))
+
     def batches(self, values_per_image: int = 0) -> Iterator[tuple[slice, Array]]:
         """Yield slices and their images, unconverted, where they are computed.
 
@@ -68,15 +97,18 @@ class Images:
         values_per_image : int
             How many floats each image becomes, besides its own pixels.
         """
-        floats = math.prod(self.shape) + values_per_image
-        size = max(1, BATCH_BYTES // (floats * (8 if self.dtype == "float64" else 4)))
+        size = self.batch_size(values_per_image)
         for start in range(0, len(self), size):
             some = slice(start, min(start + size, len(self)))
-            if self.chosen is None:
-                batch = self.data[some, ...]
-            else:
-                batch = take(self.data, self.chosen[some], axis=0)
-            yield some, to_place(batch, self.compute)
+            yield some, to_place(self.read(some), self.compute)
+
+    def fingerprint(self) -> str:
+        """Hash the images that count, batch by batch, wherever they lie."""
+        hashes = [
+            joblib.hash(np.ascontiguousarray(to_numpy(batch)))
+            for _, batch in self.batches()
+        ]
+        return joblib.hash((hashes, self.dtype))
 
     def float_batches(self, values_per_image: int = 0) -> Iterator[tuple[slice, Array]]:
         """Yield slices and their images as floats, where they are computed."""
@@ -107,7 +139,9 @@ class Images:
             part = to_place(function(batch), self.place)
             if part.shape[0] == len(self):  # one batch: nothing to put together
                 # a window of one pixel, say, is a view of the user's images
-                shared = self.place.is_numpy and np.may_share_memory(part, self.data)
+                shared = isinstance(self.data, np.ndarray) and np.may_share_memory(
+                    part, self.data
+                )
                 return part.copy() if shared else part
             if out is None:
                 dtype = getattr(xp, self.dtype)
@@ -200,6 +234,22 @@ def check_is_one_array(X: Any) -> None:
         raise ValueError(
             f"X is an object array of {len(X)} images of shape {min(shapes)}; pass "
             "np.stack(X)."
+        )
+
+
+def check_could_be_images(X: Array | Sliced) -> None:
+    """Raise where an array has not the shape or dtype of images or rows."""
+    if 0 in X.shape:
+        raise ValueError(
+            f"X has shape {tuple(X.shape)}; pass images of at least one pixel each."
+        )
+    if getattr(X.dtype, "kind", "f") in "mM":
+        raise ValueError(f"X has dtype {X.dtype}; pass integers or floats.")
+    if X.ndim not in (2, 3, 4):
+        raise ValueError(
+            "Expected images of shape (n, height, width) or (n, height, width, "
+            f"channels), or a 2D array of rows, got shape {tuple(X.shape)}. "
+            "Reshape your data, a single image with X[np.newaxis]."
         )
 
 
