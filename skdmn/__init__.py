@@ -10,15 +10,19 @@ from skdmn.layers.flatten import FlattenTransformer
 from skdmn.layers.overlap import OverlapPruner
 from skdmn.layers.pooling import MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
+from skdmn.lazy import LazyFeatures
 from skdmn.network import make_dmn
+from skdmn.stack import DensityMatrixNetwork
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "ChannelStandardScaler",
     "ClassPCAPatchTransformer",
+    "DensityMatrixNetwork",
     "FilterDisplay",
     "FlattenTransformer",
+    "LazyFeatures",
     "MaxPool2DTransformer",
     "OverlapPruner",
     "make_dmn",

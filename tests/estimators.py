@@ -3,6 +3,7 @@
 from skdmn import (
     ChannelStandardScaler,
     ClassPCAPatchTransformer,
+    DensityMatrixNetwork,
     FlattenTransformer,
     MaxPool2DTransformer,
     OverlapPruner,
@@ -19,4 +20,21 @@ ESTIMATORS = [
     ChannelStandardScaler(),
     FlattenTransformer(),
     OverlapPruner(),
+    DensityMatrixNetwork(
+        [
+            ("conv1", ClassPCAPatchTransformer(2)),
+            ("pool1", MaxPool2DTransformer()),
+            ("scale1", ChannelStandardScaler()),
+            ("conv2", ClassPCAPatchTransformer(2, padding="same", activation=None)),
+            ("flatten", FlattenTransformer()),
+        ]
+    ),
+    DensityMatrixNetwork(
+        [
+            ("scale", ChannelStandardScaler()),
+            ("naive", ClassPCAPatchTransformer(class_based=False, signs="both")),
+            ("prune", OverlapPruner()),
+        ],
+        batch_size=7,
+    ),
 ]

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
-import array_api_compat
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -33,6 +32,7 @@ from skdmn.layers.images import (
     check_could_be_images,
     check_is_one_array,
     could_be_picture,
+    rows,
     times,
     value_names,
     warn_user,
@@ -190,7 +190,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         self._check_params()
         images = self._check_images(X, reset=False)
         out = images.map(self._forward, self.output_shape_)
-        return self._rows(out) if self._gives_rows() else out
+        return rows(out) if self._gives_rows() else out
 
     def _gives_rows(self) -> bool:
         return self._is_signal
@@ -199,11 +199,6 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     def _is_signal(self) -> bool:
         """Whether what was fitted were rows that are not pictures."""
         return self._input_ndim == 2 and self.image_shape_[::2] == (1, 1)
-
-    @staticmethod
-    def _rows(images: Array) -> Array:
-        xp = array_api_compat.array_namespace(images)
-        return xp.reshape(images, (images.shape[0], math.prod(images.shape[1:])))
 
     def _check_params(self) -> None:
         if not get_config()["skip_parameter_validation"]:
@@ -388,7 +383,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             )
         out = Images.of(X, shape, place, compute).map(function, shape)
         if self._input_ndim == 2:
-            return self._rows(out)
+            return rows(out)
         return place.xp.reshape(out, (out.shape[0], *shape[: self._input_ndim - 1]))
 
     def __sklearn_tags__(self) -> Tags:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from skdmn.core.backend import Array
 from skdmn.layers.base import ImageTransformer
+from skdmn.layers.images import rows
 
 
 class FlattenTransformer(ImageTransformer):
@@ -69,9 +70,9 @@ class FlattenTransformer(ImageTransformer):
     def _transform(self, X: Any) -> Array:
         self._check_params()
         images = self._check_images(X, reset=False)
-        rows = self._rows(images.read(slice(0, len(images))))
+        flat = rows(images.read(slice(0, len(images))))
         dtype = getattr(images.place.xp, images.dtype)
-        return images.place.xp.astype(rows, dtype, copy=False)
+        return images.place.xp.astype(flat, dtype, copy=False)
 
     def inverse_transform(self, X: Any) -> Array:
         """Turn rows back into images.

@@ -17,6 +17,7 @@ from skdmn.core.backend import (
     Array,
     Place,
     float_dtype,
+    own_place,
     take,
     to_numpy,
     to_place,
@@ -203,6 +204,12 @@ def value_names(shape: Shape) -> np.ndarray:
         ],
         dtype=object,
     )
+
+
+def rows(images: Array) -> Array:
+    """Flatten each image, in C order."""
+    xp = own_place(images).xp
+    return xp.reshape(images, (images.shape[0], math.prod(images.shape[1:])))
 
 
 def times(shape: Shape) -> str:

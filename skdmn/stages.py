@@ -1,0 +1,216 @@
+"""Layers as stages that batches run through: planned, fused, streamed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import joblib
+
+from skdmn.core import engine
+from skdmn.core.backend import Array, Place, own_place, take, to_numpy, to_place
+from skdmn.core.convolve import WHOLE, Padding, Pair, Window, output_size
+from skdmn.layers.base import ImageTransformer
+from skdmn.layers.class_pca import ClassPCAPatchTransformer
+from skdmn.layers.flatten import FlattenTransformer
+from skdmn.layers.images import Images, Shape, times
+from skdmn.layers.overlap import OverlapPruner
+from skdmn.layers.pooling import MaxPool2DTransformer
+
+STREAM_BYTES = 2**27  # half of what DensityMatrixNetwork promises to stay below
+
+Batches = Iterable[tuple[slice, Array]]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution, and the pruning and pooling that were fused into it."""
+
+    shape: Shape
+    filters: Array
+    stride: Pair
+    padding: Padding
+    activation: Literal["relu"] | None
+    window: Window = WHOLE
+
+    @property
+    def output_shape(self) -> Shape:
+        """Height, width and channels of what comes out."""
+        kernel = (self.filters.shape[1], self.filters.shape[2])
+        size = output_size(self.shape, kernel, self.stride, self.padding)
+        return *self.window.output_size(size), self.filters.shape[0]
+
+    def __call__(self, batch: Array) -> Array:
+        """Convolve images of any dtype."""
+        return engine.convolve(
+            batch, self.filters, self.stride, self.padding, self.activation, self.window
+        )
+
+    def fused_with(self, layer: ImageTransformer) -> Convolution | None:
+        """Return this with a layer behind it as one stage, None where it cannot be."""
+        # what signals become, rows, is read as one channel by the next layer
+        if layer.image_shape_ != self.output_shape:
+            return None
+        if isinstance(layer, OverlapPruner):  # pooling goes channel by channel
+            kept = layer.get_support(indices=True)
+            return replace(self, filters=take(self.filters, to_numpy(kept), axis=0))
+        if isinstance(layer, MaxPool2DTransformer) and self.window == WHOLE:
+            window = Window(layer.pool_size_, layer._strides(), layer.padding)
+            return replace(self, window=window)
+        return None
+
+    def fingerprint(self) -> str:
+        """Hash all that the output depends on."""
+        return joblib.hash(replace(self, filters=to_numpy(self.filters)))
+
+
+@dataclass(frozen=True)
+class Single:
+    """A layer on its own."""
+
+    layer: ImageTransformer
+    dtype: str
+
+    @property
+    def shape(self) -> Shape:
+        """Height, width and channels of what goes in."""
+        return self.layer.image_shape_
+
+    @property
+    def output_shape(self) -> Shape:
+        """Height, width and channels of what comes out."""
+        return self.layer.output_shape_
+
+    def __call__(self, batch: Array) -> Array:
+        """Let the layer compute images of any dtype."""
+        xp = own_place(batch).xp
+        floats = xp.astype(batch, getattr(xp, self.dtype), copy=False)
+        return self.layer._forward(floats)
+
+    def fingerprint(self) -> str:
+        """Hash all that the output depends on."""
+        return joblib.hash(self.layer)
+
+
+Stage = Convolution | Single
+
+
+def plan(
+    layers: Iterable[ImageTransformer], compute: Place, dtype: str
+) -> tuple[Stage, ...]:
+    """Turn fitted layers into stages, as few as can be.
+
+    Parameters
+    ----------
+    layers : iterable of ImageTransformer
+        Fitted.
+    compute : Place
+        Where batches are computed.
+    dtype : {"float32", "float64"}
+        What they are computed in.
+
+    Raises
+    ------
+    ValueError
+        Where a layer does not get what it was fitted on.
+    """
+    stages: list[Stage] = []
+    before: ImageTransformer | None = None
+    for layer in layers:
+        if before is not None:
+            _check_fits(before, layer)
+        before = layer
+        last = stages[-1] if stages else None
+        fused = last.fused_with(layer) if isinstance(last, Convolution) else None
+        if fused is not None:
+            stages[-1] = fused
+        elif isinstance(layer, ClassPCAPatchTransformer):
+            filters = to_place(layer.filters_, compute)
+            filters = compute.xp.astype(filters, getattr(compute.xp, dtype))
+            strides, padding = layer._strides(), layer.padding
+            stages.append(
+                Convolution(
+                    layer.image_shape_, filters, strides, padding, layer.activation
+                )
+            )
+        elif not isinstance(layer, FlattenTransformer):  # the order is C already
+            stages.append(Single(layer, dtype))
+    return tuple(stages)
+
+
+def _check_fits(before: ImageTransformer, layer: ImageTransformer) -> None:
+    given, fitted = before.output_shape_, layer.image_shape_
+    as_rows = before._gives_rows() and math.prod(given) == math.prod(fitted)
+    if given != fitted and not as_rows:
+        raise ValueError(
+            f"{type(layer).__name__} was fitted on images of {times(fitted)}, but the "
+            f"{type(before).__name__} in front gives {times(given)}; set that one "
+            "back, or fit again."
+        )
+
+
+def unwatched(batches: Batches) -> Batches:
+    """Let batches pass."""
+    return batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream(Images):
+    """Images that are run through stages whenever a batch of them is asked for.
+
+    Attributes
+    ----------
+    stages : tuple of Stage
+        None: the images themselves.
+    seen_as : (int, int, int)
+        Height, width and channels that what comes out of them is taken for: signals
+        go on as rows, of one channel.
+    n_per_batch : int or "auto"
+        How many images make a batch. "auto": as many as `STREAM_BYTES` hold.
+    watch : callable
+        Takes the batches and yields them on, to tell how far they are.
+    """
+
+    stages: tuple[Stage, ...]
+    seen_as: Shape
+    n_per_batch: int | Literal["auto"]
+    watch: Callable[[Batches], Batches] = unwatched
+
+    @property
+    def shape(self) -> Shape:
+        """Height, width and channels, as seen by whoever takes the batches."""
+        return self.seen_as
+
+    def batch_size(self, values_per_image: int = 0) -> int:
+        """Return how many images make a batch."""
+        if self.n_per_batch != "auto":
+            return self.n_per_batch
+        # whoever takes the batches makes about as many values of them again
+        ends = [(math.prod(self.shape), max(math.prod(self.shape), values_per_image))]
+        ends += [(math.prod(s.shape), math.prod(s.output_shape)) for s in self.stages]
+        # input, output and what is between: padded, of one class, or in float64
+        values = 3 * max(sum(pair) for pair in ends)
+        itemsize = 8 if self.dtype == "float64" else 4
+        return max(1, STREAM_BYTES // (values * itemsize))
+
+    def batches(self, values_per_image: int = 0) -> Iterator[tuple[slice, Array]]:
+        """Yield slices and what the last stage gives for their images."""
+        for some, batch in self.watch(super().batches(values_per_image)):
+            for stage in self.stages:
+                batch = stage(self._reshaped(batch, stage.shape))
+            yield some, self._reshaped(batch, self.seen_as)
+
+    def _reshaped(self, batch: Array, shape: Shape) -> Array:
+        return self.compute.xp.reshape(batch, (batch.shape[0], *shape))
+
+    def collect(self) -> Array:
+        """Return what the last stage gives for all images that count, where X lies."""
+        return self.map(lambda batch: batch, self.shape)
+
+    def fingerprint(self) -> str:
+        """Hash the images that count and the stages, running none of them."""
+        images = Images(self.data, self.place, self.compute, self.dtype, self.chosen)
+        stages = [stage.fingerprint() for stage in self.stages]
+        return joblib.hash((images.fingerprint(), stages))
