@@ -178,10 +178,12 @@ def convolve_and_pool(
     activation: Literal["relu"] | None,
     window: Window,
 ) -> Array:
-    """Convolve, then pool, some images at a time: no feature map of all exists.
+    """Convolve, then pool, some images at a time: no feature map of all is made.
 
     Parameters and result are those of `convolve` and `max_pool`.
     """
+    if window == WHOLE:
+        return convolve(images, filters, stride, padding, activation)
     xp = array_api_compat.array_namespace(images)
     n, kernel = images.shape[0], (filters.shape[1], filters.shape[2])
     shape = output_size(images.shape[1:], kernel, stride, padding)
@@ -211,6 +213,19 @@ def max_pool(images: Array, size: Pair, stride: Pair, padding: Padding) -> Array
     -------
     array of shape (n, rows, columns, channels)
     """
+    xp = array_api_compat.array_namespace(images)
+    n, channels = images.shape[0], images.shape[3]
+    out = xp.empty(
+        (n, *output_size(images.shape[1:], size, stride, padding), channels),
+        dtype=images.dtype,
+        device=array_api_compat.device(images),
+    )
+    for some, _ in tiles(n, 1, math.prod(images.shape[1:])):
+        out[some, ...] = _max_pool(images[some, ...], size, stride, padding)
+    return out
+
+
+def _max_pool(images: Array, size: Pair, stride: Pair, padding: Padding) -> Array:
     xp = array_api_compat.array_namespace(images)
     images = pad(images, size, stride, padding, -float("inf"))
     rows, columns = output_size(images.shape[1:], size, stride, "valid")

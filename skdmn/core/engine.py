@@ -1,15 +1,22 @@
 """The fastest code that there is for a machine: kernels, else the definitions.
 
-Whoever computes imports from here. Results are those of the definitions, to rounding.
+Whoever computes imports from here. Results are those of `core.convolve`, to rounding.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import functools
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
 
 from skdmn.core import convolve as definition
-from skdmn.core.backend import Array
+from skdmn.core.backend import Array, own_place
 from skdmn.core.convolve import WHOLE, Padding, Pair, Window
+
+# what the kernels read as it is
+_READ = {np.dtype(t) for t in ("u1", "i1", "?", "u2", "i2", "i4", "i8", "f4", "f8")}
 
 
 def convolve(
@@ -20,14 +27,38 @@ def convolve(
     activation: Literal["relu"] | None,
     window: Window = WHOLE,
 ) -> Array:
-    """Convolve images and pool what comes out; see `core.convolve`."""
-    if window == WHOLE:
-        return definition.convolve(images, filters, stride, padding, activation)
+    """Convolve images, of any dtype, in the filters' dtype, and pool what comes out.
+
+    See `core.convolve.convolve_and_pool`.
+    """
+    kernels = _kernels(images)
+    if kernels:
+        return kernels.convolve(images, filters, stride, padding, activation, window)
     return definition.convolve_and_pool(
         images, filters, stride, padding, activation, window
     )
 
 
-def max_pool(images: Array, window: Window) -> Array:
-    """Keep the largest value of every window; see `core.convolve`."""
+def max_pool(images: Array, window: Window, dtype: Any) -> Array:
+    """Keep the largest value of every window, in a dtype; see `core.convolve`."""
+    kernels = _kernels(images)
+    if kernels:
+        return kernels.max_pool(images, window, dtype)
+    images = own_place(images).xp.astype(images, dtype, copy=False)
     return definition.max_pool(images, *window)
+
+
+def _kernels(images: Array) -> ModuleType | None:
+    if isinstance(images, np.ndarray) and images.dtype in _READ:
+        return cpu()
+    return None
+
+
+@functools.cache
+def cpu() -> ModuleType | None:
+    """Return the kernels for processors, where Numba can be imported."""
+    try:
+        from skdmn.core import cpu
+    except ImportError:
+        return None
+    return cpu

@@ -19,6 +19,7 @@ from skdmn.core.backend import (
     Array,
     Place,
     compute_place,
+    float_dtype,
     own_place,
     place_of,
     to_place,
@@ -65,6 +66,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         "device": [StrOptions(set(DEVICES))],
     }
     _needs_positions = True  # whether rows without image_shape may be a mistake
+    _any_dtype = False  # whether _forward takes any batch, in any dtype
     _one_to_one = False  # whether values keep their places, so names theirs
 
     image_shape: tuple[int, ...] | None
@@ -189,7 +191,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     def _transform(self, X: Any) -> Any:
         self._check_params()
         images = self._check_images(X, reset=False)
-        out = images.map(self._forward, self.output_shape_)
+        out = images.map(self._forward, self.output_shape_, self._any_dtype)
         return rows(out) if self._gives_rows() else out
 
     def _gives_rows(self) -> bool:
@@ -336,9 +338,10 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
     @staticmethod
     def _like(fitted: Array, batch: Array) -> Array:
-        """Move a fitted array to where a batch is, in its dtype."""
+        """Move a fitted array to where a batch is, in the dtype of its floats."""
         place = own_place(batch)
-        return place.xp.astype(to_place(fitted, place), batch.dtype)
+        dtype = float_dtype(batch, place.xp)
+        return place.xp.astype(to_place(fitted, place), dtype)
 
     def _window(self, name: str) -> Pair:
         """Return a window parameter as (height, width) for the images being fitted."""

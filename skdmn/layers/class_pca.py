@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 
 from skdmn.core.backend import Array
-from skdmn.core.convolve import Padding, Pair, convolve, output_size
+from skdmn.core.convolve import Padding, Pair, output_size
+from skdmn.core.engine import convolve
 from skdmn.core.filters import filter_bank
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.class_density import ClassDensityTransformer
@@ -175,6 +176,8 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    _any_dtype = True
 
     filters_: Array
 

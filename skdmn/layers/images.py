@@ -122,7 +122,12 @@ class Images:
         for _, batch in self.batches():
             yield self.compute.xp.astype(batch, widest_float(self.compute))
 
-    def map(self, function: Callable[[Array], Array], shape: tuple[int, ...]) -> Array:
+    def map(
+        self,
+        function: Callable[[Array], Array],
+        shape: tuple[int, ...],
+        any_dtype: bool = False,
+    ) -> Array:
         """Apply a function to all images, batch by batch.
 
         Parameters
@@ -130,13 +135,19 @@ class Images:
         function : callable
             Takes float images (n, height, width, channels), returns (n, *shape).
         shape : tuple of int
+        any_dtype : bool
+            Whether it takes images as they are, and any number of them at once, which
+            it then goes through in small pieces by itself.
 
         Returns
         -------
         array of shape (n, *shape), where the data lies
         """
+        if any_dtype and self.compute == self.place and self.chosen is None:
+            return function(self.data)
         xp, out = self.place.xp, None
-        for some, batch in self.float_batches(math.prod(shape)):
+        batches = self.batches if any_dtype else self.float_batches
+        for some, batch in batches(math.prod(shape)):
             part = to_place(function(batch), self.place)
             if part.shape[0] == len(self):  # one batch: nothing to put together
                 # a window of one pixel, say, is a view of the user's images

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdmn.core.backend import Array
-from skdmn.core.convolve import Padding, Pair, max_pool, output_size
+from skdmn.core.backend import Array, float_dtype, own_place
+from skdmn.core.convolve import Padding, Pair, Window, output_size
+from skdmn.core.engine import max_pool
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.images import Images, Shape, as_pair
 
@@ -111,4 +112,5 @@ class MaxPool2DTransformer(ImageTransformer):
         return *size, shape[2]
 
     def _forward(self, batch: Array) -> Array:
-        return max_pool(batch, self.pool_size_, self._strides(), self.padding)
+        window = Window(self.pool_size_, self._strides(), self.padding)
+        return max_pool(batch, window, float_dtype(batch, own_place(batch).xp))

@@ -1,0 +1,262 @@
+"""What the kernels for processors are made of: small blocks kept in registers.
+
+Convolution, density matrices and the softmax's passes are all sums of products
+``a[p] * b[v]`` over strided views of arrays. `multiply_block` computes a block of such
+sums for some p and v at once, reading both operands where they lie: no windows are
+copied, and every value that is read is used for a whole row or column of the block.
+Numba does not find this form by itself, so these functions write LLVM's vectors
+down; the kernels that call them are plain loops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import joblib
+import llvmlite.binding as llvm
+import numba
+import threadpoolctl
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+
+def _vector_bytes() -> tuple[int, int]:
+    """Return the bytes of a vector and how many vectors there are registers for."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512vl"):
+        # Zen 4 computes 64 bytes in two halves: 32 waste less at the edges
+        return (32 if llvm.get_host_cpu_name() == "znver4" else 64), 32
+    if features.get("avx"):
+        return 32, 16
+    return 16, 32 if "neon" in features else 16
+
+
+VECTOR_BYTES, _REGISTERS = _vector_bytes()
+# rows of a block: with three vectors each, and three to read, they fill the registers
+ROWS = 8 if _REGISTERS == 32 else 4
+HALF, TALL = ROWS // 2, ROWS * 2  # TALL with a single vector
+VECTORS = 3
+
+_FUSE = ("contract",)  # a product and a sum may be one instruction
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile a function that needs no interpreter, once for each machine."""
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder can be written: compile in each process
+        return numba.njit(nogil=True)(function)
+
+
+def lanes(dtype: Any) -> int:
+    """Return how many values of a dtype are in a vector."""
+    return VECTOR_BYTES // dtype.itemsize
+
+
+def padded(length: int, dtype: Any) -> int:
+    """Return a length rounded up to whole vectors."""
+    return -(-length // lanes(dtype)) * lanes(dtype)
+
+
+def n_threads() -> int:
+    """Return how many threads to use, within what joblib, Numba and BLAS are set to."""
+    blas = (library.num_threads for library in _blas().lib_controllers)
+    return max(1, min(joblib.cpu_count(), numba.get_num_threads(), *blas))
+
+
+@functools.cache
+def _blas() -> Any:
+    """Find BLAS, which takes milliseconds; the limits it is set to are read anew."""
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+def in_threads(
+    function: Callable[..., None], pieces: Iterable[tuple], threads: int
+) -> None:
+    """Call a function that releases the interpreter with each tuple of arguments.
+
+    Threads live as long as the call, so that forked processes, other threads and
+    interrupts find nothing half done.
+    """
+    if threads == 1:
+        for piece in pieces:
+            function(*piece)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        running = [pool.submit(function, *piece) for piece in pieces]
+        try:
+            for done in running:
+                done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+@numba.njit(inline="always")
+def multiply(rows, vectors, left, right, counts, to):
+    """Call `multiply_block` for some of the rows that are left, and return how many.
+
+    There may be fewer than it returns: `to` must have room for the others.
+    """
+    if vectors == 1 and rows > ROWS + HALF:
+        multiply_block(TALL, 1, left, right, counts, to)
+        return TALL
+    if rows > HALF:
+        if vectors == 3:
+            multiply_block(ROWS, 3, left, right, counts, to)
+        elif vectors == 2:
+            multiply_block(ROWS, 2, left, right, counts, to)
+        else:
+            multiply_block(ROWS, 1, left, right, counts, to)
+        return ROWS
+    if vectors == 3:
+        multiply_block(HALF, 3, left, right, counts, to)
+    elif vectors == 2:
+        multiply_block(HALF, 2, left, right, counts, to)
+    else:
+        multiply_block(HALF, 1, left, right, counts, to)
+    return HALF
+
+
+# LLVM's side: types are those of llvmlite, which has no annotations
+
+
+@intrinsic(prefer_literal=True)
+def multiply_block(typing, P, V, left, right, counts, to):
+    """Set a block of P rows and V vectors to sums of products.
+
+    With left = (a, a0, ap, ai, aj, ak), right = (b, b0, bi, bj, bk),
+    counts = (ni, nj, nk) and to = (out, o0, op)::
+
+        out[o0 + p*op + v] = sum over i < ni, j < nj, k < nk of
+            a[a0 + p*ap + i*ai + j*aj + k*ak] * b[b0 + v + i*bi + j*bj + k*bk]
+
+    for p < P and every v of V vectors. P and V are literals; a, b and out flat arrays
+    of one floating dtype, which products and sums are of; the others int.
+    """
+    rows, vectors = range(P.literal_value), range(V.literal_value)
+    signature = types.void(P, V, left, right, counts, to)
+
+    def generate(context, builder, signature, args):
+        left, right, counts, to = (
+            cgutils.unpack_tuple(builder, value) for value in args[2:]
+        )
+        write = _Vectors(context, builder, signature.args[2][0])
+        a, a0, ap, *steps_a = left
+        b, b0, *steps_b = right
+        out, o0, op = to
+        at_a, at_b = write.pointer(a, a0), write.pointer(b, b0)
+        offsets = [builder.mul(ap, ap.type(p)) for p in rows]
+        # LLVM keeps these in registers
+        sums = [[write.variable() for _ in vectors] for _ in rows]
+        with contextlib.ExitStack() as loops:
+            for count, step_a, step_b in zip(counts, steps_a, steps_b, strict=True):
+                loop = write.loop(count, (at_a, step_a), (at_b, step_b))
+                at_a, at_b = loops.enter_context(loop)
+            factors = [write.load(at_b, v) for v in vectors]
+            for p in rows:
+                factor = write.spread(builder.load(builder.gep(at_a, [offsets[p]])))
+                for v in vectors:
+                    product = builder.fmul(factor, factors[v], flags=_FUSE)
+                    added = builder.fadd(builder.load(sums[p][v]), product, flags=_FUSE)
+                    builder.store(added, sums[p][v])
+        start = write.pointer(out, o0)
+        for p in rows:
+            row = builder.gep(start, [builder.mul(op, op.type(p))])
+            for v in vectors:
+                write.store(builder.load(sums[p][v]), row, v)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic(prefer_literal=True)
+def max_block(typing, start, a, a0, ai, aj, ni, nj, out, o0):
+    """Set a vector to the largest of several, and of a number.
+
+    ``out[o0 + v] = max(start, a[a0 + v + i*ai + j*aj] for i < ni, j < nj)``
+    for every v of a vector; a and out flat arrays of the dtype of start. Literal ni
+    and nj make it faster.
+    """
+    index = types.intp
+    signature = types.void(a.dtype, a, *[index] * 3, ni, nj, out, index)
+
+    def generate(context, builder, signature, args):
+        start, a, a0, ai, aj, ni, nj, out, o0 = args
+        write = _Vectors(context, builder, signature.args[1])
+        largest = write.variable()
+        builder.store(write.spread(start), largest)
+
+        def take(at):
+            old, new = builder.load(largest), write.load(at, 0)
+            larger = builder.fcmp_ordered(">", old, new)
+            builder.store(builder.select(larger, old, new), largest)
+
+        at = write.pointer(a, a0)
+        if all(
+            isinstance(count, types.IntegerLiteral) for count in signature.args[5:7]
+        ):
+            for i in range(signature.args[5].literal_value):
+                row = builder.gep(at, [builder.mul(ai, ai.type(i))])
+                for j in range(signature.args[6].literal_value):
+                    take(builder.gep(row, [builder.mul(aj, aj.type(j))]))
+        else:
+            with write.loop(ni, (at, ai)) as (at,), write.loop(nj, (at, aj)) as (at,):
+                take(at)
+        write.store(builder.load(largest), write.pointer(out, o0), 0)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+class _Vectors:
+    """Writes instructions on vectors of the dtype of an array."""
+
+    def __init__(self, context, builder, array_type):
+        self.context, self.builder, self.array_type = context, builder, array_type
+        scalar = context.get_data_type(array_type.dtype)
+        self.size = array_type.dtype.bitwidth // 8
+        self.type = ir.VectorType(scalar, VECTOR_BYTES // self.size)
+
+    def pointer(self, array, offset):
+        struct = self.context.make_array(self.array_type)
+        return self.builder.gep(
+            struct(self.context, self.builder, array).data, [offset]
+        )
+
+    def variable(self):
+        place = cgutils.alloca_once(self.builder, self.type)
+        self.builder.store(ir.Constant(self.type, None), place)  # zeros
+        return place
+
+    def _at(self, pointer, number):
+        offset = ir.Constant(ir.IntType(64), number * self.type.count)
+        place = self.builder.gep(pointer, [offset])
+        return self.builder.bitcast(place, self.type.as_pointer())
+
+    def load(self, pointer, number):
+        return self.builder.load(self._at(pointer, number), align=self.size)
+
+    def store(self, value, pointer, number):
+        self.builder.store(value, self._at(pointer, number), align=self.size)
+
+    def spread(self, scalar):
+        undefined, first = ir.Constant(self.type, ir.Undefined), ir.IntType(32)(0)
+        lane = self.builder.insert_element(undefined, scalar, first)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.type.count), None)
+        return self.builder.shuffle_vector(lane, undefined, zeros)
+
+    @contextlib.contextmanager
+    def loop(self, count, *pointers):
+        """Repeat what follows with each pointer moved on by its step."""
+        with cgutils.for_range(self.builder, count) as loop:
+            yield [
+                self.builder.gep(pointer, [self.builder.mul(loop.index, step)])
+                for pointer, step in pointers
+            ]
