@@ -18,8 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdmn.core.backend import Array
 from skdmn.layers.base import ImageTransformer
+from skdmn.layers.class_density import ClassDensityTransformer
 from skdmn.layers.images import Images, Shape, rows
-from skdmn.layers.labels import encode_labels
 from skdmn.lazy import LazyFeatures
 from skdmn.named import Layers, NamedLayers, copy_input
 from skdmn.stages import Batches, Stream, plan
@@ -271,8 +271,9 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         )
 
     def _fit(self, images: Images, y: Any) -> None:
-        if self.__sklearn_tags__().target_tags.required and y is not None:
-            encode_labels(y, len(images))  # raises before the first layer is fitted
+        for _, layer in self.layers:
+            if isinstance(layer, ClassDensityTransformer):
+                layer._encode(y, len(images))  # raises before any layer is fitted
         layers: Layers = []
         for name, layer in self.layers:
             started = time.perf_counter()
