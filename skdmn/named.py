@@ -141,7 +141,9 @@ class NamedLayers(_BaseComposition):
         names, layers = zip(*self.layers, strict=True)
         self._validate_names(names)
         for name, layer in self.layers:
-            if not isinstance(layer, ImageTransformer) or hasattr(layer, "layers"):
+            if not isinstance(layer, ImageTransformer) or isinstance(
+                layer, NamedLayers
+            ):
                 raise ValueError(
                     f"{name!r} is {layer!r}, but a network holds layers of skdmn only; "
                     "put other steps behind it in a Pipeline, and leave them out of "

@@ -73,7 +73,8 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     -----
     Layers are fitted one after the other. One that learns takes one pass over the
     images, which run through the layers in front of it again; one that learns nothing
-    takes none. With `subsample`, only the images drawn are run.
+    takes none. With `subsample`, only the images drawn are run; they are those that the
+    Pipeline draws with the same int as `random_state`.
 
     `X` may also be what can only be sliced, such as an HDF5 dataset, a Zarr array or a
     memory map: it is read batch by batch, and NaN is found when its batch is read.

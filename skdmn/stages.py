@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -129,14 +130,18 @@ def plan(
         elif isinstance(layer, ClassPCAPatchTransformer):
             filters = to_place(layer.filters_, compute)
             filters = compute.xp.astype(filters, getattr(compute.xp, dtype))
-            strides, padding = layer._strides(), layer.padding
             stages.append(
                 Convolution(
-                    layer.image_shape_, filters, strides, padding, layer.activation
+                    layer.image_shape_,
+                    filters,
+                    layer._strides(),
+                    layer.padding,
+                    layer.activation,
                 )
             )
         elif not isinstance(layer, FlattenTransformer):  # the order is C already
-            stages.append(Single(layer, dtype))
+            # a copy: what is set later acts on later plans
+            stages.append(Single(copy.copy(layer), dtype))
     return tuple(stages)
 
 
@@ -163,7 +168,7 @@ class Stream(Images):
     Attributes
     ----------
     stages : tuple of Stage
-        None: the images themselves.
+        Empty: the images themselves.
     seen_as : (int, int, int)
         Height, width and channels that what comes out of them is taken for: signals
         go on as rows, of one channel.

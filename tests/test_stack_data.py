@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from stacks import conv, images_and_labels, named, network
+from stacks import STACKS, conv, images_and_labels, named, network
 
 from skdmn import (
     ChannelStandardScaler,
@@ -59,6 +59,14 @@ def test_what_can_only_be_sliced_is_read_by_batches(name, dtype, shape):
     expected = network(name, batch_size=7).fit(X, y).transform(X)
     assert_array_equal(features, expected)
     assert features.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_layers_on_their_own_read_slices_too(name):
+    X, y = images_and_labels()
+    layer, sliced = clone(STACKS[name][0]), OnlySlices(X)
+    expected = clone(layer).fit(X, y).transform(X)
+    assert_array_equal(layer.fit(sliced, y).transform(sliced), expected)
 
 
 def test_rows_that_can_only_be_sliced():
@@ -206,6 +214,10 @@ def test_lazy_features_keep_the_network_as_it_was(fitted):
     lazy, features = net.lazy_features(X), net.transform(X)
     net.set_params(layer0__activation=None)
     assert_array_equal(lazy[:], features)
+    scaled = network("scale first").fit(X, np.arange(30) % 3)
+    lazy_scaled, expected = scaled.lazy_features(X), scaled.transform(X)
+    scaled.set_params(layer0__with_mean=False)
+    assert_array_equal(lazy_scaled[:], expected)
     assert not np.array_equal(net.transform(X), features)
     with pytest.raises(NotFittedError):
         clone(net).lazy_features(X)

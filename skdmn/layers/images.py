@@ -143,7 +143,8 @@ class Images:
         -------
         array of shape (n, *shape), where the data lies
         """
-        if any_dtype and self.compute == self.place and self.chosen is None:
+        in_reach = self.compute == self.place and not isinstance(self.data, Sliced)
+        if any_dtype and in_reach and self.chosen is None:
             return function(self.data)
         xp, out = self.place.xp, None
         batches = self.batches if any_dtype else self.float_batches
