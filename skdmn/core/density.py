@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdmn.core.backend import Array, own_place, take, to_numpy, widest_float
-from skdmn.core.convolve import Pair, output_size, patches, tiles
+from skdmn.core.backend import Array
+from skdmn.core.convolve import Pair, output_size
+from skdmn.core.engine import second_moments
 
 
 class DensityMatrices(NamedTuple):
@@ -46,9 +47,8 @@ class DensityMatrices(NamedTuple):
 class DensityAccumulator:
     """Sums of the outer products of patches, class by class.
 
-    They are kept in float64 in host memory. Patches are multiplied in the widest
-    float of the images' device: in float64 every sum of 8-bit images is an exact
-    integer. Devices without float64 (Apple's GPUs) multiply in float32.
+    They are kept in float64 in host memory, and are exact integers for images of up to
+    16 bits.
 
     Attributes
     ----------
@@ -94,26 +94,15 @@ class DensityAccumulator:
         labels : ndarray of shape (n,), int
             Class indices, from 0.
         """
+        rows, columns = output_size(images.shape[1:], self.kernel_size, (1, 1), "valid")
         for label in np.unique(labels):
             members = np.flatnonzero(labels == label)
-            whole = len(members) == len(labels)
-            self._add(label, images if whole else take(images, members, axis=0))
-            self.n_images[label] += len(members)
-
-    def _add(self, label: int, images: Array) -> None:
-        place = own_place(images)
-        xp, dtype = place.xp, widest_float(place)
-        kernel_height, d = self.kernel_size[0], self.outer_products.shape[1]
-        n = images.shape[0]
-        rows, columns = output_size(images.shape[1:], self.kernel_size, (1, 1), "valid")
-        for some, strip in tiles(n, rows, columns * d):
-            window_rows = slice(strip.start, strip.stop + kernel_height - 1)
-            tile = xp.astype(images[some, window_rows, :, :], dtype)
-            windows = xp.reshape(patches(tile, self.kernel_size), (-1, d))
-            self.outer_products[label] += to_numpy(windows.T @ windows)
+            outer, sums = second_moments(images, members, self.kernel_size)
+            self.outer_products[label] += outer
             if self.sums is not None:
-                self.sums[label] += to_numpy(xp.sum(windows, axis=0))
-        self.n_patches[label] += n * rows * columns
+                self.sums[label] += sums
+            self.n_patches[label] += len(members) * rows * columns
+            self.n_images[label] += len(members)
 
     def merge(
         self, other: DensityAccumulator, labels: np.ndarray | None = None

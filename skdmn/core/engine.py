@@ -1,17 +1,20 @@
 """The fastest code that there is for a machine: kernels, else the definitions.
 
-Whoever computes imports from here. Results are those of `core.convolve`, to rounding.
+Whoever computes imports from here. Results are those of `core.convolve` and
+`core.moments`, to rounding.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 
 from skdmn.core import convolve as definition
+from skdmn.core import moments
 from skdmn.core.backend import Array, own_place
 from skdmn.core.convolve import WHOLE, Padding, Pair, Window
 
@@ -31,7 +34,7 @@ def convolve(
 
     See `core.convolve.convolve_and_pool`.
     """
-    kernels = _kernels(images)
+    kernels = _kernels(images, "cpu")
     if kernels:
         return kernels.convolve(images, filters, stride, padding, activation, window)
     return definition.convolve_and_pool(
@@ -41,24 +44,35 @@ def convolve(
 
 def max_pool(images: Array, window: Window, dtype: Any) -> Array:
     """Keep the largest value of every window, in a dtype; see `core.convolve`."""
-    kernels = _kernels(images)
+    kernels = _kernels(images, "cpu")
     if kernels:
         return kernels.max_pool(images, window, dtype)
     images = own_place(images).xp.astype(images, dtype, copy=False)
     return definition.max_pool(images, *window)
 
 
-def _kernels(images: Array) -> ModuleType | None:
+def second_moments(
+    images: Array, members: np.ndarray, size: Pair
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum the patches of some images and their outer products; see `core.moments`."""
+    kernels = _kernels(images, "cpu_density")
+    if kernels:
+        return kernels.second_moments(images, members, size)
+    if moments.rows_are_cheaper(images.shape[1:], size):
+        return moments.row_moments(images, members, size)
+    return moments.second_moments(images, members, size)
+
+
+def _kernels(images: Array, name: str) -> ModuleType | None:
     if isinstance(images, np.ndarray) and images.dtype in _READ:
-        return cpu()
+        return with_numba(name)
     return None
 
 
 @functools.cache
-def cpu() -> ModuleType | None:
-    """Return the kernels for processors, where Numba can be imported."""
+def with_numba(name: str) -> ModuleType | None:
+    """Return a module of kernels for processors, where Numba can be imported."""
     try:
-        from skdmn.core import cpu
+        return importlib.import_module(f"skdmn.core.{name}")
     except ImportError:
         return None
-    return cpu

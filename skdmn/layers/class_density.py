@@ -24,7 +24,7 @@ from skdmn.layers.labels import draw, encode_labels, is_all, union
 Report = Callable[[int], None]
 
 # to be raised with any change of what is computed: joblib sees that of one function
-_FORMAT = 1
+_FORMAT = 2
 
 
 class ClassDensityTransformer(ImageTransformer):

@@ -78,10 +78,11 @@ def test_each_class_is_the_second_moment_of_its_valid_patches(
         rows = all_patches(images[labels == label], kernel)
         moment, mean = second_moment(rows, centered)
         trace = np.trace(moment)
-        assert_allclose(density.partition_functions[label], trace, rtol=1e-11)
-        assert_allclose(density.matrices[label], moment / trace, atol=1e-12)
+        rounding = 1e-7 if dtype is np.float32 else 1e-12
+        assert_allclose(density.partition_functions[label], trace, rtol=5 * rounding)
+        assert_allclose(density.matrices[label], moment / trace, atol=rounding)
         if centered:
-            assert_allclose(density.means[label], mean, rtol=1e-12)
+            assert_allclose(density.means[label], mean, rtol=rounding)
     assert centered or density.means is None
 
 
@@ -145,7 +146,7 @@ def test_batches_order_and_merging_do_not_matter(order, cuts, centered, dtype):
     for batch in np.split(np.array(order), sorted(cuts)):
         updated.update(images[batch], labels[batch])
         merged.merge(accumulated(images[batch], labels[batch], centered=centered))
-    rtol = 0.0 if dtype is np.uint8 else 1e-12
+    rtol = {np.uint8: 0.0, np.float32: 1e-7, np.float64: 1e-12}[dtype]
     assert_same_sums(updated, whole, rtol)
     assert_same_sums(merged, whole, rtol)
 

@@ -63,7 +63,8 @@ def test_any_split_of_8_bit_images_equals_one_fit(cuts, order, centered):
 def test_any_split_of_float_images_equals_one_fit(dtype, cuts):
     X, y = make_images(N, dtype=dtype)
     parts = fit_in_parts(ClassPCAPatchTransformer(2), X, y, cuts)
-    assert_same_fit(parts, ClassPCAPatchTransformer(2).fit(X, y), atol=1e-12)
+    atol = 1e-12 if dtype is np.float64 else 1e-5
+    assert_same_fit(parts, ClassPCAPatchTransformer(2).fit(X, y), atol=atol)
 
 
 def test_many_small_parts_do_not_drift():

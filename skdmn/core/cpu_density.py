@@ -1,0 +1,247 @@
+"""Second moments of patches for processors, without copying a window.
+
+Entries (y, x) and (y + dy, x + dx) of all patches of an image meet at pairs of pixels
+that lie (dy, dx) apart. Every product of such a pair is computed once, for all entries
+and patches: rows of the image are multiplied with the rows dy below. Pixels near the
+border are not in every entry, so that their products are kept apart.
+
+Pixels are shifted by a provisional mean and scaled by a power of two. Sums are taken in
+the pixels' precision over at most `_TERMS` products, then in float64: for 8-bit images
+all of them are exact integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from skdmn.core.blocks import (
+    ROWS,
+    TALL,
+    VECTORS,
+    in_threads,
+    kernel,
+    lanes,
+    multiply,
+    n_threads,
+    padded,
+)
+from skdmn.core.convolve import Pair, output_size
+from skdmn.core.moments import provisional_mean, row_groups, unshifted
+
+_TERMS = 256  # products of 8-bit numbers that float32 adds up exactly
+_SCRATCH = 2**17  # bytes of images that a thread multiplies at a time, or 16 images
+_MOST = 2**23  # unless these are more bytes than this
+_BUDGET = 2**25  # bytes of sums that a thread keeps at a time
+_ALONE = 2**20  # products that are sooner done than threads are started
+_NARROW = [np.dtype(name) for name in ("u1", "i1", "?", "f4")]  # computed in float32
+
+# `steps` times `pixels` pixels side by side in the rows from top to bottom, each
+# multiplied with those from `back` pixels before it in the row dy below. What comes
+# out, summed over steps and rows, is at `offset`: a row of `width` for each value.
+_TILE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            *("dy", "top", "bottom", "left", "pixels", "steps"),
+            *("back", "width", "offset"),
+        )
+    ]
+)
+
+
+def second_moments(
+    images: np.ndarray, members: np.ndarray, size: Pair
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum the patches of some images; see `core.moments.second_moments`."""
+    n, height, width, channels = images.shape
+    shape = (height, width, channels)
+    dtype = np.dtype(np.float32 if images.dtype in _NARROW else np.float64)
+    shift, largest = provisional_mean(images, members, dtype)
+    # a power of two changes no digit, and no square underflows or overflows
+    scale = dtype.type(1 / min(max(largest, 2.0**-120), 2.0**120))
+    flat = np.ascontiguousarray(images).reshape(n, -1)
+    d = size[0] * size[1] * channels
+    outer, total = np.zeros((d, d)), np.zeros(d)
+    for tiles in _in_budget(_tiles(shape, size, dtype), channels):
+        large = _products(tiles, channels) * len(members) > _ALONE
+        parts = np.array_split(members, min(n_threads(), len(members)) if large else 1)
+        moments = np.zeros((len(parts), _values(tiles, channels).sum()))
+        pixels = np.zeros((len(parts), height * width * channels))
+        geometry = (shape, tiles, shift, scale, lanes(dtype))
+        in_threads(
+            lambda part, *sums, rest=geometry: _multiply_images(
+                flat, part, *rest, *sums
+            ),
+            list(zip(parts, moments, pixels, strict=True)),
+            len(parts),
+        )
+        # in the order of the parts: the same bytes each time
+        _fold(moments.sum(axis=0), tiles, shape, size, outer)
+        total = _entries(pixels.sum(axis=0), shape, size)
+    rows, columns = output_size(shape, size, (1, 1), "valid")
+    outer, total = outer / np.float64(scale) ** 2, total / np.float64(scale)
+    return unshifted(outer, total, shift, size, len(members) * rows * columns)
+
+
+def _tiles(shape: tuple[int, ...], size: Pair, dtype: np.dtype) -> np.ndarray:
+    """Cut the products of an image into tiles that no entry of a patch has in part."""
+    height, width, channels = shape
+    border = size[1] - 1
+    inner = width - 2 * border
+    together = -(-ROWS // channels)  # pixels that make enough rows for a block
+    if inner < 1:
+        columns = [(0, width, 1)]
+    else:
+        columns = [(0, border, 1), (width - border, border, 1)]
+        most = together * _TERMS
+        for left in range(border, width - border, most):
+            length = min(most, width - border - left)
+            steps, rest = divmod(length, together)
+            columns.append((left, together, steps))
+            columns.append((left + steps * together, rest, 1))
+    tiles = []
+    for dy in range(size[0]):
+        back = border if dy else 0  # with dy = 0 the others are the same again
+        for top, bottom in row_groups(height, size[0], dy):
+            for left, pixels, steps in columns:
+                reach = padded((pixels + back + border) * channels, dtype)
+                tiles.append((dy, top, bottom, left, pixels, steps, back, reach, 0))
+    tiles = [tile for tile in tiles if tile[4] * tile[5]]  # pixels and steps
+    return np.array(tiles, dtype=_TILE)
+
+
+def _products(tiles: np.ndarray, channels: int) -> int:
+    """Return how many products an image takes."""
+    times = (tiles["bottom"] - tiles["top"]) * tiles["steps"]
+    return int(times @ _values(tiles, channels))
+
+
+def _values(tiles: np.ndarray, channels: int) -> np.ndarray:
+    """Return how many sums there are for each tile."""
+    return tiles["pixels"] * channels * tiles["width"]
+
+
+def _in_budget(tiles: np.ndarray, channels: int) -> Iterator[np.ndarray]:
+    """Cut tiles into groups whose sums take at most `_BUDGET` bytes, or one tile."""
+    ends = np.cumsum(_values(tiles, channels)) * 8
+    for group in np.unique(ends // _BUDGET):
+        some = tiles[ends // _BUDGET == group].copy()
+        values = _values(some, channels)
+        some["offset"] = np.cumsum(values) - values
+        yield some
+
+
+@kernel
+def _multiply_images(images, members, shape, tiles, shift, scale, lane, moments, sums):
+    """Add the products of all tiles, and the pixels, of some images."""
+    height, width, channels = shape
+    pitch = width * channels
+    size = height * pitch
+    # tiles reach beyond the ends of a row, blocks beyond the last row
+    room = (width + ROWS + TALL) * channels + VECTORS * lane + TALL
+    bytes_each = size * shift.itemsize
+    at_once = max(_SCRATCH // bytes_each, min(16, _MOST // bytes_each))
+    at_once = max(1, min(at_once, len(members)))
+    scratch = np.zeros(at_once * size + 2 * room, shift.dtype)
+    most = 0
+    for t in range(len(tiles)):
+        most = max(most, (tiles[t].pixels * channels + TALL) * tiles[t].width)
+    block = np.empty(most, shift.dtype)
+    for start in range(0, len(members), at_once):
+        some = min(at_once, len(members) - start)
+        for i in range(some):
+            to = scratch[room + i * size : room + (i + 1) * size]
+            _load(images[members[start + i]], shift, scale, to)
+            for j in range(size):
+                sums[j] += to[j]
+        for t in range(len(tiles)):
+            _multiply_tile(scratch, room, some, shape, tiles[t], lane, block, moments)
+
+
+@kernel
+def _load(image, shift, scale, to):
+    channels = len(shift)
+    if channels == 1:
+        for j in range(len(to)):
+            to[j] = (image[j] - shift[0]) * scale
+        return
+    for j in range(0, len(to), channels):
+        for c in range(channels):
+            to[j + c] = (image[j + c] - shift[c]) * scale
+
+
+@kernel
+def _multiply_tile(images, base, n_images, shape, tile, lane, block, moments):
+    """Add the products of a tile of some images, `_TERMS` of them at a time."""
+    height, width, channels = shape
+    pitch, step, values = width * channels, tile.pixels * channels, tile.width
+    size = height * pitch
+    rows = max(1, min(tile.bottom - tile.top, _TERMS // tile.steps))
+    together = max(1, _TERMS // (rows * tile.steps))
+    for first in range(0, n_images, together):
+        some = min(together, n_images - first)
+        for top in range(tile.top, tile.bottom, rows):
+            counts = (some, min(rows, tile.bottom - top), tile.steps)
+            at = base + first * size + top * pitch + tile.left * channels
+            below = at + tile.dy * pitch - tile.back * channels
+            for v in range(0, values, VECTORS * lane):
+                vectors = min(VECTORS, (values - v) // lane)
+                p = 0
+                while p < step:
+                    p += multiply(
+                        step - p,
+                        vectors,
+                        (images, at + p, 1, size, pitch, step),
+                        (images, below + v, size, pitch, step),
+                        counts,
+                        (block, p * values + v, values),
+                    )
+            for j in range(step * values):
+                moments[tile.offset + j] += block[j]
+
+
+@kernel
+def _fold(moments, tiles, shape, size, outer):
+    """Add the products of the pixels that each two entries of a patch are made of."""
+    height, width, channels = shape
+    rows, columns = size
+    last_row, last_column = height - rows, width - columns
+    for t in range(len(tiles)):
+        tile = tiles[t]
+        for y in range(rows - tile.dy):
+            if tile.top < y or tile.bottom - 1 > last_row + y:
+                continue
+            for p in range(tile.pixels):
+                column = tile.left + p  # if there are steps, all are inside
+                for x in range(columns):
+                    if column < x or column > last_column + x:
+                        continue
+                    entry = (y * columns + x) * channels
+                    for other in range(0 if tile.dy else x, columns):
+                        to = ((y + tile.dy) * columns + other) * channels
+                        at = (p + tile.back + other - x) * channels + tile.offset
+                        for c in range(channels):
+                            line = at + (p * channels + c) * tile.width
+                            for e in range(channels):
+                                outer[entry + c, to + e] += moments[line + e]
+    for i in range(len(outer)):
+        for j in range(i):
+            outer[i, j] = outer[j, i]
+
+
+@kernel
+def _entries(pixels, shape, size):
+    """Sum the pixels that each entry of a patch is made of."""
+    height, width, channels = shape
+    total = np.zeros(size[0] * size[1] * channels)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            entry = (y * size[1] + x) * channels
+            for row in range(y, height - size[0] + y + 1):
+                for column in range(x, width - size[1] + x + 1):
+                    for c in range(channels):
+                        pixel = (row * width + column) * channels + c
+                        total[entry + c] += pixels[pixel]
+    return total

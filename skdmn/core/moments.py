@@ -1,0 +1,173 @@
+"""Second moments of patches: the definition, and a form without windows.
+
+Both run in any array library, in the widest float of the images' device: in float64
+every sum of 8-bit images is an exact integer.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from skdmn.core.backend import Array, own_place, take, to_numpy, to_place, widest_float
+from skdmn.core.convolve import Pair, output_size, patches, tiles
+
+_SAMPLE = 64  # images that the provisional mean is taken from
+_ROW_VALUES = 2**22  # of image rows multiplied at a time
+# a value copied into a window takes as long as this many products
+_COPY = 64
+
+
+def second_moments(
+    images: Array, members: np.ndarray, size: Pair
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum the patches of some images, and the outer products of each with itself.
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels), real
+    members : ndarray of shape (n_members,), int
+        Indices of the images that count, at least one.
+    size : (int, int)
+        Height and width of a patch.
+
+    Returns
+    -------
+    outer_products : ndarray of shape (d, d), float64
+        d entries of a patch, C order of (y, x, channel).
+    sums : ndarray of shape (d,), float64
+    """
+    xp = own_place(images).xp
+    d = size[0] * size[1] * images.shape[3]
+    rows, columns = output_size(images.shape[1:], size, (1, 1), "valid")
+    shift, _ = provisional_mean(images, members, _dtype(images))
+    outer, total = np.zeros((d, d)), np.zeros(d)
+    for some, strip in tiles(len(members), rows, columns * d):
+        window_rows = slice(strip.start, strip.stop + size[0] - 1)
+        tile = _shifted(images, members[some], shift)[:, window_rows, :, :]
+        windows = xp.reshape(patches(tile, size), (-1, d))
+        outer += to_numpy(windows.T @ windows)
+        total += to_numpy(xp.sum(windows, axis=0))
+    return unshifted(outer, total, shift, size, len(members) * rows * columns)
+
+
+def row_moments(
+    images: Array, members: np.ndarray, size: Pair
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the same from products of whole rows of the images.
+
+    Entries (y, x) and (y + dy, x') of all patches meet where a row of pixels is
+    multiplied with the row dy below, on a diagonal of the product. Rows near the border
+    are not in every entry, so that their products are kept apart.
+    """
+    xp = own_place(images).xp
+    height, width, channels = images.shape[1:]
+    outer = np.zeros((*size, channels, *size, channels))
+    pixels = np.zeros((height, width, channels))
+    shift, _ = provisional_mean(images, members, _dtype(images))
+    groups = [
+        (dy, *g) for dy in range(size[0]) for g in row_groups(height, size[0], dy)
+    ]
+    products = [np.zeros((width * channels,) * 2) for _ in groups]
+    for some, _ in tiles(len(members), 1, 1 + height * width * channels):
+        tile = _shifted(images, members[some], shift)
+        pixels += to_numpy(xp.sum(tile, axis=0))
+        rows = xp.reshape(tile, (*tile.shape[:2], width * channels))
+        for (dy, top, bottom), product in zip(groups, products, strict=True):
+            above = xp.reshape(rows[:, top:bottom, :], (-1, width * channels))
+            below = rows[:, top + dy : bottom + dy, :]
+            below = xp.reshape(below, (-1, width * channels))
+            product += to_numpy(above.T @ below)
+    for (dy, top, bottom), product in zip(groups, products, strict=True):
+        product = product.reshape(width, channels, width, channels)
+        first, last = max(0, bottom - 1 - height + size[0]), min(top, size[0] - dy - 1)
+        for x, other in itertools.product(range(size[1]), repeat=2):
+            at = np.arange(x, width - size[1] + x + 1)
+            block = product[at, :, at + other - x, :].sum(axis=0)
+            for y in range(first, last + 1):
+                outer[y, x, :, y + dy, other, :] += block
+                if dy:
+                    outer[y + dy, other, :, y, x, :] += block.T
+    shape = output_size((height, width), size, (1, 1), "valid")
+    total = np.array(
+        [
+            [
+                pixels[y : y + shape[0], x : x + shape[1]].sum((0, 1))
+                for x in range(size[1])
+            ]
+            for y in range(size[0])
+        ]
+    ).ravel()
+    outer = outer.reshape(len(total), -1)
+    return unshifted(outer, total, shift, size, len(members) * shape[0] * shape[1])
+
+
+def row_groups(height: int, kernel_height: int, dy: int) -> list[tuple[int, int]]:
+    """Cut the rows of an image where an entry of a patch begins or ends to be there.
+
+    Every range of rows is, with those dy below, either in entry y of the patches, for
+    each y, or not at all: it is from row y to row height - kernel_height + y.
+    """
+    entries = range(kernel_height - dy)
+    cuts = {edge for y in entries for edge in (y, height - kernel_height + y + 1)}
+    return list(itertools.pairwise(sorted(cuts)))
+
+
+def rows_are_cheaper(shape: tuple[int, ...], size: Pair) -> bool:
+    """Return whether `row_moments` should be faster than `second_moments`."""
+    height, width, channels = shape
+    positions = np.prod(output_size(shape, size, (1, 1), "valid"))
+    d = size[0] * size[1] * channels
+    row = width * channels
+    by_rows = size[0] * height * row * (row + _COPY)
+    return bool(by_rows < positions * d * (d + _COPY))
+
+
+def provisional_mean(
+    images: Array, members: np.ndarray, dtype: np.dtype
+) -> tuple[np.ndarray, float]:
+    """Return about the mean of each channel, in a dtype, and the size of what is left.
+
+    Taken away before the products, it saves the small differences of bright images.
+    It is a multiple of a power of two above the spread, so that whole numbers stay
+    whole and images that are not bright stay as they are. The size is a power of two.
+    """
+    some = to_numpy(take(images, members[:: -(-len(members) // _SAMPLE)], axis=0))
+    some = some.astype(np.float64)
+    mean = some.mean(axis=(0, 1, 2))
+    spread = np.abs(some - mean).max(axis=(0, 1, 2))
+    if not np.isfinite(spread).all():
+        return np.zeros(len(mean), dtype), 1.0
+    grid = 2.0 ** np.ceil(np.log2(np.where(spread > 0, spread, 1.0)))
+    if not own_place(images).xp.isdtype(images.dtype, "real floating"):
+        grid = np.maximum(grid, 1.0)
+    shift = np.where(spread > 0, (mean / grid).round() * grid, mean).astype(dtype)
+    left = np.abs(some - shift).max()
+    return shift, float(2.0 ** np.ceil(np.log2(left))) if left > 0 else 1.0
+
+
+def unshifted(
+    outer: np.ndarray,
+    total: np.ndarray,
+    shift: np.ndarray,
+    size: Pair,
+    n_patches: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the moments of patches from those of patches less a shift."""
+    mean = np.tile(shift.astype(np.float64), size[0] * size[1])
+    cross = np.outer(mean, total)
+    outer = outer + cross + cross.T + n_patches * np.outer(mean, mean)
+    return outer, total + n_patches * mean
+
+
+def _shifted(images: Array, members: np.ndarray, shift: np.ndarray) -> Array:
+    place = own_place(images)
+    tile = place.xp.astype(take(images, members, axis=0), widest_float(place))
+    return tile - to_place(shift, place)
+
+
+def _dtype(images: Array) -> np.dtype:
+    place = own_place(images)
+    wide = widest_float(place) == place.xp.float64
+    return np.dtype(np.float64 if wide else np.float32)
