@@ -220,8 +220,9 @@ def _load(image, g, to, above, below, pitch):
     values = g.width * g.channels
     for y in range(max(above, 0), min(below, g.height)):
         at = (y - above) * pitch + g.before_x * g.channels
-        for j in range(values):
-            to[at + j] = image[y * values + j]
+        row, place = image[y * values : (y + 1) * values], to[at : at + values]
+        for j in range(values):  # of slices, which LLVM makes vectors of
+            place[j] = row[j]
 
 
 @kernel

@@ -69,7 +69,7 @@ def second_moments(
         parts = np.array_split(members, min(n_threads(), len(members)) if large else 1)
         moments = np.zeros((len(parts), _values(tiles, channels).sum()))
         pixels = np.zeros((len(parts), height * width * channels))
-        geometry = (shape, tiles, shift, scale, lanes(dtype))
+        geometry = (shape, tiles, np.tile(shift, width), scale, lanes(dtype))
         in_threads(
             lambda part, *sums, rest=geometry: _multiply_images(
                 flat, part, *rest, *sums
@@ -162,14 +162,12 @@ def _multiply_images(images, members, shape, tiles, shift, scale, lane, moments,
 
 @kernel
 def _load(image, shift, scale, to):
-    channels = len(shift)
-    if channels == 1:
-        for j in range(len(to)):
-            to[j] = (image[j] - shift[0]) * scale
-        return
-    for j in range(0, len(to), channels):
-        for c in range(channels):
-            to[j + c] = (image[j + c] - shift[c]) * scale
+    """Shift and scale an image; shift is that of a row."""
+    pitch = len(shift)
+    for at in range(0, len(to), pitch):
+        row, place = image[at : at + pitch], to[at : at + pitch]
+        for j in range(pitch):
+            place[j] = (row[j] - shift[j]) * scale
 
 
 @kernel
@@ -198,8 +196,9 @@ def _multiply_tile(images, base, n_images, shape, tile, lane, block, moments):
                         counts,
                         (block, p * values + v, values),
                     )
-            for j in range(step * values):
-                moments[tile.offset + j] += block[j]
+            added = moments[tile.offset : tile.offset + step * values]
+            for j in range(len(added)):  # of a slice, which LLVM makes vectors of
+                added[j] += block[j]
 
 
 @kernel
