@@ -1,0 +1,113 @@
+"""Rows that are read block by block: arrays, files, or features computed on demand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from skdmn.core.backend import Array, Place, own_place, take, to_place
+
+CACHE_BYTES = 256 * 2**10  # a block that stays in the cache of one core
+BATCH_BYTES = 64 * 2**20  # a block for a GPU, of a file, or of computed features
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of any data, and where to compute on them.
+
+    Attributes
+    ----------
+    data : array or lazy object of shape (n, ...)
+        What the user gave, checked; of any library, device and dtype.
+    compute : Place
+        Where blocks are computed.
+    dtype : {"float32", "float64"}
+        What they are computed in.
+    is_lazy : bool
+        Whether slices of the data are read from a file, or computed on demand.
+    chosen : ndarray of int, or None
+        Sorted indices of the rows that count, all where None; of lazy data, all.
+    """
+
+    data: Any
+    compute: Place
+    dtype: str
+    is_lazy: bool = False
+    chosen: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return int(self.data.shape[0]) if self.chosen is None else len(self.chosen)
+
+    @property
+    def n_features(self) -> int:
+        """Values of one row."""
+        return math.prod(self.data.shape[1:])
+
+    @property
+    def row_bytes(self) -> int:
+        """Memory that one row takes as floats."""
+        return self.n_features * (8 if self.dtype == "float64" else 4)
+
+    def blocks(self, block_bytes: int | None = None) -> Iterator[tuple[slice, Array]]:
+        """Yield slices and their rows in order, where they are computed.
+
+        Parameters
+        ----------
+        block_bytes : int or None
+            Memory of a block as floats. None: what suits the device.
+
+        Yields
+        ------
+        some : slice
+            Which rows.
+        block : array of shape (rows, n_features)
+            As the data has them, not converted to floats.
+        """
+        if block_bytes is None:
+            block_bytes = CACHE_BYTES if self.compute.is_numpy else BATCH_BYTES
+        size = self._rows_in(block_bytes)
+        # a slice of a file or of features to compute is read once, then cut
+        read = max(size, self._rows_in(BATCH_BYTES)) if self.is_lazy else size
+        for start in range(0, len(self), read):
+            part = self._part(slice(start, min(start + read, len(self))))
+            for first in range(0, part.shape[0], size):
+                block = part[first : min(first + size, part.shape[0]), :]
+                begin = start + first
+                yield slice(begin, begin + block.shape[0]), block
+
+    def choose(self, indices: np.ndarray) -> Rows:
+        """Return some of the rows, at sorted indices; lazy ones are kept in memory."""
+        if not self.is_lazy:
+            return dataclasses.replace(self, chosen=indices)
+        parts = []
+        for some, block in self.blocks(BATCH_BYTES):
+            first, last = np.searchsorted(indices, [some.start, some.stop])
+            parts.append(take(block, indices[first:last] - some.start, axis=0))
+        xp = own_place(parts[0]).xp
+        return dataclasses.replace(self, data=xp.concat(parts, axis=0), is_lazy=False)
+
+    def _rows_in(self, n_bytes: int) -> int:
+        return max(1, n_bytes // max(1, self.row_bytes))
+
+    def _part(self, some: slice) -> Array:
+        if self.chosen is None:
+            part = self.data[some] if self.is_lazy else self.data[some, ...]
+        else:
+            part = take(self.data, self.chosen[some], axis=0)
+        if not array_api_compat.is_array_api_obj(part):
+            part = np.asarray(part)
+        expected = (some.stop - some.start, *self.data.shape[1:])
+        if tuple(part.shape) != expected:
+            raise ValueError(
+                f"X says that its shape is {tuple(self.data.shape)}, but "
+                f"X[{some.start}:{some.stop}] has shape {tuple(part.shape)}; make "
+                f"slices of X arrays of shape {expected}."
+            )
+        part = own_place(part).xp.reshape(part, (part.shape[0], self.n_features))
+        return to_place(part, self.compute)
