@@ -12,6 +12,7 @@ from skdmn.layers.pooling import MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
 from skdmn.lazy import LazyFeatures
 from skdmn.network import make_dmn
+from skdmn.softmax import SoftmaxClassifier
 from skdmn.stack import DensityMatrixNetwork
 
 __version__ = "0.1.0.dev0"
@@ -25,5 +26,6 @@ __all__ = [
     "LazyFeatures",
     "MaxPool2DTransformer",
     "OverlapPruner",
+    "SoftmaxClassifier",
     "make_dmn",
 ]

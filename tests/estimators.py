@@ -7,6 +7,7 @@ from skdmn import (
     FlattenTransformer,
     MaxPool2DTransformer,
     OverlapPruner,
+    SoftmaxClassifier,
 )
 
 ESTIMATORS = [
@@ -37,4 +38,6 @@ ESTIMATORS = [
         ],
         batch_size=7,
     ),
+    SoftmaxClassifier(),
+    SoftmaxClassifier(C=0.1, standardize=False, class_weight="balanced"),
 ]

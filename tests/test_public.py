@@ -58,8 +58,8 @@ def test_all_names_are_there_and_documented():
 def test_docstring_describes_every_parameter_and_attribute(estimator, rng):
     doc = inspect.getdoc(type(estimator))
     estimator.fit(rng.random((6, 5, 5)), [0, 1] * 3)
-    fitted = [name for name in vars(estimator) if name.endswith("_")]
-    for name in [*estimator.get_params(deep=False), *fitted, "output_shape_"]:
+    fitted = [name for name in dir(estimator) if name.endswith("_") and name[0] != "_"]
+    for name in [*estimator.get_params(deep=False), *fitted]:
         assert name in doc, name
     for section in ("Parameters", "Attributes", "See Also", "Examples"):
         assert f"\n{section}\n---" in doc, section
