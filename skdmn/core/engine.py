@@ -11,6 +11,7 @@ import importlib
 from types import ModuleType
 from typing import Any, Literal
 
+import array_api_compat
 import numpy as np
 
 from skdmn.core import convolve as definition
@@ -34,7 +35,7 @@ def convolve(
 
     See `core.convolve.convolve_and_pool`.
     """
-    kernels = _kernels(images, "cpu")
+    kernels = _kernels(images, "cpu", "cuda")
     if kernels:
         return kernels.convolve(images, filters, stride, padding, activation, window)
     return definition.convolve_and_pool(
@@ -44,7 +45,7 @@ def convolve(
 
 def max_pool(images: Array, window: Window, dtype: Any) -> Array:
     """Keep the largest value of every window, in a dtype; see `core.convolve`."""
-    kernels = _kernels(images, "cpu")
+    kernels = _kernels(images, "cpu", "cuda")
     if kernels:
         return kernels.max_pool(images, window, dtype)
     images = own_place(images).xp.astype(images, dtype, copy=False)
@@ -63,9 +64,14 @@ def second_moments(
     return moments.second_moments(images, members, size)
 
 
-def _kernels(images: Array, name: str) -> ModuleType | None:
-    if isinstance(images, np.ndarray) and images.dtype in _READ:
-        return with_numba(name)
+def _kernels(
+    images: Array, for_cpu: str, for_gpu: str | None = None
+) -> ModuleType | None:
+    """Return the module that has kernels for where images lie."""
+    if isinstance(images, np.ndarray):
+        return with_numba(for_cpu) if images.dtype in _READ else None
+    if for_gpu is not None and array_api_compat.is_cupy_array(images):
+        return importlib.import_module(f"skdmn.core.{for_gpu}")
     return None
 
 

@@ -1,0 +1,72 @@
+// Enough of CUDA to run cuda.cu on a processor: the threads of a block take turns, and
+// give way to each other where they wait for each other.
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+using std::max;
+using std::min;
+struct Index { int x; };
+
+static Index threadIdx, blockIdx, blockDim, gridDim;
+static ucontext_t scheduler;
+static std::vector<ucontext_t> threads;
+alignas(16) static double memory[48 * 1024 / 8];
+
+static void __syncthreads() { swapcontext(&threads[threadIdx.x], &scheduler); }
+
+static float __uint_as_float(unsigned bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+#define __global__
+#define __device__
+#define __shared__
+#define __launch_bounds__(threads)
+
+static void (*work)(void*);
+static void* arguments;
+static std::vector<bool> done;
+
+static void run_thread() {
+    work(arguments);
+    done[threadIdx.x] = true;
+    swapcontext(&threads[threadIdx.x], &scheduler);
+}
+
+// Run a kernel. Returns false where threads of a block do not wait equally often, or
+// where more shared memory is written than was asked for.
+template <typename Kernel>
+bool launch(int grid, int block, int shared_bytes, Kernel kernel) {
+    const size_t stack = 64 * 1024;
+    std::vector<char> stacks(stack * block);
+    char* begin = reinterpret_cast<char*>(memory);
+    work = [](void* kernel) { (*static_cast<Kernel*>(kernel))(); };
+    arguments = &kernel;
+    gridDim = {grid}, blockDim = {block};
+    for (blockIdx.x = 0; blockIdx.x < grid; ++blockIdx.x) {
+        std::memset(memory, 0xff, sizeof memory);  // NaN, where nothing was written
+        threads.resize(block), done.assign(block, false);
+        for (int t = 0; t < block; ++t) {
+            getcontext(&threads[t]);
+            threads[t].uc_stack.ss_sp = stacks.data() + t * stack;
+            threads[t].uc_stack.ss_size = stack;
+            threads[t].uc_link = nullptr;
+            makecontext(&threads[t], run_thread, 0);
+        }
+        while (!done[0]) {
+            for (threadIdx.x = 0; threadIdx.x < block; ++threadIdx.x)
+                swapcontext(&scheduler, &threads[threadIdx.x]);
+            if (std::count(done.begin(), done.end(), bool(done[0])) != block)
+                return false;
+        }
+        for (char* c = begin + shared_bytes; c < begin + sizeof memory; ++c)
+            if (*c != char(0xff)) return false;
+    }
+    return true;
+}
