@@ -11,15 +11,11 @@ down; the kernels that call them are plain loops.
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
-import joblib
 import llvmlite.binding as llvm
 import numba
-import threadpoolctl
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -62,40 +58,6 @@ def lanes(dtype: Any) -> int:
 def padded(length: int, dtype: Any) -> int:
     """Return a length rounded up to whole vectors."""
     return -(-length // lanes(dtype)) * lanes(dtype)
-
-
-def n_threads() -> int:
-    """Return how many threads to use, within what joblib, Numba and BLAS are set to."""
-    blas = (library.num_threads for library in _blas().lib_controllers)
-    return max(1, min(joblib.cpu_count(), numba.get_num_threads(), *blas))
-
-
-@functools.cache
-def _blas() -> Any:
-    """Find BLAS, which takes milliseconds; the limits it is set to are read anew."""
-    return threadpoolctl.ThreadpoolController().select(user_api="blas")
-
-
-def in_threads(
-    function: Callable[..., None], pieces: Iterable[tuple], threads: int
-) -> None:
-    """Call a function that releases the interpreter with each tuple of arguments.
-
-    Threads live as long as the call, so that forked processes, other threads and
-    interrupts find nothing half done.
-    """
-    if threads == 1:
-        for piece in pieces:
-            function(*piece)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        running = [pool.submit(function, *piece) for piece in pieces]
-        try:
-            for done in running:
-                done.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 @numba.njit(inline="always")

@@ -15,15 +15,14 @@ import numpy as np
 from skdmn.core.blocks import (
     ROWS,
     VECTORS,
-    in_threads,
     kernel,
     lanes,
     max_block,
     multiply,
-    n_threads,
     padded,
 )
 from skdmn.core.convolve import Padding, Pair, Window, output_size, same_padding
+from skdmn.core.threads import in_threads, n_threads
 
 _ALONE = 2**20  # products that are sooner done than threads are started
 _PIECE = 2**28  # products between two chances to interrupt, some hundredths of a second

@@ -20,15 +20,14 @@ from skdmn.core.blocks import (
     ROWS,
     TALL,
     VECTORS,
-    in_threads,
     kernel,
     lanes,
     multiply,
-    n_threads,
     padded,
 )
 from skdmn.core.convolve import Pair, output_size
 from skdmn.core.moments import provisional_mean, row_groups, unshifted
+from skdmn.core.threads import in_threads, n_threads
 
 _TERMS = 256  # products of 8-bit numbers that float32 adds up exactly
 _SCRATCH = 2**17  # bytes of images that a thread multiplies at a time, or 16 images

@@ -14,13 +14,12 @@ from skdmn.core.blocks import (
     ROWS,
     TALL,
     VECTORS,
-    in_threads,
     kernel,
     lanes,
     multiply,
-    n_threads,
     padded,
 )
+from skdmn.core.threads import in_threads, n_threads
 
 _BLOCK = 2**19  # bytes of a block of rows
 _FEWEST, _MOST = 32, 256  # rows of a block

@@ -9,8 +9,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from skdmn.core.threads import in_threads, n_threads, single_blas
+
 # below this share of the sum of magnitudes the sum of a filter's entries says no sign
 _CLEAR_SUM = 0.05
+_ALONE = 2**12  # values of matrices that are sooner done than threads are started
 # with room for rounding: [1, -2, 1] is a natural filter, and its first entry counts
 _HALF = 0.5 * (1 - 1e-6)
 
@@ -58,6 +61,22 @@ def eigenbasis(density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     values, vectors = np.linalg.eigh(density)
     return np.maximum(values[::-1], 0.0), vectors.T[::-1]
+
+
+def eigenbases(densities: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the eigenbasis of each of several density matrices.
+
+    One thread for each matrix: BLAS makes little of several for one.
+    """
+    bases: list[tuple[np.ndarray, np.ndarray]] = [()] * len(densities)  # type: ignore[list-item]
+
+    def find(i: int) -> None:
+        bases[i] = eigenbasis(densities[i])
+
+    threads = n_threads() if densities.size > _ALONE else 1
+    with single_blas():
+        in_threads(find, [(i,) for i in range(len(densities))], threads)
+    return bases
 
 
 def n_components(shares: np.ndarray, variance_cutoff: float) -> int:
@@ -119,8 +138,7 @@ def filter_bank(
     kept: list[tuple[float, int, int]] = []  # (share, class, rank)
     members: list[list[tuple[int, int]]] = []
     filters = np.empty((0, densities.shape[1]))
-    for label, density in enumerate(densities):
-        shares, vectors = eigenbasis(density)
+    for label, (shares, vectors) in enumerate(eigenbases(densities)):
         candidates = vectors[: n_components(shares, variance_cutoff)]
         repeated = _repeats(candidates, filters, correlation_cutoff)
         for rank, original in enumerate(repeated):

@@ -13,7 +13,7 @@ import numpy as np
 from skdmn.core.backend import Array, own_place, take, to_numpy, to_place, widest_float
 from skdmn.core.convolve import Pair, output_size, patches, tiles
 
-_SAMPLE = 64  # images that the provisional mean is taken from
+_SAMPLE = 16  # images that the provisional mean is taken from
 _ROW_VALUES = 2**22  # of image rows multiplied at a time
 # a value copied into a window takes as long as this many products
 _COPY = 64

@@ -1,0 +1,54 @@
+"""Threads that live as long as a call, as many as the user allows."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import joblib
+import threadpoolctl
+
+
+def n_threads() -> int:
+    """Return how many threads to use, within what joblib, Numba and BLAS are set to."""
+    limits = [library.num_threads for library in _blas().lib_controllers]
+    numba = sys.modules.get("numba")  # if it is not there, nobody has set its limit
+    if numba is not None:
+        limits.append(numba.get_num_threads())
+    return max(1, min(joblib.cpu_count(), *limits))
+
+
+@functools.cache
+def _blas() -> Any:
+    """Find BLAS, which takes milliseconds; the limits it is set to are read anew."""
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+def in_threads(
+    function: Callable[..., None], pieces: Iterable[tuple], threads: int
+) -> None:
+    """Call a function that releases the interpreter with each tuple of arguments.
+
+    Threads live as long as the call, so that forked processes, other threads and
+    interrupts find nothing half done.
+    """
+    if threads == 1:
+        for piece in pieces:
+            function(*piece)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        running = [pool.submit(function, *piece) for piece in pieces]
+        try:
+            for done in running:
+                done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def single_blas() -> Any:
+    """Return a context in which BLAS takes one thread, to be called from several."""
+    return _blas().limit(limits=1)
