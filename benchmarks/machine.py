@@ -1,13 +1,19 @@
-"""What every benchmark says of the machine it ran on, and where data is."""
+"""What every benchmark says of the machine it ran on, where data is, and who waits."""
 
 import argparse
 import json
 import os
 import platform
-from importlib.metadata import version
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 
+import numba
 from joblib import cpu_count
+from threadpoolctl import threadpool_limits
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -19,13 +25,20 @@ def facts() -> dict[str, str | int]:
     if cpuinfo.exists():
         names = [x for x in cpuinfo.read_text().splitlines() if "model name" in x]
         model = names[0].split(":")[1].strip() if names else model
-    packages = ("numpy", "scipy", "scikit-learn", "skdmn")
+    packages = ("numpy", "scipy", "scikit-learn", "numba", "torch", "skdmn")
     return {
         "processor": model,
-        "threads": cpu_count(),
+        "threads": min(cpu_count(), numba.get_num_threads()),
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **{name: _version(name) for name in packages},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def parser(description: str, result: str) -> argparse.ArgumentParser:
@@ -38,6 +51,60 @@ def parser(description: str, result: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", default=RESULTS / result, type=Path)
     return parser
+
+
+def timing_parser(description: str, result: str) -> argparse.ArgumentParser:
+    """Return a parser for a benchmark whose result is time; see `limit`."""
+    timing = parser(description, result)
+    timing.add_argument("--threads", type=int, default=cpu_count())
+    timing.add_argument(
+        "--quick", action="store_true", help="see it run, on little data"
+    )
+    return timing
+
+
+def limit(threads: int) -> None:
+    """Let kernels, BLAS, OpenMP and torch use so many threads each."""
+    if find_spec("torch"):
+        import torch
+
+        torch.set_num_threads(threads)
+    threadpool_limits(threads)
+    numba.set_num_threads(threads)
+
+
+def in_turn(
+    contestants: Mapping[str, Callable[[], object]], repeats: int
+) -> dict[str, float]:
+    """Run all one after the other, so many times; return each one's median seconds.
+
+    What disturbs the machine for a while disturbs all of them. Run each once before.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repeats):
+        for name, run in contestants.items():
+            started = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: median(times) for name, times in seconds.items()}
+
+
+def fastest(
+    contestants: Mapping[str, Callable[[], object]], most: int = 3
+) -> dict[str, Callable[[], object]]:
+    """Return those that are worth timing well: the fastest of one run each.
+
+    The run is each one's second, where the first took less than two seconds.
+    """
+    seconds = {}
+    for name, run in contestants.items():
+        for _ in range(2):
+            started = time.perf_counter()
+            run()
+            seconds[name] = time.perf_counter() - started
+            if seconds[name] > 2:
+                break
+    return {name: contestants[name] for name in sorted(seconds, key=seconds.get)[:most]}
 
 
 def write(path: Path, results: dict) -> None:
