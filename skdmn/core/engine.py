@@ -35,7 +35,7 @@ def convolve(
 
     See `core.convolve.convolve_and_pool`.
     """
-    kernels = _kernels(images, "cpu", "cuda")
+    kernels = kernels_for(images, "cpu", "cuda")
     if kernels:
         return kernels.convolve(images, filters, stride, padding, activation, window)
     return definition.convolve_and_pool(
@@ -45,7 +45,7 @@ def convolve(
 
 def max_pool(images: Array, window: Window, dtype: Any) -> Array:
     """Keep the largest value of every window, in a dtype; see `core.convolve`."""
-    kernels = _kernels(images, "cpu", "cuda")
+    kernels = kernels_for(images, "cpu", "cuda")
     if kernels:
         return kernels.max_pool(images, window, dtype)
     images = own_place(images).xp.astype(images, dtype, copy=False)
@@ -56,7 +56,7 @@ def second_moments(
     images: Array, members: np.ndarray, size: Pair
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum the patches of some images and their outer products; see `core.moments`."""
-    kernels = _kernels(images, "cpu_density")
+    kernels = kernels_for(images, "cpu_density")
     if kernels:
         return kernels.second_moments(images, members, size)
     if moments.rows_are_cheaper(images.shape[1:], size):
@@ -64,7 +64,7 @@ def second_moments(
     return moments.second_moments(images, members, size)
 
 
-def _kernels(
+def kernels_for(
     images: Array, for_cpu: str, for_gpu: str | None = None
 ) -> ModuleType | None:
     """Return the module that has kernels for where images lie."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from skdmn.core import engine
 from skdmn.core.backend import Array, own_place, to_numpy, to_place
 from skdmn.core.lbfgs import Preconditioner
 from skdmn.core.rows import BATCH_BYTES, Rows
@@ -213,8 +214,12 @@ class Objective:
         centre, coef, intercept = self._model(point)
         codes, weights = self._labels()
         loss, gradient = 0.0, np.zeros(self.shape)
-        for some, block in self.rows.blocks():
-            added, by_coef, by_intercept = block_pass(
+        # a kernel cuts blocks for the cache by itself
+        large = self.rows.compute.is_numpy and engine.with_numba("cpu_softmax")
+        for some, block in self.rows.blocks(BATCH_BYTES if large else None):
+            kernels = engine.kernels_for(block, "cpu_softmax")
+            one_pass = kernels.block_pass if kernels else block_pass
+            added, by_coef, by_intercept = one_pass(
                 block, centre, coef, intercept, codes[some], weights[some]
             )
             loss += added
