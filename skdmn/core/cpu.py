@@ -7,6 +7,7 @@ into a buffer of a few kilobytes, pooled from there, and written once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -79,7 +80,8 @@ def max_pool(images: np.ndarray, window: Window, dtype: Any) -> np.ndarray:
     dtype = np.dtype(dtype)
     channels = images.shape[3]
     g = _geometry(images, channels, (1, 1), (1, 1), "valid", window, dtype)
-    return _run(_max_pool, images, g, images[0].size, dtype.type(-np.inf))
+    values = math.prod(images.shape[1:])
+    return _run(_max_pool, images, g, values, dtype.type(-np.inf))
 
 
 def _geometry(
