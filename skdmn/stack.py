@@ -313,15 +313,22 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     @contextmanager
     def _task(self, name: str, stream: Stream) -> Iterator[Stream]:
         """Tell callbacks how far the fit of a layer is."""
-        n_batches = -(-len(stream) // stream.batch_size())
+        size = stream.batch_size()
+        n_batches = -(-len(stream) // size)
         task = self._callback_fit_ctx.subcontext(f"fit {name}", max_subtasks=n_batches)
         task.call_on_fit_task_begin(estimator=self)
 
         def watch(batches: Batches) -> Batches:
-            for batch in batches:
+            last = None
+            for some, batch in batches:
+                # where memory ran out, several batches come for one that was told of
+                if some.start // size == last:
+                    yield some, batch
+                    continue
+                last = some.start // size
                 of_batch = task.subcontext("batch")
                 of_batch.call_on_fit_task_begin(estimator=self)
-                yield batch
+                yield some, batch
                 of_batch.call_on_fit_task_end(estimator=self)
 
         yield replace(stream, watch=watch)

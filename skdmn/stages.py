@@ -10,7 +10,7 @@ from typing import Literal
 
 import joblib
 
-from skdmn.core import engine
+from skdmn.core import engine, transfer
 from skdmn.core.backend import Array, Place, own_place, take, to_numpy, to_place
 from skdmn.core.convolve import WHOLE, Padding, Pair, Window, output_size
 from skdmn.layers.base import ImageTransformer
@@ -198,14 +198,22 @@ class Stream(Images):
         # input, output and what is between: padded, of one class, or in float64
         values = 3 * max(sum(pair) for pair in ends)
         itemsize = 8 if self.dtype == "float64" else 4
-        return max(1, STREAM_BYTES // (values * itemsize))
+        size = transfer.batch_bytes(self.compute, STREAM_BYTES)
+        return max(1, size // (values * itemsize))
 
-    def batches(self, values_per_image: int = 0) -> Iterator[tuple[slice, Array]]:
+    def batches(
+        self,
+        values_per_image: int = 0,
+        function: Callable[[Array], Array] | None = None,
+    ) -> Iterator[tuple[slice, Array]]:
         """Yield slices and what the last stage gives for their images."""
-        for some, batch in self.watch(super().batches(values_per_image)):
-            for stage in self.stages:
-                batch = stage(self._reshaped(batch, stage.shape))
-            yield some, self._reshaped(batch, self.seen_as)
+        yield from self.watch(super().batches(values_per_image, function))
+
+    def _prepared(self, batch: Array) -> Array:
+        """Return what the last stage gives for a batch."""
+        for stage in self.stages:
+            batch = stage(self._reshaped(batch, stage.shape))
+        return self._reshaped(batch, self.seen_as)
 
     def _reshaped(self, batch: Array, shape: Shape) -> Array:
         return self.compute.xp.reshape(batch, (batch.shape[0], *shape))

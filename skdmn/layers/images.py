@@ -12,7 +12,9 @@ from typing import Any
 
 import joblib
 import numpy as np
+from sklearn.utils import gen_batches
 
+from skdmn.core import transfer
 from skdmn.core.backend import (
     Array,
     Place,
@@ -20,7 +22,6 @@ from skdmn.core.backend import (
     own_place,
     take,
     to_numpy,
-    to_place,
     widest_float,
 )
 from skdmn.core.convolve import Pair
@@ -87,35 +88,66 @@ class Images:
 
     def batch_size(self, values_per_image: int = 0) -> int:
         """Return how many images make a batch; see `batches`."""
-        floats = math.prod(self.shape) + values_per_image
-        return max(1, BATCH_BYTES // (floats * (8 if self.dtype == "float64" else 4)))
+        size = transfer.batch_bytes(self.compute, BATCH_BYTES)
+        return max(1, size // self._float_bytes(values_per_image))
 
-    def batches(self, values_per_image: int = 0) -> Iterator[tuple[slice, Array]]:
+    def _float_bytes(self, values_per_image: int = 0) -> int:
+        floats = math.prod(self.shape) + values_per_image
+        return floats * (8 if self.dtype == "float64" else 4)
+
+    def batches(
+        self,
+        values_per_image: int = 0,
+        function: Callable[[Array], Array] | None = None,
+    ) -> Iterator[tuple[slice, Array]]:
         """Yield slices and their images, unconverted, where they are computed.
 
         Parameters
         ----------
         values_per_image : int
             How many floats each image becomes, besides its own pixels.
+        function : callable or None
+            What to yield of a batch instead of its images. Here, unlike outside, it
+            gets smaller batches where memory runs out.
         """
+
+        def compute(batch: Array) -> Array:
+            batch = self._prepared(batch)
+            return batch if function is None else function(batch)
+
         size = self.batch_size(values_per_image)
-        for start in range(0, len(self), size):
-            some = slice(start, min(start + size, len(self)))
-            yield some, to_place(self.read(some), self.compute)
+        return transfer.batches(len(self), size, self.read, compute, self._link)
+
+    def _prepared(self, batch: Array) -> Array:
+        """Return what is made of a batch before anything else."""
+        return batch
+
+    @property
+    def _link(self) -> transfer.Link:
+        return transfer.link(self.place, self.compute)
 
     def fingerprint(self) -> str:
-        """Hash the images that count, batch by batch, wherever they lie."""
+        """Hash the images that count, some at a time, wherever they lie."""
+        size = max(1, BATCH_BYTES // self._float_bytes())
         hashes = [
-            joblib.hash(np.ascontiguousarray(to_numpy(batch)))
-            for _, batch in self.batches()
+            joblib.hash(np.ascontiguousarray(to_numpy(self.read(some))))
+            for some in gen_batches(len(self), size)
         ]
         return joblib.hash((hashes, self.dtype))
 
-    def float_batches(self, values_per_image: int = 0) -> Iterator[tuple[slice, Array]]:
-        """Yield slices and their images as floats, where they are computed."""
-        dtype = getattr(self.compute.xp, self.dtype)
-        for some, batch in self.batches(values_per_image):
-            yield some, self.compute.xp.astype(batch, dtype, copy=False)
+    def float_batches(
+        self,
+        values_per_image: int = 0,
+        function: Callable[[Array], Array] | None = None,
+    ) -> Iterator[tuple[slice, Array]]:
+        """Yield slices and their images as floats; see `batches`."""
+        xp = self.compute.xp
+
+        def compute(batch: Array) -> Array:
+            batch = xp.astype(batch, getattr(xp, self.dtype), copy=False)
+            return batch if function is None else function(batch)
+
+        return self.batches(values_per_image, compute)
 
     def wide_batches(self) -> Iterator[Array]:
         """Yield images in the widest float of the device, to sum them."""
@@ -148,9 +180,10 @@ class Images:
             return function(self.data)
         xp, out = self.place.xp, None
         batches = self.batches if any_dtype else self.float_batches
-        for some, batch in batches(math.prod(shape)):
-            part = to_place(function(batch), self.place)
-            if part.shape[0] == len(self):  # one batch: nothing to put together
+        parts = batches(math.prod(shape), function)
+        for some, part in transfer.results(parts, self._link):
+            # one batch: nothing to put together
+            if part.shape[0] == len(self) and self.place == self.compute:
                 # a window of one pixel, say, is a view of the user's images
                 shared = isinstance(self.data, np.ndarray) and np.may_share_memory(
                     part, self.data
