@@ -14,15 +14,14 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from sklearn.linear_model import LogisticRegression
+from sklearn.base import ClassifierMixin, clone
 from sklearn.model_selection import train_test_split
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import make_pipeline
 
 import skdmn
 from skdmn import datasets
-from skdmn.layers.flatten import FlattenTransformer
 from skdmn.network import make_dmn
+from skdmn.stack import DensityMatrixNetwork
 
 Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -84,18 +83,15 @@ def demo(options: argparse.Namespace) -> None:
     shape = " x ".join(str(size) for size in X.shape[1:])
     print(f"{options.dataset}: {len(X)} training, {len(X_test)} test images of {shape}")
     chosen = _network_options(options)
-    network = make_dmn(**chosen)
-    seconds, accuracy = _fit_and_score(network, X, y, X_test, y_test)
-    layers = [_describe(name, step) for name, step in network.steps if "conv" in name]
-    softmax = network.named_steps["softmax"]
-    raw = Pipeline(
-        [
-            ("flatten", FlattenTransformer()),
-            ("scale", StandardScaler()),
-            ("softmax", LogisticRegression(C=softmax.C, max_iter=softmax.max_iter)),
-        ]
-    )
-    raw_seconds, raw_accuracy = _fit_and_score(raw, X, y, X_test, y_test)
+    dmn = make_dmn(**chosen)
+    softmax = dmn[-1]
+    # the same layers, without a feature map of all images between them
+    network = DensityMatrixNetwork.from_pipeline(dmn[:-1])
+    dmn = make_pipeline(network, clone(softmax))
+    seconds, accuracy = _fit_and_score(dmn, X, y, X_test, y_test)
+    convolutions = [name for name in network.named_layers if "conv" in name]
+    layers = [_describe(name, network[name]) for name in convolutions]
+    raw_seconds, raw_accuracy = _fit_and_score(softmax, X, y, X_test, y_test)
     print(f"DMN         accuracy {accuracy:.2%}  time {seconds:.1f} s")
     print(f"raw pixels  accuracy {raw_accuracy:.2%}  time {raw_seconds:.1f} s")
     if options.json:
@@ -114,7 +110,7 @@ def demo(options: argparse.Namespace) -> None:
         Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
         print(f"written to {options.json}")
     if options.picture:
-        _draw(network.named_steps["conv1"], options.picture)
+        _draw(network["conv1"], options.picture)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -226,7 +222,7 @@ def _load(options: argparse.Namespace) -> Split:
 
 
 def _fit_and_score(
-    model: Pipeline,
+    model: ClassifierMixin,
     X: np.ndarray,
     y: np.ndarray,
     X_test: np.ndarray,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any, Literal
 
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 from skdmn.core.convolve import Padding, Pair
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
 from skdmn.layers.pooling import MaxPool2DTransformer
+from skdmn.softmax import SoftmaxClassifier
 
 Signs = Literal["one", "both"]
 
@@ -41,9 +40,9 @@ def make_dmn(
 ) -> Pipeline:
     """Make a Density Matrix Network: computed layers, each pooled, and a softmax.
 
-    Returns a plain Pipeline with the steps ``conv1, pool1, ..., flatten, scale,
-    softmax``, whose parameters can be set and searched by their names. A list gives
-    one value for each layer.
+    Returns a plain Pipeline with the steps ``conv1, pool1, ..., flatten, softmax``,
+    whose parameters can be set and searched by their names. A list gives one value for
+    each layer.
 
     Parameters
     ----------
@@ -79,17 +78,17 @@ def make_dmn(
         Inverse strength of the softmax's L2 penalty. It multiplies a sum over images:
         the best value falls as their number grows.
     max_iter : int, default=200
-        Of the softmax's solver; where it stops there, scikit-learn warns.
+        Of the softmax's solver; where it stops there, it warns.
     image_shape : (int, int) or (int, int, int) or None, default=None
         Height, width and channels, where `X` will hold images as rows.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where the layers compute.
+        Where to compute.
     memory : str, path, joblib.Memory or None, default=None
         Where to cache density matrices.
     random_state : int, RandomState instance or None, default=None
         Seed of `subsample`.
     verbose : bool, default=False
-        Print the progress of the layers.
+        Print the progress.
 
     Returns
     -------
@@ -104,6 +103,8 @@ def make_dmn(
     See Also
     --------
     ClassPCAPatchTransformer : The convolutions, and what their parameters mean.
+    DensityMatrixNetwork : The same layers, without the feature maps between them.
+    SoftmaxClassifier : The classifier; it standardizes the features.
 
     Notes
     -----
@@ -122,9 +123,11 @@ def make_dmn(
     - Pooling over 3 x 3 behind the last layer loses nothing against 2 x 2 and halves
       the features. Centring is worth -1.2 to 1.0 points.
 
-    Every feature map is held in memory, as in any Pipeline: for 60,000 images of
-    28 x 28 that is 3 GB behind the first convolution (28 x 28 x 16 floats each) and
-    9 GB behind the second (14 x 14 x 192); ``n_filters=[8, 32]`` takes a third there.
+    A Pipeline holds every feature map: for 60,000 images of 28 x 28 that is 3 GB
+    behind the first convolution (28 x 28 x 16 floats each) and 9 GB behind the second
+    (14 x 14 x 192). `DensityMatrixNetwork` runs the same layers batch by batch, and
+    holds what comes out of the last:
+    ``make_pipeline(DensityMatrixNetwork.from_pipeline(dmn[:-1]), dmn[-1])``.
 
     Examples
     --------
@@ -168,9 +171,9 @@ def make_dmn(
         )
         pooling = MaxPool2DTransformer(size, padding=padding, device=device)
         steps += [(f"conv{number}", convolution), (f"pool{number}", pooling)]
-    softmax = LogisticRegression(C=C, max_iter=max_iter)
-    rest = [("flatten", FlattenTransformer()), ("scale", StandardScaler())]
-    return Pipeline([*steps, *rest, ("softmax", softmax)])
+    softmax = SoftmaxClassifier(C=C, max_iter=max_iter, device=device, verbose=verbose)
+    flatten = FlattenTransformer()  # rows, with names, for whoever takes the features
+    return Pipeline([*steps, ("flatten", flatten), ("softmax", softmax)])
 
 
 def _per_layer(n_layers: int, **values: Any) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ def fitted(digits):
 def test_steps_are_named_by_layer():
     names = [name for name, _ in make_dmn(3).steps]
     convolutions = ["conv1", "pool1", "conv2", "pool2", "conv3", "pool3"]
-    assert names == [*convolutions, "flatten", "scale", "softmax"]
+    assert names == [*convolutions, "flatten", "softmax"]
     assert type(make_dmn()) is Pipeline
 
 
