@@ -154,7 +154,17 @@ class ClassDensityTransformer(ImageTransformer):
         )
 
     def _report(self, images: Images) -> Report:
-        return reporter(type(self).__name__, len(images), self.verbose)
+        print_done = reporter(type(self).__name__, len(images), self.verbose)
+        context = getattr(self, "_callback_fit_ctx", None)
+
+        def report(done: int) -> None:
+            print_done(done)
+            if context is not None:
+                batch = context.subcontext("batch")
+                batch.call_on_fit_task_begin(estimator=self)
+                batch.call_on_fit_task_end(estimator=self)
+
+        return report
 
     def _resumable(self) -> DensityAccumulator:
         """Return the sums to go on with, where parameters still ask for them."""
