@@ -123,7 +123,7 @@ def _values(tiles: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _in_budget(tiles: np.ndarray, channels: int) -> Iterator[np.ndarray]:
-    """Cut tiles into groups whose sums take at most `_BUDGET` bytes, or one tile."""
+    """Cut tiles into groups whose sums take at most `_BUDGET` bytes and one tile."""
     ends = np.cumsum(_values(tiles, channels)) * 8
     for group in np.unique(ends // _BUDGET):
         some = tiles[ends // _BUDGET == group].copy()
