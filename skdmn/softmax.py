@@ -108,14 +108,14 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
     :math:`C X'^T \mathrm{diag}(q) X' + 1` with q the mean over the classes of
     p (1 - p). Where the columns are so many, and the rows so few, that factoring takes
     longer than what it saves, it is the diagonal; of more than 8192 columns, groups
-    are factored.
+    are factored. Besides the factor, a copy of the sample takes memory while fitting: a
+    quarter of the rows, 128 MiB at most.
 
     X may be a memory map, or anything else that has `shape`, a NumPy `dtype` and slices
     ``X[a:b]`` with that many rows: a dataset of an HDF5 file, or `LazyFeatures`, which
     are computed on demand. (An object whose dtype is another library's says that it is
     one of these by an attribute ``is_lazy = True``.) Every pass takes slices in order,
-    64 MiB at a time, and keeps none; a sample of the rows of 256 MiB at most is kept
-    while fitting.
+    64 MiB at a time, and keeps none.
 
     References
     ----------

@@ -31,18 +31,15 @@ class Rows:
         What they are computed in.
     is_lazy : bool
         Whether slices of the data are read from a file, or computed on demand.
-    chosen : ndarray of int, or None
-        Sorted indices of the rows that count, all where None; of lazy data, all.
     """
 
     data: Any
     compute: Place
     dtype: str
     is_lazy: bool = False
-    chosen: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return int(self.data.shape[0]) if self.chosen is None else len(self.chosen)
+        return int(self.data.shape[0])
 
     @property
     def n_features(self) -> int:
@@ -82,24 +79,19 @@ class Rows:
                 yield slice(begin, begin + block.shape[0]), block
 
     def choose(self, indices: np.ndarray) -> Rows:
-        """Return some of the rows, at sorted indices; lazy ones are kept in memory."""
-        if not self.is_lazy:
-            return dataclasses.replace(self, chosen=indices)
+        """Return a copy of some of the rows, at sorted indices."""
         parts = []
         for some, block in self.blocks(BATCH_BYTES):
             first, last = np.searchsorted(indices, [some.start, some.stop])
             parts.append(take(block, indices[first:last] - some.start, axis=0))
-        xp = own_place(parts[0]).xp
-        return dataclasses.replace(self, data=xp.concat(parts, axis=0), is_lazy=False)
+        data = own_place(parts[0]).xp.concat(parts, axis=0)
+        return dataclasses.replace(self, data=data, is_lazy=False)
 
     def _rows_in(self, n_bytes: int) -> int:
         return max(1, n_bytes // max(1, self.row_bytes))
 
     def _part(self, some: slice) -> Array:
-        if self.chosen is None:
-            part = self.data[some] if self.is_lazy else self.data[some, ...]
-        else:
-            part = take(self.data, self.chosen[some], axis=0)
+        part = self.data[some] if self.is_lazy else self.data[some, ...]
         if not array_api_compat.is_array_api_obj(part):
             part = np.asarray(part)
         expected = (some.stop - some.start, *self.data.shape[1:])

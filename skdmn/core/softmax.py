@@ -269,9 +269,12 @@ class Objective:
         )
 
     def diagonal(self) -> Preconditioner:
-        """Return the inverse of the second derivative's diagonal at the origin."""
-        spread = (1 / self.n_classes) * (1 - 1 / self.n_classes)
-        diagonal = np.append(spread * self.var / self.scale**2 + self.penalty, spread)
+        """Return the inverse of a bound on the second derivative's diagonal.
+
+        Without p (1 - p) < 1 it is several times the diagonal, so that steps are short
+        where columns are alike and add up.
+        """
+        diagonal = np.append(self.var / self.scale**2 + self.penalty, 1.0)
         return lambda gradient: gradient / diagonal
 
     def curvature_blocks(self, point: np.ndarray) -> Iterator[Array]:

@@ -13,7 +13,7 @@ from skdmn.core.lbfgs import LBFGS, Preconditioner
 from skdmn.core.softmax import Objective
 
 SAMPLE_SHARE = 1 / 4
-SAMPLE_BYTES = 256 * 2**20  # at most, as floats
+SAMPLE_BYTES = 128 * 2**20  # at most, as floats: it is copied
 SAMPLED_VALUES = 2**22  # of fewer, all rows take as little time
 SAMPLE_GAP = 1e-3  # to which a sample is worth minimizing, relative to its value
 PLAIN_STEPS = 8  # before the factor, whose weights are the probabilities then

@@ -255,12 +255,15 @@ def test_a_sample_has_every_class_and_only_rows_with_weight(rng):
     codes = np.where(np.arange(400) < 2, 2, np.arange(400) % 2)
     weights = np.where(np.arange(400) % 3 == 1, 0.0, 1.0)
     objective = dataclasses.replace(objective, codes=codes, weights=weights)
-    sample = objective.sample(40)
+    sample, X = objective.sample(40), objective.rows.data
     assert_allclose(np.bincount(sample.codes), [20, 20, 1], atol=1)
     assert sample.weights.all()
-    chosen = sample.rows.chosen
-    assert_allclose(sample.codes, codes[chosen])
-    assert_allclose(chosen, objective.sample(40).rows.chosen)
+    places = [np.flatnonzero((row == X).all(axis=1))[0] for row in sample.rows.data]
+    assert_allclose(sample.codes, codes[places])
+    assert np.all(np.diff(places) > 0)
+    assert weights[places].all()
+    assert_allclose(objective.sample(40).rows.data, sample.rows.data)
+    assert_allclose(sample.share, 41 / 400, atol=0.003)
 
 
 def test_the_start_knows_the_classes_shares(rng):
