@@ -1,7 +1,7 @@
 """What the package promises as a whole: names, layout, help."""
 
 import ast
-import importlib
+import importlib.util
 import inspect
 import os
 import pkgutil
@@ -22,6 +22,8 @@ def public_estimators():
     found = set()
     for info in pkgutil.walk_packages(skdmn.__path__, "skdmn."):
         if info.name.endswith("__main__"):
+            continue
+        if info.name == "skdmn.core.cuda" and importlib.util.find_spec("cupy") is None:
             continue
         module = importlib.import_module(info.name)
         found |= {
