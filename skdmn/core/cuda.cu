@@ -1,6 +1,5 @@
 // The kernels of cuda.py, compiled when they are first used. tiling.py says how work
-// is cut up; `Geometry` has its fields, in its order. No headers, so that the compiler
-// that comes with the driver's libraries is enough.
+// is cut up; `Geometry` has its fields, in its order.
 
 struct Geometry {
     int height, width, channels;
@@ -24,7 +23,7 @@ struct Geometry {
 // What a thread keeps in registers: POSITIONS times 32 bytes of filters.
 constexpr int POSITIONS = 8;
 
-// float16, whose own type needs a header
+// float16; CUDA's own type is in a header, which not every installation has
 struct Half {
     unsigned short bits;
     __device__ operator float() const {

@@ -187,13 +187,15 @@ def _tile(
     conv_columns = _under(columns, g.step_x, g.window_width)
     image_rows = _under(conv_rows, g.stride_y, g.kernel_height)
     pitch = _under(conv_columns, g.stride_x, g.kernel_width)
+    filters = groups * FILTER_BYTES // itemsize
+    weights = g.kernel_height * g.kernel_width * filters
+    room = SHARED_BYTES // itemsize
     images = 1
     if (rows, columns) == (g.out_rows, g.out_columns):
-        images = POSITIONS * threads // (conv_rows * conv_columns)
-    filters = groups * FILTER_BYTES // itemsize
+        enough = POSITIONS * threads // (conv_rows * conv_columns)
+        images = max(1, min(enough, (room - weights - 1) // (image_rows * pitch)))
     plane = images * image_rows * pitch | 1  # odd: channels lie in different banks
-    per_channel = g.kernel_height * g.kernel_width * filters + plane
-    chunk = min(g.channels, SHARED_BYTES // itemsize // per_channel)
+    chunk = min(g.channels, room // (weights + plane))
     if chunk:
         chunk = -(-g.channels // -(-g.channels // chunk))
     return g._replace(

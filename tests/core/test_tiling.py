@@ -33,7 +33,7 @@ def fits(shape, n_filters, size, stride, padding, window):
     return g.rows >= window.size[0] and g.columns >= window.size[1]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=300)
 @given(CONVOLUTIONS.filter(lambda c: fits(*c)), st.sampled_from([4, 8]))
 def test_blocks_stay_within_their_limits_and_cover_everything(convolution, itemsize):
     g = tiling.tiled(tiling.whole(*convolution), itemsize)
