@@ -30,7 +30,7 @@ def assert_same_fit(found, expected, atol):
     for name in SUMS:
         assert_allclose(getattr(found, name), getattr(expected, name), atol, atol)
     assert_allclose(found.filters_, expected.filters_, atol=max(atol, 1e-7))
-    assert_allclose(found.energies_, expected.energies_, atol=1e-9)
+    assert_allclose(found.energies_, expected.energies_, atol=max(atol, 1e-9))
     assert_array_equal(found.filter_classes_, expected.filter_classes_)
     assert found.filter_members_ == expected.filter_members_
 
