@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -49,6 +51,15 @@ def in_threads(
             raise
 
 
-def single_blas() -> Any:
-    """Return a context in which BLAS takes one thread, to be called from several."""
-    return _blas().limit(limits=1)
+_single = threading.RLock()
+
+
+@contextlib.contextmanager
+def single_blas() -> Iterator[None]:
+    """Keep BLAS to one thread, to call it from several; one caller at a time.
+
+    The limit is the process's. Where two overlap, the one that leaves last would put
+    back what the other had set.
+    """
+    with _single, _blas().limit(limits=1):
+        yield
