@@ -10,16 +10,13 @@ holds most of the uncentred variance.
 """
 
 import time
-import warnings
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
 import machine
-from skdmn import make_dmn
+from skdmn import SoftmaxClassifier, make_dmn
 from skdmn.datasets import load_cifar10, load_digits_images, load_mnist
 
 N_TRAIN, N_VALIDATION = 6000, 3000
@@ -90,7 +87,6 @@ def splits(data: str) -> dict[str, list[np.ndarray]]:
 
 def score(name: str, options: dict, dataset: str, split: list[np.ndarray]) -> dict:
     """Return the validation accuracy of a candidate for each C."""
-    warnings.simplefilter("ignore", ConvergenceWarning)
     X, X_val, y, y_val = split
     started = time.perf_counter()
     layers = make_dmn(**options)[:-1]
@@ -98,10 +94,7 @@ def score(name: str, options: dict, dataset: str, split: list[np.ndarray]) -> di
     seconds = time.perf_counter() - started
     filters = [len(step.filters_) for n, step in layers.steps if "conv" in n]
     accuracy = {
-        str(C): 100
-        * LogisticRegression(C=C, max_iter=100)
-        .fit(features, y)
-        .score(features_val, y_val)
+        str(C): 100 * SoftmaxClassifier(C=C).fit(features, y).score(features_val, y_val)
         for C in C_GRID
     }
     result = {

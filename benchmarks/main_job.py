@@ -12,21 +12,18 @@ scaled and a looser tolerance had reached 97.5 % on the test images.
 
 import time
 import tracemalloc
-import warnings
 from statistics import median
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline
 
 import machine
 from skdmn import (
     ChannelStandardScaler,
     ClassPCAPatchTransformer,
-    FlattenTransformer,
+    DensityMatrixNetwork,
     MaxPool2DTransformer,
+    SoftmaxClassifier,
 )
 from skdmn.datasets import load_mnist
 
@@ -39,7 +36,9 @@ ROWS = [  # name, variance cutoffs, signs, share of the images, paper's accuracy
 ]
 
 
-def layers(cutoffs: list[float], signs: str, share: float, seed: int) -> Pipeline:
+def layers(
+    cutoffs: list[float], signs: str, share: float, seed: int
+) -> DensityMatrixNetwork:
     """Return the layers as the paper has them: 3 x 3 patches, 2 x 2 pooling."""
     steps = []
     for number, cutoff in enumerate(cutoffs, start=1):
@@ -52,13 +51,12 @@ def layers(cutoffs: list[float], signs: str, share: float, seed: int) -> Pipelin
             random_state=seed,
         )
         steps += [(f"conv{number}", conv), (f"pool{number}", MaxPool2DTransformer(2))]
-    steps += [("scale", ChannelStandardScaler()), ("flatten", FlattenTransformer())]
-    return Pipeline(steps)
+    return DensityMatrixNetwork([*steps, ("scale", ChannelStandardScaler())])
 
 
-def softmax(C: float = 0.1) -> LogisticRegression:
+def softmax(C: float = 0.1) -> SoftmaxClassifier:
     """Return the classifier on top of the features."""
-    return LogisticRegression(C=C, max_iter=200)
+    return SoftmaxClassifier(C=C, standardize=False)
 
 
 def choose_C(features: np.ndarray, y: np.ndarray) -> tuple[float, dict[str, float]]:
@@ -85,8 +83,9 @@ def run(row: tuple, data: tuple[np.ndarray, ...], draws: int) -> dict:
         trained = time.perf_counter()
         top = softmax(C).fit(features, y)
         done = time.perf_counter()
-        filters.append([len(step.filters_) for n, step in network.steps if "conv" in n])
-        iterations.append(int(top.n_iter_[0]))
+        found = network.named_layers
+        filters.append([len(found[n].filters_) for n in found if "conv" in n])
+        iterations.append(top.n_iter_)
         accuracy.append(100 * top.score(network.transform(X_test), y_test))
         seconds_layers.append(computed - started)
         seconds_softmax.append(done - trained)
@@ -138,7 +137,6 @@ def main() -> None:
     parser = machine.parser(__doc__.splitlines()[0], "main_job.json")
     parser.add_argument("--draws", type=int, default=5)
     options = parser.parse_args()
-    warnings.simplefilter("ignore", ConvergenceWarning)
     X, y = load_mnist("train", data_home=options.data)
     X_test, y_test = load_mnist("test", data_home=options.data)
     results = {
