@@ -1,6 +1,7 @@
 """SoftmaxClassifier on files, lazy features, other libraries; what it tells of fits."""
 
 import pickle
+import tracemalloc
 
 import array_api_strict
 import numpy as np
@@ -69,8 +70,9 @@ def test_lazy_rows_give_what_arrays_give(digits, samples, monkeypatch):
     monkeypatch.setattr(solver, "SAMPLED_VALUES", 0 if samples else 10**9)
     expected = SoftmaxClassifier(C=0.1).fit(X, y)
     monkeypatch.setattr("skdmn.core.rows.CACHE_BYTES", 30 * 256)
-    for module in ("rows", "softmax"):
-        monkeypatch.setattr(f"skdmn.core.{module}.BATCH_BYTES", 100 * 256)
+    monkeypatch.setattr("skdmn.core.rows.BATCH_BYTES", 100 * 256)
+    for name in ("BATCH", "CURVATURE"):
+        monkeypatch.setattr(f"skdmn.core.softmax.{name}_BYTES", 100 * 256)
     lazy = Computed(X)
     ours = SoftmaxClassifier(C=0.1).fit(lazy, y)
     assert_allclose(ours.coef_, expected.coef_, atol=2e-3)
@@ -281,3 +283,17 @@ def test_verbose_prints(digits, verbose, monkeypatch, capsys):
     assert "of 26% of the rows" in lines[0]
     assert f"loss {ours.loss_curve_[-1]:.6g}, about" in lines[-1]
     assert f"{ours.n_passes_:.1f} passes" in lines[-1]
+
+
+def test_fitting_holds_a_quarter_of_the_rows_and_some_blocks(rng):
+    X = rng.integers(0, 255, (40_000, 300), dtype=np.uint8)
+    y = (X[:, :3] @ [1.0, -2.0, 1.0] > 0).astype(int)
+    ours = SoftmaxClassifier(C=1e-4)
+    ours.fit(X[:2000], y[:2000])
+    tracemalloc.start()
+    ours.fit(X, y)
+    ours.predict(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # a copy as floats would be 46 MiB, and the sample takes 3
+    assert peak < X.nbytes / 4 + 40 * 2**20

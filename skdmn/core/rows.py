@@ -80,11 +80,13 @@ class Rows:
 
     def choose(self, indices: np.ndarray) -> Rows:
         """Return a copy of some of the rows, at sorted indices."""
-        parts = []
+        data = None
         for some, block in self.blocks(BATCH_BYTES):
             first, last = np.searchsorted(indices, [some.start, some.stop])
-            parts.append(take(block, indices[first:last] - some.start, axis=0))
-        data = own_place(parts[0]).xp.concat(parts, axis=0)
+            if data is None:
+                shape, (xp, device) = (len(indices), self.n_features), own_place(block)
+                data = xp.empty(shape, dtype=block.dtype, device=device)
+            data[first:last, ...] = take(block, indices[first:last] - some.start, 0)
         return dataclasses.replace(self, data=data, is_lazy=False)
 
     def _rows_in(self, n_bytes: int) -> int:

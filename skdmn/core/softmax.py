@@ -13,6 +13,7 @@ from skdmn.core.backend import Array, own_place, to_numpy, to_place
 from skdmn.core.lbfgs import Preconditioner
 from skdmn.core.rows import BATCH_BYTES, Rows
 
+CURVATURE_BYTES = 2**24  # of rows that a factor is added up from
 _NEW_CLASS = 1e-6  # share of a class without weight, whose logarithm is taken
 
 
@@ -278,10 +279,10 @@ class Objective:
         return lambda gradient: gradient / diagonal
 
     def curvature_blocks(self, point: np.ndarray) -> Iterator[Array]:
-        """Yield what `block_curvature` gives at a point, large blocks of it."""
+        """Yield what `block_curvature` gives at a point, in blocks for products."""
         model = self._model(point)
         _, weights = self._labels()
-        for some, block in self.rows.blocks(BATCH_BYTES):
+        for some, block in self.rows.blocks(CURVATURE_BYTES):
             yield block_curvature(block, *model, weights[some])
         self.passes.append(self.share)
 

@@ -112,7 +112,7 @@ def factor(objective: Objective, point: np.ndarray) -> Preconditioner:
     moments: list[Array] = [0.0] * n_groups
     for part in some.curvature_blocks(point):
         for number, group in enumerate(groups):
-            moments[number] = moments[number] + part[:, group].T @ part[:, group]
+            moments[number] += part[:, group].T @ part[:, group]
     scale = np.append(objective.scale, 1.0)
     factors = [
         _cholesky(to_numpy(moment), scale[group], some, last=group.stop == n_columns)

@@ -95,6 +95,7 @@ def test_blocks_do_not_matter(rng, monkeypatch, cache_bytes):
     inverse = solver.factor(objective, point)(gradient)
     mean, var = column_moments(objective.rows, objective.weights)
     monkeypatch.setattr("skdmn.core.rows.CACHE_BYTES", cache_bytes)
+    monkeypatch.setattr("skdmn.core.softmax.CURVATURE_BYTES", cache_bytes)
     monkeypatch.setattr("skdmn.core.softmax.BATCH_BYTES", cache_bytes)
     assert_allclose(objective(point)[0], value, rtol=1e-12)
     assert_allclose(objective(point)[1], gradient, atol=1e-14)
