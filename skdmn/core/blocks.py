@@ -21,6 +21,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+if numba.config.DISABLE_JIT:
+    raise ImportError("these functions are nothing without Numba's compiler")
+
 
 def _vector_bytes() -> tuple[int, int]:
     """Return the bytes of a vector and how many vectors there are registers for."""

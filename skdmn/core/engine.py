@@ -80,5 +80,5 @@ def with_numba(name: str) -> ModuleType | None:
     """Return a module of kernels for processors, where Numba can be imported."""
     try:
         return importlib.import_module(f"skdmn.core.{name}")
-    except ImportError:
+    except (ImportError, OSError):  # OSError: of a library that LLVM needs
         return None
