@@ -21,12 +21,16 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-if numba.config.DISABLE_JIT:
+_CONFIG: Any = numba.config  # what the environment asks of Numba
+
+if _CONFIG.DISABLE_JIT:
     raise ImportError("these functions are nothing without Numba's compiler")
 
 
 def _vector_bytes() -> tuple[int, int]:
     """Return the bytes of a vector and how many vectors there are registers for."""
+    if _CONFIG.CPU_NAME or _CONFIG.CPU_FEATURES is not None or not _CONFIG.ENABLE_AVX:
+        return 16, 16  # Numba's cache may serve several machines: the same on all
     features = llvm.get_host_cpu_features()
     if features.get("avx512vl"):
         # Zen 4 computes 64 bytes in two halves: 32 waste less at the edges

@@ -130,6 +130,34 @@ def test_lengths_are_rounded_up_to_vectors():
         assert lengths == [0, lane, lane, 2 * lane]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CPU_NAME", "generic"), ("CPU_FEATURES", ""), ("ENABLE_AVX", 0)],
+)
+def test_vectors_are_what_every_processor_has_where_numba_is_told_so(
+    monkeypatch, name, value
+):
+    monkeypatch.setattr(numba.config, name, value)
+    assert blocks._vector_bytes() == (16, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "expected"),
+    [
+        ("znver4", {"avx512vl": True, "avx": True}, (32, 32)),
+        ("skylake-avx512", {"avx512vl": True, "avx": True}, (64, 32)),
+        ("haswell", {"avx512vl": False, "avx": True}, (32, 16)),
+        ("nehalem", {"avx": False}, (16, 16)),
+        ("apple-m1", {"neon": True}, (16, 32)),
+        ("unknown", {}, (16, 16)),
+    ],
+)
+def test_vectors_are_those_of_the_processor(monkeypatch, name, features, expected):
+    monkeypatch.setattr(blocks.llvm, "get_host_cpu_features", lambda: features)
+    monkeypatch.setattr(blocks.llvm, "get_host_cpu_name", lambda: name)
+    assert blocks._vector_bytes() == expected
+
+
 # compiling
 
 
