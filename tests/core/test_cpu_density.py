@@ -123,14 +123,15 @@ def test_any_number_of_channels(rng, channels):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "whole"])
-@pytest.mark.parametrize("extremes", [(0, 1), (0, 0.01), (0.99, 1)])
-def test_the_largest_8_bit_numbers_are_summed_exactly(rng, dtype, extremes):
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.45, 0.6, 0.99])
+@pytest.mark.parametrize("size", [(1, 1), (3, 3)])
+def test_the_largest_8_bit_numbers_are_summed_exactly(rng, dtype, share, size):
     low, high = (-128, 127) if dtype == "i1" else (0, 255)
-    few = rng.random((40, 16, 16, 1)) < extremes[1]
-    few |= rng.random(few.shape) < extremes[0]
-    images = np.where(few, high, low).astype("f4" if dtype == "whole" else dtype)
-    assert_exact(images, np.arange(40), (3, 3))
-    assert_exact(images, np.arange(40), (1, 1))
+    # whole images, so that one sum is of the largest products only
+    bright = np.arange(40) < share * 40
+    images = np.where(bright[:, np.newaxis, np.newaxis, np.newaxis], high, low)
+    images = np.tile(images, (1, 20, 40, 1)).astype("f4" if dtype == "whole" else dtype)
+    assert_exact(images, np.arange(40), size)
 
 
 # members and memory
