@@ -95,7 +95,7 @@ class NamedLayers(_BaseComposition):
         ----------
         pipeline : Pipeline
             Of layers of this package alone: leave others behind them out by slicing,
-            ``from_pipeline(dmn[:-2])``.
+            ``from_pipeline(dmn[:-1])``.
         **params : dict
             The network's other parameters.
 

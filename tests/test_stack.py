@@ -270,9 +270,9 @@ def test_an_unfitted_pipeline_gives_an_unfitted_network():
 def test_layers_of_make_dmn():
     X, y = images_and_labels()
     dmn = make_dmn(n_filters=4).fit(X, y)
-    net = DensityMatrixNetwork.from_pipeline(dmn[:-2])
-    assert_same(net.transform(X), dmn[:-2].transform(X))
-    with pytest.raises(ValueError, match=r"'scale' is StandardScaler\(\).*pipeline"):
+    net = DensityMatrixNetwork.from_pipeline(dmn[:-1])
+    assert_same(net.transform(X), dmn[:-1].transform(X))
+    with pytest.raises(ValueError, match=r"'softmax' is SoftmaxClassifier\(.*pipeline"):
         DensityMatrixNetwork.from_pipeline(dmn)
 
 
