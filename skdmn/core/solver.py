@@ -11,6 +11,7 @@ import scipy.linalg
 from skdmn.core.backend import Array, to_numpy
 from skdmn.core.lbfgs import LBFGS, Preconditioner
 from skdmn.core.softmax import Objective
+from skdmn.core.threads import single_blas
 
 SAMPLE_SHARE = 1 / 4
 SAMPLE_BYTES = 128 * 2**20  # at most, as floats: it is copied
@@ -123,9 +124,12 @@ def factor(objective: Objective, point: np.ndarray) -> Preconditioner:
         step = np.empty_like(gradient)
         for group, matrix in zip(groups, factors, strict=True):
             right = gradient[:, group].T.astype(matrix.dtype)
-            solved = scipy.linalg.cho_solve(
-                (matrix, True), right, overwrite_b=True, check_finite=False
-            )
+            # few columns: a second thread gains little, and where cores are shared
+            # it costs ten times as much
+            with single_blas():
+                solved = scipy.linalg.cho_solve(
+                    (matrix, True), right, overwrite_b=True, check_finite=False
+                )
             step[:, group] = solved.T
         return step
 
