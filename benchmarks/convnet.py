@@ -67,26 +67,33 @@ class Computed:
         return DensityMatrixNetwork(steps)
 
 
+MIXED = ("both", "one")
+BOTH = ("both", "both")
 CANDIDATES = [
     Computed((6, 33)),
     Computed((6, 33), C=0.03),
-    Computed((6, 33), kernels=(5, 3)),
-    Computed((6, 33), kernels=(5, 3), C=0.03),
-    Computed((8, 32), signs=("both", "one")),
-    Computed((6, 32), signs=("both", "both")),
-    Computed((6, 24), signs=("both", "both"), C=0.03),
-    Computed((6, 24), kernels=(5, 3), C=0.03),
-    Computed((4, 24), kernels=(5, 3), C=0.03),
-    Computed((6, 24), kernels=(5, 5)),
-    Computed((6, 33), kernels=(5, 5)),
+    Computed((6, 24), signs=BOTH, C=0.03),
+    Computed((6, 32), signs=BOTH),
+    Computed((8, 32), signs=MIXED),
+    Computed((6, 33), (5, 3), C=0.03),
+    Computed((6, 32), (5, 3), signs=BOTH, C=0.03),
+    Computed((8, 24), (5, 3), C=0.03),
+    Computed((6, 24), (5, 3), C=0.1),
+    Computed((6, 24), (5, 3), C=0.03),
+    Computed((6, 24), (5, 3), C=0.03, n_images=35_000),
+    Computed((6, 20), (5, 3), C=0.03),
+    Computed((6, 16), (5, 3), C=0.1),
+    Computed((6, 24), (7, 3), C=0.03),
+    Computed((6, 33), (5, 5)),
 ]
 # points of the curve, from little to much; the one that is chosen is added
 CURVE = [
-    Computed((6, 33), kernels=(5, 3), n_images=5_000),
-    Computed((6, 33), kernels=(5, 3), n_images=15_000),
-    Computed((6, 33), kernels=(5, 3), n_images=30_000),
-    Computed((8, 64), signs=("both", "both")),
-    Computed((12, 128), kernels=(5, 3), signs=("both", "both"), C=0.003),
+    Computed((6, 24), (5, 3), C=0.1, n_images=5_000),
+    Computed((6, 24), (5, 3), C=0.03, n_images=15_000),
+    Computed((6, 24), (5, 3), C=0.03, n_images=30_000),
+    Computed((6, 48), (5, 3), C=0.03),
+    Computed((12, 64), (5, 3), signs=MIXED),
+    Computed((8, 96), (5, 3), signs=BOTH),
 ]
 
 
@@ -212,7 +219,7 @@ def main() -> None:
         X, y = X[:6_000], y[:6_000]
     held = len(X) * 5 // 6
     split = (X[:held], y[:held], X[held:], y[held:])
-    chosen, tried = choose(split, min(seeds, 2))
+    chosen, tried = choose(split, min(seeds, 3))
     until = next(one["accuracy"] for one in tried if one["model"] == asdict(chosen))
     best, tuned = tune(chosen, split, until, seconds)
     data = (X, y, *load_mnist("test", data_home=options.data))
