@@ -1,11 +1,15 @@
 """Render the README's tables from the JSON that the benchmarks wrote.
 
-python benchmarks/tables.py
+    python benchmarks/tables.py
+
+A table whose benchmark has not been run is left out.
 """
 
 import json
 import re
 from pathlib import Path
+
+import speed_tables
 
 README = Path(__file__).parents[1] / "README.md"
 RESULTS = Path(__file__).parent / "results"
@@ -89,12 +93,13 @@ def pruning() -> str:
 
 def rendered(text: str) -> str:
     """Return the README with its tables filled in."""
-    for table in (main_job, pruning):
+    for table in (main_job, pruning, *speed_tables.TABLES):
         pattern = rf"(<!-- {table.__name__} -->\n).*?(<!-- end -->)"
-        filled = table()
+        there = (RESULTS / f"{table.__name__}.json").exists()
+        filled = f"{table()}\n" if there else ""
         text = re.sub(
             pattern,
-            lambda m, filled=filled: f"{m[1]}{filled}\n{m[2]}",
+            lambda m, filled=filled: f"{m[1]}{filled}{m[2]}",
             text,
             flags=re.DOTALL,
         )

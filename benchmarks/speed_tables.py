@@ -1,0 +1,199 @@
+"""The README's tables of what things cost; see `tables`."""
+
+import json
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+MIB = 2**20
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def read(name: str) -> dict:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def where(results: dict, script: str, *libraries: str) -> str:
+    """Return the machine, and the command that prints the table."""
+    machine = results["machine"]
+    versions = "".join(f", {name} {machine[name]}" for name in libraries)
+    return (
+        f"{machine['processor']}, {machine['threads']} threads{versions}. Printed by "
+        f"`python benchmarks/{script}.py --data DIR`."
+    )
+
+
+def sized(shape: list[int]) -> str:
+    """Return the shape of images, without a single channel."""
+    return " x ".join(str(n) for n in (shape if shape[3] > 1 else shape[:3]))
+
+
+def convnet() -> str:
+    """Return the whole job, beside a ConvNet's training."""
+    results = read("convnet")
+    job, rival = results["job"], results["convnet"]
+    filters, kernels = (job["model"][key] for key in ("filters", "kernels"))
+    rows = [
+        [
+            "computed layers and softmax",
+            f"{job['accuracy']:.2f} %",
+            f"{job['seconds']:.2f}",
+            f"layers {job['layers']:.2f}, features {job['features']:.2f}, "
+            f"softmax {job['softmax']:.2f}",
+        ]
+    ]
+    for name, accuracy in (("98.2", 98.2), ("same", job["accuracy"])):
+        key = "98.2" if name == "98.2" else "that of the computed layers"
+        seconds, ratio = results["seconds_of_convnet"][key], results["ratios"][key]
+        took = "not reached" if seconds is None else f"{seconds:.2f}"
+        share = "" if ratio is None else f"computed in {ratio:.2f} of that"
+        rows.append([f"ConvNet until {accuracy:.2f} %", "", took, share])
+    return table(["", "test accuracy", "seconds", ""], rows) + (
+        "\n\n![Accuracy against seconds](benchmarks/results/convnet.png)\n\n"
+        f"{results['data']}; {filters[0]} filters of {kernels[0]} x {kernels[0]} and "
+        f"{filters[1]} of {kernels[1]} x {kernels[1]} pixels, medians of "
+        f"{results['seeds']} seeds. Adam with batches of {rival['batch_size']} and a "
+        f"rate of {rival['rate']:g}, the best of {len(rival['tuning'])} tried on "
+        "training images held out, as the layers were; its evaluations not counted. "
+        + where(results, "convnet", "torch")
+    )
+
+
+def density() -> str:
+    """Return density matrices against windows."""
+    results = read("density")
+    shown, narrow = [], []
+    for row in results["rows"]:
+        if row["dtype"] == "float32" and "behind" not in row["name"]:
+            narrow.append(row["ratio"])
+            continue
+        shown.append(
+            [
+                f"{row['name']}, {sized(row['images'])}",
+                f"{row['kernel_size']} x {row['kernel_size']}",
+                f"{row['seconds']['skdmn']:.3f}",
+                f"{row['seconds'][row['best_rival']]:.3f}",
+                f"{row['ratio']:.1f}",
+                f"{row['times_products_alone']:.1f}",
+            ]
+        )
+    head = ["images", "patches", "seconds", "windows, s", "times faster"]
+    model, rows = results["cost_model"], results["rows"]
+    worst = max(row["relative_errors"]["skdmn"] for row in rows)
+    return table([*head, "times its products alone"], shown) + (
+        "\n\n8-bit images, and feature maps in float32; the same images in float32: "
+        f"{min(narrow):.1f} to {max(narrow):.1f} times faster. Windows are those of "
+        "the fastest of NumPy's and torch's ways, the products alone one large "
+        f"product's share. Relative error at most {worst:.0e}. Without "
+        f"Numba, the faster of two forms is chosen in {model['picked_the_faster']:.0%} "
+        f"of {model['shapes']} cases, at worst one that takes "
+        f"{model['worst_loss']:.1f} times as long. "
+        + where(results, "density", "numpy", "torch")
+    )
+
+
+def forward() -> str:
+    """Return convolution, ReLU and pooling against torch."""
+    results = read("forward")
+    threads = max(row["threads"] for row in results["rows"])
+    alone = {
+        (row["name"], row["what"]): row
+        for row in results["rows"]
+        if row["threads"] == 1
+    }
+    rows = []
+    for row in results["rows"]:
+        if row["threads"] == threads:
+            images, best = row["images"][0] / 1e6, row["seconds"][row["best_rival"]]
+            rows.append(
+                [
+                    row["name"],
+                    row["what"],
+                    f"{row['seconds']['skdmn'] / images:.1f}",
+                    f"{best / images:.1f}",
+                    f"{row['ratio']:.1f} ({row['ratio_new_output']:.1f})",
+                    f"{alone[row['name'], row['what']]['ratio']:.1f}",
+                ]
+            )
+    head = ["filters", "what", "µs an image", "torch, µs", "times faster"]
+    first = results["first_calls"]
+    return table([*head, "with one thread"], rows) + (
+        "\n\ntorch in its fastest layout and chunks, into an output that is there "
+        "already (in brackets: a new one, as here). The first calls of five kernels in "
+        f"a process take {first['filled']['all calls']:.1f} s together, "
+        f"{first['empty']['all calls']:.0f} s where nothing has been compiled yet. "
+        + where(results, "forward", "torch", "numba")
+    )
+
+
+def softmax() -> str:
+    """Return the softmax against scikit-learn's."""
+    results = read("softmax")
+    rows = [
+        [
+            f"{row['problem']}, {row['n_samples']} x {row['n_features']}",
+            f"{row['C']:g}",
+            f"{row['seconds']['SoftmaxClassifier']:.3g}",
+            f"{row['seconds']['LogisticRegression']:.3g}",
+            f"{row['times_faster']:.1f}",
+        ]
+        for row in results["rows"]
+    ]
+    head = ["rows x columns", "C", "seconds", "LogisticRegression, s", "times faster"]
+    return table(head, rows) + (
+        "\n\nUntil the objective is within 1e-4 of its minimum, scaling included. "
+        + where(results, "softmax", "scikit-learn")
+    )
+
+
+def memory() -> str:
+    """Return what two layers hold."""
+    results = read("memory")
+    cases: dict[tuple, dict] = {}
+    for row in results["rows"]:
+        key = row["data"], row["kind"], row["n_images"], tuple(row["filters"])
+        cases.setdefault(key, {})[row["task"]] = row
+    rows = [
+        [
+            f"{n} of {data}, {filters[0]} and {filters[1]} filters",
+            kind,
+            *(
+                f"{of[task]['beside'] / MIB:.0f} MiB, {of[task]['seconds']:.1f} s"
+                for task in ("fit", "transform")
+            ),
+            f"{of['transform']['output'] / MIB:.0f} MiB",
+        ]
+        for (data, kind, n, filters), of in cases.items()
+    ]
+    return table(["images", "", "fit", "transform", "features"], rows) + (
+        "\n\nMost memory at a time beside images and features. A Pipeline holds every "
+        "feature map. " + where(results, "memory")
+    )
+
+
+def grid_search() -> str:
+    """Return a search with and without memory."""
+    results = read("grid_search")
+    rows = [
+        [
+            f"{row['kernel_size']} x {row['kernel_size']}",
+            "with" if row["memory"] else "without",
+            f"{row['density_matrices_of_a_fold']:.0f}",
+            f"{row['seconds_in_fits_of_layers']:.2f}",
+            f"{row['seconds']:.1f}",
+        ]
+        for row in results["rows"]
+    ]
+    head = ["patches", "`memory`", "density matrices, times a fold"]
+    return table([*head, "in fits of the layer, s", "search, s"], rows) + (
+        f"\n\n5 x 4 cutoffs of one layer, {results['folds']} folds of "
+        f"{results['data']}, a softmax for each; hashing and the cache's files are in "
+        "the times. " + where(results, "grid_search")
+    )
+
+
+TABLES = (convnet, density, forward, softmax, memory, grid_search)
