@@ -44,7 +44,7 @@ def block_pass(
     start = np.zeros(outputs, dtype)
     start[:n_outputs] = intercept
     threads = n_threads() if n * d * outputs > _ALONE else 1
-    cuts = np.linspace(0, n, threads + 1).astype(int)
+    cuts = [n * part // threads for part in range(threads + 1)]
     sums = np.zeros((threads, n_outputs * width + n_outputs + 1))
     rows = min(_MOST, max(_FEWEST, _BLOCK // (width * dtype.itemsize)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import scipy.linalg
@@ -20,6 +21,7 @@ SAMPLE_GAP = 1e-3  # to which a sample is worth minimizing, relative to its valu
 PLAIN_STEPS = 8  # before the factor, whose weights are the probabilities then
 FACTOR_STEPS = 30  # after which a factor is out of date
 
+SMALL = 128  # columns, of which BLAS takes one thread by itself
 FACTOR_COLUMNS = 8192  # of one group: 256 MiB in float32
 FACTOR_ROWS = 4096  # at least, where there are so many
 FACTOR_PRODUCTS = 2e10  # of more rows, at most: a fraction of a second
@@ -126,7 +128,7 @@ def factor(objective: Objective, point: np.ndarray) -> Preconditioner:
             right = gradient[:, group].T.astype(matrix.dtype)
             # few columns: a second thread gains little, and where cores are shared
             # it costs ten times as much
-            with single_blas():
+            with single_blas() if len(matrix) > SMALL else nullcontext():
                 solved = scipy.linalg.cho_solve(
                     (matrix, True), right, overwrite_b=True, check_finite=False
                 )
