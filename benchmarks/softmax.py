@@ -2,14 +2,14 @@
 
     python benchmarks/softmax.py --data DIR
 
-Problems: features of two computed layers of MNIST (825 columns) and CIFAR-10 (5,400,
-20,000 images), standardized, at the C that suits them, and two small ones of scikit-learn's. The
-optimum comes from a long run. How many iterations each needs until its objective is
-within 1e-4 of it is found once, from the coefficients after each iteration; then fits
-of so many iterations are timed, in turn. Both include what standardizes:
-LogisticRegression gets a copy by StandardScaler. "newton-cholesky", where it is
-feasible, is timed to its own end at tol=1e-4. Memory is what a fit
-allocates besides X. CIFAR-10's fits are timed once.
+Problems: features of two computed layers of MNIST (825 columns) and of 20,000 images of
+CIFAR-10 (5,400), standardized, at the C that suits them, and two small ones of
+scikit-learn's. The optimum comes from a long run. How many iterations each needs until
+its objective is within 1e-4 of it is found once, from the coefficients after each
+iteration; then fits of so many iterations are timed, in turn. Both include what
+standardizes: LogisticRegression gets a copy by StandardScaler. "newton-cholesky", where
+it is feasible, is timed to its own end at tol=1e-4. Memory is what a fit allocates
+besides X. CIFAR-10's fits are timed once.
 """
 
 import tracemalloc
