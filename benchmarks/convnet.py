@@ -200,11 +200,12 @@ def plot(results: dict, path: str) -> None:
     label = "ConvNet, first time that it is so good (median)"
     axes.plot(*zip(*reached, strict=True), color="C1", label=label)
     points = sorted((one["seconds"], one["accuracy"]) for one in results["curve"])
-    axes.plot(*zip(*points, strict=True), "o-", color="C0", label="computed layers")
+    axes.plot(*zip(*points, strict=True), "o", color="C0", label="computed layers")
     axes.axhline(TARGET, color="0.7", lw=0.8, zorder=0)
     axes.set(xlabel="seconds, without evaluations", ylabel="test accuracy, %")
-    axes.set(xscale="log", ylim=(96.5, None))
-    axes.legend(loc="lower right", frameon=False)
+    axes.set(xscale="log", ylim=(96.5, 99.5))
+    axes.set_xticks([0.3, 1, 3, 10], labels=["0.3", "1", "3", "10"])
+    axes.legend(loc="upper left", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
 
