@@ -36,7 +36,7 @@ except ImportError:
     torch = None
 
 CHUNKS = (64, 512)  # images
-REPEATS = 5
+REPEATS = 3
 GEMM = 3072  # rows and columns of the large product
 MODEL_SHAPES = [  # height and width, channels, sides of kernels
     (8, 1, (2, 3, 5)),

@@ -44,7 +44,7 @@ try:
 except ImportError:
     torch = None
 
-REPEATS = 7
+REPEATS = 5
 CHUNKS = (64, 256, 1024, None)
 POOL = Window((2, 2), (2, 2), "valid")
 FIRST_CALLS = """

@@ -142,6 +142,7 @@ def main() -> None:
     results = {
         "data": f"MNIST, {len(X)} training and {len(X_test)} test images",
         "draws": options.draws,
+        "softmax": "SoftmaxClassifier",
         "first_layer": first_layer(X, y),
         "rows": [],
     }
