@@ -15,8 +15,8 @@ from skdmn.core.convolve import Pair, output_size, patches, tiles
 
 _SAMPLE = 16  # images that the provisional mean is taken from
 _ROW_VALUES = 2**22  # of image rows multiplied at a time
-# a value copied into a window takes as long as this many products
-_COPY = 64
+# a value that is copied takes as long as so many products (benchmarks/density.py)
+_COPY = 128
 
 
 def second_moments(
@@ -121,7 +121,8 @@ def rows_are_cheaper(shape: tuple[int, ...], size: Pair) -> bool:
     d = size[0] * size[1] * channels
     row = width * channels
     by_rows = size[0] * height * row * (row + _COPY)
-    return bool(by_rows < positions * d * (d + _COPY))
+    # the product of windows with themselves is symmetric: BLAS computes half of it
+    return bool(by_rows < positions * d * (d / 2 + _COPY))
 
 
 def provisional_mean(
