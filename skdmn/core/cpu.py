@@ -257,6 +257,9 @@ def _pool_row(rows, base, pitch, n_rows, pixel, columns, g, start, out, to, end,
         inside = to + g.padded <= end
         target, o = (out, to) if inside else (rest, 0)
         for f in range(0, g.padded, g.lane):
+            if n_rows == 1 and n_columns == 1:
+                max_block(start, rows, at + f, pitch, pixel, 1, 1, target, o + f)
+                continue
             if n_rows == 2 and n_columns == 2:
                 max_block(start, rows, at + f, pitch, pixel, 2, 2, target, o + f)
                 continue
