@@ -9,8 +9,8 @@ behind it, which is less work and the same. Its three fastest ways and this pack
 `core.engine.convolve` take turns, with one thread and with all.
 
 torch writes into an output that is there before, while this package's makes its own
-anew each time, whose pages the system has to find first. The fastest way is therefore
-also timed with an output of its own.
+anew each time, in memory that the process kept: what the system takes to find pages is
+not timed. The fastest way is also timed with an output of its own.
 
 The first call of each kernel in a new process is timed apart: with nothing compiled,
 and with what an earlier process left in Numba's cache.
@@ -238,6 +238,7 @@ def first_calls(threads: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = machine.timing_parser(__doc__.splitlines()[0], "forward.json")
     options = parser.parse_args()
+    machine.keep_memory()
     repeats, share = (3, 0.1) if options.quick else (REPEATS, 1.0)
     rows = []
     for threads in sorted({1, options.threads}):

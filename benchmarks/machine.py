@@ -1,6 +1,7 @@
 """What every benchmark says of the machine it ran on, where data is, and who waits."""
 
 import argparse
+import ctypes
 import json
 import os
 import platform
@@ -72,6 +73,19 @@ def limit(threads: int) -> None:
         torch.set_num_threads(threads)
     threadpool_limits(threads)
     numba.set_num_threads(threads)
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory of arrays that are gone for the next ones.
+
+    Else new arrays are timed with the system's search for their pages, which on virtual
+    machines takes several times as long as to fill them. Does nothing but on Linux.
+    """
+    if platform.system() == "Linux":
+        libc = ctypes.CDLL(None)
+        trim_threshold, most_maps = -1, -4  # of malloc.h
+        libc.mallopt(most_maps, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def in_turn(

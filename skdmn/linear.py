@@ -37,7 +37,6 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
     mean_: Array
     classes_: Array
     n_features_in_: int
-    _lives: Array | None
 
     def decision_function(self, X: Any) -> Array:
         """Compute the classes' scores, as LogisticRegression does.
@@ -158,7 +157,7 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"Found array with {X.shape[0]} sample(s) and "
                 f"{math.prod(X.shape[1:])} feature(s) (shape={tuple(X.shape)}) while a "
-                "minimum of 1 is required by {type(self).__name__}."
+                f"minimum of 1 is required by {type(self).__name__}."
             )
         if getattr(X.dtype, "kind", "f") not in "biuf":
             raise ValueError(f"X has dtype {X.dtype}; pass integers or floats.")
@@ -172,17 +171,6 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
                 f"expecting {self.n_features_in_} features as input."
             )
         return rows, place
-
-    def _check_same_place(self, place: Place, method: str) -> None:
-        if not get_config()["array_api_dispatch"] or self._lives is None:
-            return
-        name, fitted = type(self).__name__, own_place(self._lives)
-        if fitted != place:
-            raise ValueError(
-                f"Inputs passed to {name}.{method}() must use the same "
-                "namespace and the same device as those passed to fit(): got "
-                f"{place}, fitted on {fitted}; move X, or fit again where it is."
-            )
 
     def _scores(self, X: Any, method: str) -> Array:
         """Return the logits of rows, one column for two classes."""

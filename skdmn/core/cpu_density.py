@@ -26,7 +26,12 @@ from skdmn.core.blocks import (
     padded,
 )
 from skdmn.core.convolve import Pair, output_size
-from skdmn.core.moments import provisional_mean, row_groups, unshifted
+from skdmn.core.moments import (
+    entry_sums,
+    provisional_mean,
+    row_groups,
+    unshifted,
+)
 from skdmn.core.threads import in_threads, n_threads
 
 _TERMS = 256  # products of 8-bit numbers that float32 adds up exactly
@@ -78,7 +83,7 @@ def second_moments(
         )
         # in the order of the parts: the same bytes each time
         _fold(moments.sum(axis=0), tiles, shape, size, outer)
-        total = _entries(pixels.sum(axis=0), shape, size)
+        total = entry_sums(pixels.sum(axis=0).reshape(shape), size)
     rows, columns = output_size(shape, size, (1, 1), "valid")
     outer, total = outer / np.float64(scale) ** 2, total / np.float64(scale)
     return unshifted(outer, total, shift, size, len(members) * rows * columns)
@@ -227,19 +232,3 @@ def _fold(moments, tiles, shape, size, outer):
     for i in range(len(outer)):
         for j in range(i):
             outer[i, j] = outer[j, i]
-
-
-@kernel
-def _entries(pixels, shape, size):
-    """Sum the pixels that each entry of a patch is made of."""
-    height, width, channels = shape
-    total = np.zeros(size[0] * size[1] * channels)
-    for y in range(size[0]):
-        for x in range(size[1]):
-            entry = (y * size[1] + x) * channels
-            for row in range(y, height - size[0] + y + 1):
-                for column in range(x, width - size[1] + x + 1):
-                    for c in range(channels):
-                        pixel = (row * width + column) * channels + c
-                        total[entry + c] += pixels[pixel]
-    return total

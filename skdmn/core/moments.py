@@ -14,7 +14,6 @@ from skdmn.core.backend import Array, own_place, take, to_numpy, to_place, wides
 from skdmn.core.convolve import Pair, output_size, patches, tiles
 
 _SAMPLE = 16  # images that the provisional mean is taken from
-_ROW_VALUES = 2**22  # of image rows multiplied at a time
 # a value that is copied takes as long as so many products (benchmarks/density.py)
 _COPY = 128
 
@@ -90,17 +89,19 @@ def row_moments(
                 if dy:
                     outer[y + dy, other, :, y, x, :] += block.T
     shape = output_size((height, width), size, (1, 1), "valid")
-    total = np.array(
-        [
-            [
-                pixels[y : y + shape[0], x : x + shape[1]].sum((0, 1))
-                for x in range(size[1])
-            ]
-            for y in range(size[0])
-        ]
-    ).ravel()
+    total = entry_sums(pixels, size)
     outer = outer.reshape(len(total), -1)
     return unshifted(outer, total, shift, size, len(members) * shape[0] * shape[1])
+
+
+def entry_sums(pixels: np.ndarray, size: Pair) -> np.ndarray:
+    """Sum the pixels (height, width, channels) that each entry of a patch is from."""
+    rows, columns = output_size(pixels.shape, size, (1, 1), "valid")
+    sums = [
+        pixels[y : y + rows, x : x + columns].sum((0, 1))
+        for y, x in itertools.product(range(size[0]), range(size[1]))
+    ]
+    return np.concatenate(sums)
 
 
 def row_groups(height: int, kernel_height: int, dy: int) -> list[tuple[int, int]]:

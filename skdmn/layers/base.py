@@ -321,17 +321,6 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             )
         return shape
 
-    def _check_same_place(self, place: Place, method: str) -> None:
-        if not get_config()["array_api_dispatch"] or self._lives is None:
-            return
-        fitted = own_place(self._lives)
-        if fitted != place:
-            raise ValueError(
-                f"Inputs passed to {type(self).__name__}.{method}() must use the same "
-                "namespace and the same device as those passed to fit(): got "
-                f"{place}, fitted on {fitted}; move X, or fit again where it is."
-            )
-
     def _here(self, array: np.ndarray) -> Array:
         """Move a NumPy result to where X was, as fitted attributes are kept."""
         return array if self._lives is None else to_place(array, own_place(self._lives))

@@ -13,23 +13,22 @@ from sklearn.utils.validation import column_or_1d
 from skdmn.core.backend import to_numpy
 
 
-def encode_labels(
-    y: Any, n_images: int, classes: Any = None
-) -> tuple[np.ndarray, np.ndarray]:
+def encode_labels(y: Any, n: int, classes: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """Check labels, and return the sorted classes and each label's index among them.
 
     Parameters
     ----------
-    y : array-like of shape (n_images,)
-    n_images : int
+    y : array-like of shape (n,)
+    n : int
+        How many images, or rows, there are.
     classes : array-like or None
         Labels to list besides those of `y`.
     """
     y = _checked(y, "y")
-    if len(y) != n_images:
+    if len(y) != n:
         raise ValueError(
-            f"X holds {n_images} images but y {len(y)} labels; pass one label for "
-            "each image (found inconsistent numbers of samples)."
+            f"X holds {n} samples but y {len(y)} labels; pass one label for each "
+            "(found inconsistent numbers of samples)."
         )
     check_classification_targets(y)
     labels, codes = np.unique(y, return_inverse=True)

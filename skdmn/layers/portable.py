@@ -1,4 +1,4 @@
-"""How layers are copied and pickled."""
+"""Where an estimator lives, and how it is copied and pickled."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import copy
 from typing import Any, Self
 
 import array_api_compat
+from sklearn import get_config
 
-from skdmn.core.backend import to_numpy
+from skdmn.core.backend import Array, Place, own_place, to_numpy
 
 
 class PortableMixin:
@@ -16,6 +17,20 @@ class PortableMixin:
     So what was fitted on a GPU loads anywhere; and goes on anywhere, because a pickle
     forgets where X lived (``_lives``).
     """
+
+    _lives: Array | None
+
+    def _check_same_place(self, place: Place, method: str) -> None:
+        """Raise where X lies elsewhere than the one that was fitted on."""
+        if not get_config()["array_api_dispatch"] or self._lives is None:
+            return
+        fitted = own_place(self._lives)
+        if fitted != place:
+            raise ValueError(
+                f"Inputs passed to {type(self).__name__}.{method}() must use the same "
+                "namespace and the same device as those passed to fit(): got "
+                f"{place}, fitted on {fitted}; move X, or fit again where it is."
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle holds."""

@@ -60,8 +60,8 @@ each_bad = pytest.mark.parametrize("bad", BAD_IMAGES)
 
 BAD_LABELS = {
     "missing": (None, "requires y"),
-    "short": (LABELS[:-1], "12 images but y 11 labels"),
-    "long": (np.append(LABELS, 0), "12 images but y 13 labels"),
+    "short": (LABELS[:-1], "12 samples but y 11 labels"),
+    "long": (np.append(LABELS, 0), "12 samples but y 13 labels"),
     "nan": (np.where(LABELS, LABELS, np.nan), "NaN"),
     "inf": (np.where(LABELS, LABELS, np.inf), "infinity"),
     "continuous": (LABELS + 0.5, "continuous"),
