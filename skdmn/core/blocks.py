@@ -11,6 +11,8 @@ down; the kernels that call them are plain loops.
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +46,7 @@ VECTOR_BYTES, _REGISTERS = _vector_bytes()
 # rows of a block: with three vectors each, and three to read, they fill the registers
 ROWS = 8 if _REGISTERS == 32 else 4
 HALF, TALL = ROWS // 2, ROWS * 2  # TALL with a single vector
+FOURS, TALL_FOURS = ROWS // 4, TALL // 4  # rows in fours, as pooling takes them
 VECTORS = 3
 
 _FUSE = ("contract",)  # a product and a sum may be one instruction
@@ -93,6 +96,29 @@ def multiply(rows, vectors, left, right, counts, to):
     return HALF
 
 
+@numba.njit(inline="always")
+def multiply_pool(columns, vectors, start, left, right, counts, to):
+    """Call `multiply_pool_block` for some of the columns left, and return how many."""
+    if vectors == 1 and columns > FOURS:
+        multiply_pool_block(TALL_FOURS, 1, start, left, right, counts, to)
+        return TALL_FOURS
+    if columns >= FOURS:
+        if vectors == 3:
+            multiply_pool_block(FOURS, 3, start, left, right, counts, to)
+        elif vectors == 2:
+            multiply_pool_block(FOURS, 2, start, left, right, counts, to)
+        else:
+            multiply_pool_block(FOURS, 1, start, left, right, counts, to)
+        return FOURS
+    if vectors == 3:
+        multiply_pool_block(1, 3, start, left, right, counts, to)
+    elif vectors == 2:
+        multiply_pool_block(1, 2, start, left, right, counts, to)
+    else:
+        multiply_pool_block(1, 1, start, left, right, counts, to)
+    return 1
+
+
 # LLVM's side: types are those of llvmlite, which has no annotations
 
 
@@ -117,29 +143,54 @@ def multiply_block(typing, P, V, left, right, counts, to):
             cgutils.unpack_tuple(builder, value) for value in args[2:]
         )
         write = _Vectors(context, builder, signature.args[2][0])
-        a, a0, ap, *steps_a = left
-        b, b0, *steps_b = right
-        out, o0, op = to
-        at_a, at_b = write.pointer(a, a0), write.pointer(b, b0)
+        a, a0, ap, *steps = left
         offsets = [builder.mul(ap, ap.type(p)) for p in rows]
-        # LLVM keeps these in registers
-        sums = [[write.variable() for _ in vectors] for _ in rows]
-        with contextlib.ExitStack() as loops:
-            for count, step_a, step_b in zip(counts, steps_a, steps_b, strict=True):
-                loop = write.loop(count, (at_a, step_a), (at_b, step_b))
-                at_a, at_b = loops.enter_context(loop)
-            factors = [write.load(at_b, v) for v in vectors]
-            for p in rows:
-                factor = write.spread(builder.load(builder.gep(at_a, [offsets[p]])))
-                for v in vectors:
-                    product = builder.fmul(factor, factors[v], flags=_FUSE)
-                    added = builder.fadd(builder.load(sums[p][v]), product, flags=_FUSE)
-                    builder.store(added, sums[p][v])
-        start = write.pointer(out, o0)
+        sums = write.sums(offsets, vectors, (a, a0, *steps), right, counts)
+        out, o0, op = to
+        first = write.pointer(out, o0)
         for p in rows:
-            row = builder.gep(start, [builder.mul(op, op.type(p))])
+            row = builder.gep(first, [builder.mul(op, op.type(p))])
             for v in vectors:
                 write.store(builder.load(sums[p][v]), row, v)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic(prefer_literal=True)
+def multiply_pool_block(typing, N, V, start, left, right, counts, to):
+    """Set a block of N rows and V vectors to the largest of four sums of products.
+
+    With left = (a, a0, ax, ay, aj, ak), right = (b, b0, bj, bk), counts = (nj, nk) and
+    to = (out, o0, on)::
+
+        out[o0 + n*on + v] = max of start and, for x < 2 and y < 2,
+            sum over j < nj, k < nk of
+                a[a0 + (2*n + x)*ax + y*ay + j*aj + k*ak] * b[b0 + v + j*bj + k*bk]
+
+    for n < N and every v of V vectors; the rest as for `multiply_block`.
+    """
+    rows, vectors = range(N.literal_value), range(V.literal_value)
+    signature = types.void(N, V, start, left, right, counts, to)
+
+    def generate(context, builder, signature, args):
+        left, right, counts, to = (
+            cgutils.unpack_tuple(builder, value) for value in args[3:]
+        )
+        write = _Vectors(context, builder, signature.args[3][0])
+        a, a0, ax, ay, *steps = left
+        corners = itertools.product(rows, range(2), range(2))
+        offsets = [write.sum_of((ax, 2 * n + x), (ay, y)) for n, x, y in corners]
+        sums = write.sums(offsets, vectors, (a, a0, *steps), right, counts)
+        out, o0, on = to
+        first, least = write.pointer(out, o0), write.spread(args[2])
+        for n in rows:
+            row = builder.gep(first, [builder.mul(on, on.type(n))])
+            for v in vectors:
+                largest = least
+                for window in sums[4 * n : 4 * n + 4]:
+                    largest = write.larger(largest, builder.load(window[v]))
+                write.store(largest, row, v)
         return context.get_dummy_value()
 
     return signature, generate
@@ -163,9 +214,8 @@ def max_block(typing, start, a, a0, ai, aj, ni, nj, out, o0):
         builder.store(write.spread(start), largest)
 
         def take(at):
-            old, new = builder.load(largest), write.load(at, 0)
-            larger = builder.fcmp_ordered(">", old, new)
-            builder.store(builder.select(larger, old, new), largest)
+            value = write.larger(builder.load(largest), write.load(at, 0))
+            builder.store(value, largest)
 
         at = write.pointer(a, a0)
         if all(
@@ -199,6 +249,11 @@ class _Vectors:
             struct(self.context, self.builder, array).data, [offset]
         )
 
+    def sum_of(self, *products):
+        """Multiply steps with counts known beforehand, and add up."""
+        parts = [self.builder.mul(step, step.type(count)) for step, count in products]
+        return functools.reduce(self.builder.add, parts)
+
     def variable(self):
         place = cgutils.alloca_once(self.builder, self.type)
         self.builder.store(ir.Constant(self.type, None), place)  # zeros
@@ -220,6 +275,29 @@ class _Vectors:
         lane = self.builder.insert_element(undefined, scalar, first)
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.type.count), None)
         return self.builder.shuffle_vector(lane, undefined, zeros)
+
+    def larger(self, one, other):
+        ordered = self.builder.fcmp_ordered(">", one, other)
+        return self.builder.select(ordered, one, other)
+
+    def sums(self, offsets, vectors, left, right, counts):
+        """Sum products of the numbers at each offset with vectors."""
+        (a, a0, *steps_a), (b, b0, *steps_b), builder = left, right, self.builder
+        at_a, at_b = self.pointer(a, a0), self.pointer(b, b0)
+        # LLVM keeps these in registers
+        sums = [[self.variable() for _ in vectors] for _ in offsets]
+        with contextlib.ExitStack() as loops:
+            for count, step_a, step_b in zip(counts, steps_a, steps_b, strict=True):
+                loop = self.loop(count, (at_a, step_a), (at_b, step_b))
+                at_a, at_b = loops.enter_context(loop)
+            factors = [self.load(at_b, v) for v in vectors]
+            for offset, row in zip(offsets, sums, strict=True):
+                factor = self.spread(builder.load(builder.gep(at_a, [offset])))
+                for total, vector in zip(row, factors, strict=True):
+                    product = builder.fmul(factor, vector, flags=_FUSE)
+                    added = builder.fadd(builder.load(total), product, flags=_FUSE)
+                    builder.store(added, total)
+        return sums
 
     @contextlib.contextmanager
     def loop(self, count, *pointers):

@@ -15,11 +15,13 @@ import numpy as np
 
 from skdmn.core.blocks import (
     ROWS,
+    TALL,
     VECTORS,
     kernel,
     lanes,
     max_block,
     multiply,
+    multiply_pool,
     padded,
 )
 from skdmn.core.convolve import Padding, Pair, Window, output_size, same_padding
@@ -72,7 +74,8 @@ def convolve(
     weights[:, : g.n_filters] = filters.reshape(g.n_filters, -1).T
     start = filters.dtype.type(0 if activation == "relu" else -np.inf)
     products = g.rows * g.columns * weights.size
-    return _run(_convolve, images, g, products, weights.ravel(), start)
+    function = _convolve_fours if _in_fours(g) else _convolve
+    return _run(function, images, g, products, weights.ravel(), start)
 
 
 def max_pool(images: np.ndarray, window: Window, dtype: Any) -> np.ndarray:
@@ -119,6 +122,13 @@ def _before(shape: Pair, size: Pair, stride: Pair, padding: Padding) -> Pair:
         return 0, 0
     top, left = (same_padding(shape[i], size[i], stride[i])[0] for i in (0, 1))
     return top, left
+
+
+def _in_fours(g: Geometry) -> bool:
+    """Return whether each position counts for one window of two by two at most."""
+    twos = g.window_height, g.window_width, g.step_y, g.step_x
+    inside = 2 * g.out_rows <= g.rows and 2 * g.out_columns <= g.columns
+    return twos == (2, 2, 2, 2) and inside
 
 
 def _run(
@@ -189,6 +199,56 @@ def _convolve(images, g, weights, start, out, first, last):
             end = (i * g.out_rows + last) * row_size
             pixel, rows = g.padded, g.window_height
             _pool_row(ring, 0, slot, rows, pixel, columns, g, start, out, to, end, rest)
+
+
+@kernel
+def _convolve_fours(images, g, weights, start, out, first, last):
+    """Do the same where windows are two by two: pooled before anything is stored."""
+    above = 2 * first * g.stride_y - g.before_y
+    below = (2 * last - 1) * g.stride_y - g.before_y + g.kernel_height
+    step, run = g.stride_x * g.channels, g.kernel_width * g.channels
+    reach = (2 * g.out_columns - 1) * g.stride_x + g.kernel_width
+    pitch = max(reach, g.before_x + g.width) * g.channels
+    image = np.zeros((below - above) * pitch + TALL * step, weights.dtype)
+    width, rows = g.padded, g.kernel_height
+    line = np.empty((g.out_columns + TALL) * width, weights.dtype)
+    rest = np.empty(width, weights.dtype)
+    for i in range(len(images)):
+        _load(images[i], g, image, above, below, pitch)
+        for row in range(first, last):
+            base = (row - first) * 2 * g.stride_y * pitch
+            for f in range(0, width, VECTORS * g.lane):
+                vectors = min(VECTORS, (width - f) // g.lane)
+                x = 0
+                while x < g.out_columns:
+                    at = base + 2 * x * step
+                    x += multiply_pool(
+                        g.out_columns - x,
+                        vectors,
+                        start,
+                        (image, at, step, g.stride_y * pitch, pitch, 1),
+                        (weights, f, run * width, width),
+                        (rows, run),
+                        (line, x * width + f, width),
+                    )
+            to = (i * g.out_rows + row) * g.out_columns * g.n_filters
+            end = (i * g.out_rows + last) * g.out_columns * g.n_filters
+            _write_row(line, g, start, out, to, end, rest)
+
+
+@kernel
+def _write_row(line, g, start, out, to, end, rest):
+    """Write positions one behind the other, less what filters were rounded up by."""
+    for column in range(g.out_columns):
+        # vectors may go over the last filter: the next position is written after it
+        inside = to + g.padded <= end
+        target, o = (out, to) if inside else (rest, 0)
+        for f in range(0, g.padded, g.lane):
+            max_block(start, line, column * g.padded + f, 0, 0, 1, 1, target, o + f)
+        if not inside:
+            for f in range(g.n_filters):
+                out[to + f] = rest[f]
+        to += g.n_filters
 
 
 @kernel
