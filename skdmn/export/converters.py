@@ -1,0 +1,148 @@
+"""What skl2onnx is told of this package's estimators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from skdmn.export.onnx import Writer, as_labels, import_onnx
+from skdmn.export.operations import model_of
+from skdmn.layers.class_pca import ClassPCAPatchTransformer
+from skdmn.layers.flatten import FlattenTransformer
+from skdmn.layers.overlap import OverlapPruner
+from skdmn.layers.pooling import MaxPool2DTransformer
+from skdmn.layers.scaling import ChannelStandardScaler
+from skdmn.softmax import SoftmaxClassifier
+from skdmn.stack import DensityMatrixNetwork
+
+_LAYERS = (
+    ClassPCAPatchTransformer,
+    MaxPool2DTransformer,
+    OverlapPruner,
+    ChannelStandardScaler,
+    FlattenTransformer,
+    DensityMatrixNetwork,
+)
+
+
+def register_converters() -> None:
+    """Let skl2onnx convert Pipelines that have steps of this package.
+
+    After it, ``skl2onnx.to_onnx`` and ``skl2onnx.convert_sklearn`` know the layers,
+    `DensityMatrixNetwork` and `SoftmaxClassifier`, which takes the options that
+    LogisticRegression takes there for probabilities ("zipmap"). They compute in
+    float32, whatever comes in.
+
+    Raises
+    ------
+    ImportError
+        Where skl2onnx is missing.
+
+    See Also
+    --------
+    to_onnx : Writes fewer nodes, for Pipelines of this package's steps.
+
+    Examples
+    --------
+    >>> import skl2onnx
+    >>> from skdmn import make_dmn
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.export import register_converters
+    >>> register_converters()
+    >>> X, y = load_digits_images()
+    >>> dmn = make_dmn(n_layers=1, variance_cutoff=0.9).fit(X, y)
+    >>> model = skl2onnx.to_onnx(dmn, X[:1], options={"zipmap": False})
+    >>> [output.name for output in model.graph.output]
+    ['label', 'probabilities']
+    """
+    skl2onnx = import_onnx("skl2onnx", "register_converters")
+    for layer in _LAYERS:
+        skl2onnx.update_registered_converter(
+            layer, f"Skdmn{layer.__name__}", _set_features, _convert
+        )
+    skl2onnx.update_registered_converter(
+        SoftmaxClassifier,
+        "SkdmnSoftmaxClassifier",
+        _set_predictions,
+        _convert,
+        options={"zipmap": [True, False, "columns"], "nocl": [True, False]},
+    )
+
+
+class _Container:
+    """The nodes that skl2onnx collects."""
+
+    def __init__(self, scope: Any, container: Any) -> None:
+        self.scope, self.container = scope, container
+
+    def constant(self, values: np.ndarray) -> str:
+        """Add a constant tensor, and return its name."""
+        onnx = import_onnx("onnx", "register_converters")
+        name = self.scope.get_unique_variable_name("constant")
+        kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
+        strings = values.dtype.kind == "O"
+        flat = [v.encode() for v in values] if strings else values.ravel().tolist()
+        self.container.add_initializer(name, kind, values.shape, flat)
+        return name
+
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node, and return the name of its output."""
+        output = self.scope.get_unique_variable_name(kind.lower())
+        name = self.scope.get_unique_operator_name(kind)
+        self.container.add_node(kind, list(inputs), output, name=name, **attributes)
+        return output
+
+
+def _convert(scope: Any, operator: Any, container: Any) -> None:
+    """Write the nodes of a step; see skl2onnx."""
+    given, graph = operator.inputs[0], _Container(scope, container)
+    model = model_of(operator.raw_operator)
+    ndim = len(given.type.shape) or model.ndim
+    dtype = np.dtype(np.float32 if _is_float(given.type) else np.float64)
+    made = Writer(model, graph, given.full_name, ndim, dtype).outputs()
+    for (tensor, _, _), output in zip(made.values(), operator.outputs, strict=True):
+        container.add_node(
+            "Identity",
+            tensor,
+            output.full_name,
+            name=scope.get_unique_operator_name("Identity"),
+        )
+
+
+def _set_features(operator: Any) -> None:
+    """Say what a layer gives; see skl2onnx."""
+    from skl2onnx.common.data_types import FloatTensorType
+
+    layer = operator.raw_operator
+    shape: Sequence[int] = layer.output_shape_
+    if layer._gives_rows():
+        shape = [math.prod(shape)]
+    operator.outputs[0].type = FloatTensorType([None, *shape])
+
+
+def _set_predictions(operator: Any) -> None:
+    """Say what a classifier gives; see skl2onnx."""
+    from skl2onnx.common.data_types import (
+        FloatTensorType,
+        Int64TensorType,
+        StringTensorType,
+    )
+
+    labels = as_labels(np.asarray(operator.raw_operator.classes_))
+    if labels.dtype.kind not in "iO":
+        raise ValueError(
+            f"skl2onnx knows int and string labels, but classes_ are {labels.dtype}; "
+            "use skdmn.export.to_onnx."
+        )
+    kind = StringTensorType if labels.dtype.kind == "O" else Int64TensorType
+    operator.outputs[0].type = kind([None])
+    operator.outputs[1].type = FloatTensorType([None, len(labels)])
+
+
+def _is_float(tensor_type: Any) -> bool:
+    from skl2onnx.common.data_types import FloatTensorType
+
+    return isinstance(tensor_type, FloatTensorType)

@@ -1,0 +1,203 @@
+"""Networks that are half computed, half trained, written down as the papers do."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skdmn.export.conv import as_numpy, check_channels_first
+from skdmn.export.torch import import_torch, to_torch
+from skdmn.layers.class_pca import ClassPCAPatchTransformer
+from skdmn.layers.images import Shape, times
+from skdmn.layers.pooling import MaxPool2DTransformer
+from skdmn.layers.scaling import ChannelStandardScaler
+from skdmn.stack import DensityMatrixNetwork
+
+if TYPE_CHECKING:
+    import torch
+
+_TOKEN = re.compile(r"(de|d|c)([1-9]\d*)|(m|BN)")
+
+Token = tuple[str, int]  # what, and how many; 0 where that says nothing
+
+
+def make_hybrid(
+    architecture: str,
+    images: Any,
+    labels: Any,
+    *,
+    kernel_size: int = 3,
+    correlation_cutoff: float = 0.9,
+    freeze: bool = True,
+) -> torch.nn.Sequential:
+    """Build a network of computed and trainable layers from its name.
+
+    Parameters
+    ----------
+    architecture : str
+        Layers from the input to the output, separated by commas: "d9", a computed layer
+        of 9 filters; "c81", a convolution of 81 filters to be trained; both with a ReLU;
+        "m", 2 x 2 max pooling; "BN", batch normalization; "de10", a linear layer of 10
+        logits, at the end. Computed layers come before those that are trained ([1]_,
+        Tables 3 to 5).
+    images : tensor or array of shape (n, channels, height, width)
+        What computed layers are computed from, of the values that the network is to
+        take.
+    labels : tensor or array of shape (n,)
+        Class labels.
+    kernel_size : int, default=3
+        Height and width of all filters.
+    correlation_cutoff : float in [0, 1], default=0.9
+        Of computed layers: filters that are merged do not count.
+    freeze : bool, default=True
+        Leave computed layers as they are in training.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        In training mode; what is to be trained starts from torch's usual weights.
+
+    Raises
+    ------
+    ImportError
+        Where torch is missing.
+    ValueError
+        Where the architecture is not written as above, does not fit the images, or asks
+        for more filters than there are.
+
+    Notes
+    -----
+    "BN" in front of a computed layer is computed as well, from the images.
+
+    References
+    ----------
+    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "Separation of time scales and
+       direct computation of weights in deep neural networks", arXiv:1703.04757v3,
+       2018.
+
+    Examples
+    --------
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.export import make_hybrid
+    >>> X, y = load_digits_images()
+    >>> network = make_hybrid("d6, m, c20, de10", X[:, None], y)
+    >>> [type(module).__name__ for module in network]
+    ['Conv2d', 'ReLU', 'MaxPool2d', 'Conv2d', 'ReLU', 'Flatten', 'Linear']
+    >>> [parameter.requires_grad for parameter in network.parameters()]
+    [False, True, True, True, True]
+    """
+    torch = import_torch("make_hybrid")
+    tokens = _tokens(architecture)
+    images, labels = as_numpy(images), as_numpy(labels)
+    check_channels_first(images, None)
+    n_classes = len(np.unique(labels))
+    if tokens[-1][0] == "de" and tokens[-1][1] < n_classes:
+        raise ValueError(
+            f"{architecture!r} ends in {tokens[-1][1]} logits, but labels are of "
+            f"{n_classes} classes; write de{n_classes}."
+        )
+    n_computed = max((i + 1 for i, t in enumerate(tokens) if t[0] == "d"), default=0)
+    shape = (*images.shape[2:], images.shape[1])
+    _check_fits(tokens, shape, kernel_size)
+    modules: list[Any] = []
+    if n_computed:
+        computed = _computed(tokens[:n_computed], kernel_size, correlation_cutoff)
+        computed.fit(np.moveaxis(images, 1, 3), labels)
+        _check_found(tokens[:n_computed], computed, architecture)
+        modules += to_torch(computed.to_pipeline(), freeze=freeze)
+        shape = computed.output_shape_
+    modules += _trainable(torch.nn, tokens[n_computed:], shape, kernel_size)
+    return torch.nn.Sequential(*modules).train()
+
+
+def _tokens(architecture: str) -> list[Token]:
+    """Read an architecture."""
+    tokens: list[Token] = []
+    for word in architecture.split(","):
+        found = _TOKEN.fullmatch(word.strip())
+        if found is None:
+            raise ValueError(
+                f"{word.strip()!r} in {architecture!r} is no layer; write d or c and a "
+                "number of filters, m, BN, or de and a number of classes."
+            )
+        kind, number, alone = found.groups()
+        tokens.append((alone, 0) if alone else (kind, int(number)))
+    kinds = [kind for kind, _ in tokens]
+    if "de" in kinds[:-1]:
+        raise ValueError(f"{architecture!r} has a layer behind de; write de last.")
+    if "c" in kinds and "d" in kinds[kinds.index("c") :]:
+        raise ValueError(
+            f"{architecture!r} computes a layer behind one that is trained; write all d "
+            "before the first c."
+        )
+    return tokens
+
+
+def _check_fits(tokens: list[Token], shape: Shape, kernel_size: int) -> None:
+    """Raise where nothing is left of the images before the last layer."""
+    height, width = shape[:2]
+    for kind, _ in tokens:
+        least = {"c": kernel_size, "d": kernel_size, "m": 2}.get(kind, 1)
+        if min(height, width) < least:
+            raise ValueError(
+                f"Of images of {times(shape)}, {height} x {width} pixels are left where "
+                f"{least} x {least} are needed; write fewer layers."
+            )
+        if kind in ("c", "d"):
+            height, width = height - kernel_size + 1, width - kernel_size + 1
+        elif kind == "m":
+            height, width = height // 2, width // 2
+
+
+def _computed(
+    tokens: list[Token], kernel_size: int, correlation_cutoff: float
+) -> DensityMatrixNetwork:
+    layers: list[tuple[str, Any]] = []
+    for number, (kind, n_filters) in enumerate(tokens):
+        layer: Any = MaxPool2DTransformer(2)
+        if kind == "BN":
+            layer = ChannelStandardScaler()
+        elif kind == "d":
+            layer = ClassPCAPatchTransformer(
+                kernel_size,
+                n_filters=n_filters,
+                variance_cutoff=1.0,
+                correlation_cutoff=correlation_cutoff,
+            )
+        layers.append((f"{kind}{number}", layer))
+    return DensityMatrixNetwork(layers)
+
+
+def _check_found(
+    tokens: list[Token], computed: DensityMatrixNetwork, architecture: str
+) -> None:
+    for (kind, wanted), (_, layer) in zip(tokens, computed.layers_, strict=True):
+        found = layer.output_shape_[2]
+        if kind == "d" and found < wanted:
+            raise ValueError(
+                f"{architecture!r} asks for d{wanted}, but there are {found} filters; "
+                "write fewer, or raise correlation_cutoff or kernel_size."
+            )
+
+
+def _trainable(
+    nn: Any, tokens: list[Token], shape: Shape, kernel_size: int
+) -> list[Any]:
+    """Return modules with torch's usual initial weights."""
+    height, width, channels = shape
+    modules: list[Any] = []
+    for kind, n in tokens:
+        if kind == "c":
+            modules += [nn.Conv2d(channels, n, kernel_size), nn.ReLU()]
+            channels = n
+            height, width = height - kernel_size + 1, width - kernel_size + 1
+        elif kind == "m":
+            modules.append(nn.MaxPool2d(2))
+            height, width = height // 2, width // 2
+        elif kind == "BN":
+            modules.append(nn.BatchNorm2d(channels))
+        else:
+            modules += [nn.Flatten(), nn.Linear(height * width * channels, n)]
+    return modules

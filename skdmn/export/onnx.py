@@ -1,0 +1,334 @@
+"""Fitted models as ONNX, which is imported when it is needed."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from skdmn.export.operations import (
+    Convolve,
+    Flatten,
+    MaxPool,
+    Model,
+    Operation,
+    Rectify,
+    ScaleChannels,
+    ScaleValues,
+    Scores,
+    Select,
+    Unflatten,
+    Window,
+    model_of,
+)
+from skdmn.layers.images import Shape, times
+
+if TYPE_CHECKING:
+    import onnx
+
+_OPSET = 17  # of 2022: runtimes that are older are rare
+_LEAST_OPSET = 13
+_FLOAT = 1  # of onnx.TensorProto
+
+
+def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProto:
+    """Turn a fitted layer, network, classifier or Pipeline into an ONNX model.
+
+    Parameters
+    ----------
+    fitted : estimator
+        A layer of skdmn, `DensityMatrixNetwork`, `SoftmaxClassifier`, scikit-learn's
+        StandardScaler or LogisticRegression, or a Pipeline of these.
+    example : array of shape (n, height, width[, channels]) or (n, n_features)
+        Images or rows, one is enough: the model takes such, any number of them, of
+        this dtype. uint8 stays uint8 on the way in.
+    opset : int, default=17
+        Version of ONNX's operators, at least 13.
+
+    Returns
+    -------
+    onnx.ModelProto
+        With the input "X"; computed in float32. A classifier gives "label" and
+        "probabilities", others "features", as ``transform`` does. Runs without skdmn.
+
+    Raises
+    ------
+    ImportError
+        Where onnx is missing.
+    TypeError
+        Where there is an estimator that is none of these.
+    ValueError
+        Where the example is not what was fitted, or the opset is too old or too new.
+    NotFittedError
+        Where an estimator was not fitted.
+
+    See Also
+    --------
+    register_converters : For Pipelines with more than these, by skl2onnx.
+
+    Examples
+    --------
+    >>> from skdmn import make_dmn
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.export import to_onnx
+    >>> X, y = load_digits_images()
+    >>> dmn = make_dmn(n_layers=1, variance_cutoff=0.9).fit(X, y)
+    >>> [node.op_type for node in to_onnx(dmn, X[:1]).graph.node]
+    ['Reshape', 'Conv', 'Relu', 'MaxPool', 'Reshape', 'Gemm', 'Softmax', 'ArgMax',
+     'Gather']
+    """
+    onnx = import_onnx("onnx", "to_onnx")
+    model, example = model_of(fitted), np.asarray(example)
+    newest = onnx.defs.onnx_opset_version()
+    if not _LEAST_OPSET <= opset <= newest:
+        raise ValueError(
+            f"opset={opset} is not one of {_LEAST_OPSET} to {newest}, which this "
+            "version of onnx and skdmn write; pass one of these."
+        )
+    _check_example(example, model.shape)
+    graph = _Graph(onnx)
+    outputs = Writer(model, graph, "X", example.ndim, example.dtype).outputs()
+    made = [
+        graph.output(name, tensor, dtype, shape)
+        for name, (tensor, dtype, shape) in outputs.items()
+    ]
+    taken = onnx.helper.make_tensor_value_info(
+        "X",
+        onnx.helper.np_dtype_to_tensor_dtype(example.dtype),
+        ["n", *example.shape[1:]],
+    )
+    operators = [onnx.helper.make_opsetid("", opset)]
+    written = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            graph.nodes, type(fitted).__name__, [taken], made, graph.initializers
+        ),
+        opset_imports=operators,
+        ir_version=onnx.helper.find_min_ir_version_for(operators),
+        producer_name="skdmn",
+    )
+    onnx.checker.check_model(written, full_check=True)
+    return written
+
+
+class Nodes(Protocol):
+    """What nodes are written to."""
+
+    def constant(self, values: np.ndarray) -> str:
+        """Add a constant tensor, and return its name."""
+
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node, and return the name of its output."""
+
+
+class Writer:
+    """Writes operations down as nodes.
+
+    What is computed so far is a tensor called `at`, in the layout "first" (n, channels,
+    height, width), "last" (n, height, width, channels) or "rows".
+    """
+
+    def __init__(
+        self, model: Model, graph: Nodes, at: str, ndim: int, dtype: np.dtype
+    ) -> None:
+        self.model, self.graph, self.at = model, graph, at
+        self.shape = model.shape
+        self.layout = "rows" if ndim == 2 else "last"
+        self.given = "last" if ndim == 3 else self.layout
+        self.is_rows = False  # whether the operations made rows of images
+        if dtype != np.float32:
+            self.add("Cast", to=_FLOAT)
+        for operation in model.operations:
+            self.write(operation)
+
+    def outputs(self) -> dict[str, tuple[str, Any, list[int]]]:
+        """Return tensors, dtypes and shapes without n by the names of outputs."""
+        if self.model.classes is None:
+            if self.is_rows:
+                self.as_rows()
+                return {"features": (self.at, np.float32, [math.prod(self.shape)])}
+            self.as_last()
+            return {"features": (self.at, np.float32, list(self.shape))}
+        probabilities = self.graph.node("Softmax", self.at, axis=1)
+        index = self.graph.node("ArgMax", probabilities, axis=1, keepdims=0)
+        labels = as_labels(self.model.classes)
+        label = self.graph.node("Gather", self.graph.constant(labels), index)
+        shape = [len(labels)]
+        return {
+            "label": (label, labels.dtype, []),
+            "probabilities": (probabilities, np.float32, shape),
+        }
+
+    def write(self, operation: Operation) -> None:
+        """Add the nodes of an operation."""
+        match operation:
+            case Flatten(shape=shape):
+                self.shape, self.is_rows = shape, True
+            case Unflatten(shape=shape):
+                self.as_rows()
+                self.shape, self.is_rows = shape, False
+            case ScaleValues(mean=mean, scale=scale):
+                self.as_rows()
+                self.add("Sub", mean)
+                self.add("Div", scale)
+            case Scores():
+                self.scores(operation.of_all_classes())
+            case _:
+                self.as_first()
+                self.of_images(operation)
+
+    def of_images(self, operation: Operation) -> None:
+        """Add the nodes of an operation on images."""
+        match operation:
+            case Convolve(filters=filters, window=window, bias=bias):
+                operands = [np.moveaxis(filters, 3, 1)]
+                operands += [] if bias is None else [bias]
+                self.add("Conv", *operands, **_attributes(window))
+                self.channels(len(filters), window)
+            case Rectify():
+                self.add("Relu")
+            case MaxPool(window=window):
+                self.add("MaxPool", **_attributes(window))
+                self.channels(self.shape[2], window)
+            case ScaleChannels(mean=mean, scale=scale):
+                ones, zeros = np.ones_like(mean), np.zeros_like(mean)
+                operands = [1 / scale, zeros, mean, ones]
+                self.add("BatchNormalization", *operands, epsilon=0.0)
+            case Select(channels=channels):
+                self.add("Gather", channels.astype(np.int64), axis=1)
+                self.shape = (*self.shape[:2], len(channels))
+
+    def channels(self, n: int, window: Window) -> None:
+        """Remember what came out of windows."""
+        self.shape = (*window.output_size(self.shape), n)
+
+    def scores(self, operation: Scores) -> None:
+        """Add logits; rows keep the order that they are in."""
+        coef = operation.coef
+        if self.layout == "first":
+            self.reshape(math.prod(self.shape))
+            images = coef.reshape(len(coef), *self.shape)
+            coef = np.moveaxis(images, 3, 1).reshape(len(coef), -1)
+        else:
+            self.as_rows()
+        intercept = operation.intercept - operation.coef @ operation.mean
+        self.add("Gemm", coef, intercept, transB=1)
+
+    def as_first(self) -> None:
+        """Put channels first."""
+        height, width, channels = self.shape
+        if self.layout == "first":
+            return
+        if channels == 1:
+            self.reshape(1, height, width)
+        else:
+            self.as_last()
+            self.add("Transpose", perm=[0, 3, 1, 2])
+        self.layout = "first"
+
+    def as_last(self) -> None:
+        """Put channels last."""
+        height, width, channels = self.shape
+        if self.layout == "rows" or (self.layout == "first" and channels == 1):
+            self.reshape(height, width, channels)
+        elif self.layout == "first":
+            self.add("Transpose", perm=[0, 2, 3, 1])
+        self.layout = "last"
+
+    def as_rows(self) -> None:
+        """Make rows, C order of (y, x, channel)."""
+        if self.layout == "rows":
+            return
+        if self.layout == "first" and self.shape[2] > 1:
+            self.as_last()
+        self.reshape(math.prod(self.shape))
+        self.layout = "rows"
+
+    def reshape(self, *shape: int) -> None:
+        """Give every image a shape."""
+        self.add("Reshape", np.array([-1, *shape], np.int64))
+
+    def add(self, kind: str, *operands: np.ndarray, **attributes: Any) -> None:
+        """Add a node that goes on from here, with float32 or integer constants."""
+        constants = [
+            self.graph.constant(
+                np.asarray(a, a.dtype if a.dtype.kind == "i" else np.float32)
+            )
+            for a in operands
+        ]
+        self.at = self.graph.node(kind, self.at, *constants, **attributes)
+
+
+class _Graph:
+    """Nodes and constants of an ONNX model."""
+
+    def __init__(self, onnx: Any) -> None:
+        self.onnx, self.nodes, self.initializers = onnx, [], []
+
+    def constant(self, values: np.ndarray) -> str:
+        """Add a constant tensor, and return its name."""
+        name = f"constant{len(self.initializers)}"
+        values = np.ascontiguousarray(values)
+        self.initializers.append(self.onnx.numpy_helper.from_array(values, name))
+        return name
+
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node, and return the name of its output."""
+        name = f"{kind.lower()}{len(self.nodes)}"
+        self.nodes.append(
+            self.onnx.helper.make_node(kind, inputs, [name], name=name, **attributes)
+        )
+        return name
+
+    def output(self, name: str, at: str, dtype: Any, shape: Sequence[int]) -> Any:
+        """Give a tensor the name of an output."""
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                names[:] = [name if n == at else n for n in names]
+        if not any(name in node.output for node in self.nodes):  # what came in
+            self.nodes.append(self.onnx.helper.make_node("Identity", [at], [name]))
+        kind = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return self.onnx.helper.make_tensor_value_info(name, kind, ["n", *shape])
+
+
+def as_labels(classes: np.ndarray) -> np.ndarray:
+    """Return labels in a dtype that ONNX has: integers, strings or as they are."""
+    if classes.dtype.kind in "iu":
+        return classes.astype(np.int64)
+    return classes.astype(object) if classes.dtype.kind in "US" else classes
+
+
+def _attributes(window: Window) -> dict[str, Any]:
+    """Return a window as ONNX has it."""
+    return {
+        "kernel_shape": window.size,
+        "strides": window.stride,
+        "pads": [*window.before, *window.after],
+    }
+
+
+def _check_example(example: np.ndarray, shape: Shape) -> None:
+    """Raise where an example is not what was fitted."""
+    expected = [shape, (math.prod(shape),)] + ([shape[:2]] if shape[2] == 1 else [])
+    if example.shape[1:] not in expected:
+        raise ValueError(
+            f"The example has shape {example.shape}, but images of {times(shape)} were "
+            "fitted; pass X[:1] of what transform or predict takes."
+        )
+    if example.dtype.kind not in "biuf":
+        raise ValueError(
+            f"The example has dtype {example.dtype}; pass integers or floats."
+        )
+
+
+def import_onnx(package: str, function: str) -> Any:
+    """Import onnx or skl2onnx, or say what to install for a function."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(
+            f"{function} needs {package}, which is not installed; pip install "
+            '"skdmn[onnx]".'
+        ) from error

@@ -1,0 +1,373 @@
+"""What a fitted model computes, as few standard operations: what both exports write."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted
+
+from skdmn.core.backend import to_numpy
+from skdmn.core.convolve import Padding, Pair, output_size, same_padding
+from skdmn.layers.base import ImageTransformer
+from skdmn.layers.class_pca import ClassPCAPatchTransformer
+from skdmn.layers.flatten import FlattenTransformer
+from skdmn.layers.images import Shape
+from skdmn.layers.overlap import OverlapPruner
+from skdmn.layers.pooling import MaxPool2DTransformer
+from skdmn.layers.scaling import ChannelStandardScaler
+from skdmn.softmax import SoftmaxClassifier
+from skdmn.stack import DensityMatrixNetwork
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where the windows of a convolution or a pooling lie."""
+
+    size: Pair
+    stride: Pair
+    before: Pair  # pixels added above and on the left
+    after: Pair  # below and on the right
+
+    @classmethod
+    def of(cls, shape: Shape, size: Pair, stride: Pair, padding: Padding) -> Window:
+        """Work out the padding for images of a shape."""
+        pads = [(0, 0), (0, 0)]
+        if padding == "same":
+            pads = [same_padding(shape[i], size[i], stride[i]) for i in (0, 1)]
+        (top, bottom), (left, right) = pads
+        return cls(size, stride, (top, left), (bottom, right))
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether pixels are added."""
+        return any((*self.before, *self.after))
+
+    def output_size(self, shape: Shape) -> Pair:
+        """Return the positions down and across images of a shape."""
+        height, width = (shape[i] + self.before[i] + self.after[i] for i in (0, 1))
+        return output_size((height, width), self.size, self.stride, "valid")
+
+
+@dataclass(frozen=True)
+class Convolve:
+    """Multiply patches with filters (n, height, width, channels), add a bias."""
+
+    filters: np.ndarray
+    window: Window
+    bias: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Rectify:
+    """Set what is negative to 0."""
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Keep the largest value of every window; what is added is minus infinity."""
+
+    window: Window
+
+
+@dataclass(frozen=True)
+class ScaleChannels:
+    """Take away each channel's mean, and divide by its scale, which is positive."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+
+@dataclass(frozen=True)
+class Select:
+    """Keep some of the channels."""
+
+    channels: np.ndarray
+    n_channels: int
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """Make rows of images of a shape, C order of (y, x, channel)."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Unflatten:
+    """Make images of a shape of rows."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class ScaleValues:
+    """Take away each value's mean, and divide by its scale."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Multiply rows less their mean with coefficients: logits, one for two classes."""
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    mean: np.ndarray
+
+    def of_all_classes(self) -> Scores:
+        """Return logits whose softmax are the probabilities of all classes."""
+        if len(self.coef) > 1:
+            return self
+        coef, intercept = (
+            np.concatenate([np.zeros_like(array), array])
+            for array in (self.coef, self.intercept)
+        )
+        return Scores(coef, intercept, self.mean)
+
+
+OfImages = Convolve | Rectify | MaxPool | ScaleChannels | Select
+Operation = OfImages | Flatten | Unflatten | ScaleValues | Scores
+
+
+@dataclass(frozen=True)
+class Model:
+    """What goes in, and what is done with it.
+
+    Attributes
+    ----------
+    shape : (int, int, int)
+        Height, width and channels of an image.
+    ndim : int
+        Dimensions of X: 2, rows; 3, images without channels; 4.
+    operations : tuple of Operation
+        They begin with images.
+    classes : ndarray or None
+        The labels, where the last operation is `Scores`.
+    """
+
+    shape: Shape
+    ndim: int
+    operations: tuple[Operation, ...]
+    classes: np.ndarray | None
+
+
+def model_of(fitted: Any, *, fold: bool = True) -> Model:
+    """Say what a fitted layer, network, classifier or Pipeline computes.
+
+    Parameters
+    ----------
+    fitted : estimator
+    fold : bool
+        Whether what scales channels may become part of what comes behind.
+
+    Raises
+    ------
+    TypeError
+        Where there is an estimator that is none of these.
+    NotFittedError
+        Where one was not fitted.
+    """
+    steps = list(_steps(fitted, ""))
+    if not steps:
+        raise TypeError("A Pipeline without steps computes nothing; pass a fitted one.")
+    first, last = steps[0], steps[-1]
+    part = _chain([_part(step) for step in steps])
+    operations = part.operations
+    if part.takes is None:
+        shape, ndim = (1, int(first.n_features_in_), 1), 2
+        operations = [Flatten(shape), *operations]
+    else:
+        shape, ndim = part.takes, first._input_ndim
+    is_classifier = isinstance(operations[-1], Scores)
+    classes = to_numpy(last.classes_) if is_classifier else None
+    return Model(shape, ndim, simplified(operations, fold), classes)
+
+
+def _steps(fitted: Any, name: str) -> Iterator[Any]:
+    """Yield what a Pipeline runs, one after the other, checked."""
+    if fitted is None or isinstance(fitted, str):  # "passthrough"
+        return
+    if isinstance(fitted, Pipeline):
+        for name, step in fitted.steps:
+            yield from _steps(step, name)
+        return
+    known = _part.dispatch(type(fitted)) is not _part.dispatch(object)
+    if not known:
+        which = f"step {name!r} is a" if name else "got a"
+        raise TypeError(
+            "skdmn exports its own layers, networks and SoftmaxClassifier, "
+            "StandardScaler and LogisticRegression, and Pipelines of these, but "
+            f"{which} {type(fitted).__name__}; export the steps in front of it, as "
+            "pipeline[:-1]."
+        )
+    check_is_fitted(fitted)
+    yield fitted
+
+
+class Part(NamedTuple):
+    """Operations between images of a shape, or rows, which are None."""
+
+    takes: Shape | None
+    operations: list[Operation]
+    gives: Shape | None
+
+
+def _chain(parts: list[Part]) -> Part:
+    """Put parts behind each other."""
+    operations: list[Operation] = []
+    given = parts[0].takes
+    for part in parts:
+        if part.takes != given:
+            operations += [Flatten(given)] if given is not None else []
+            operations += [Unflatten(part.takes)] if part.takes is not None else []
+        operations += part.operations
+        given = part.gives
+    return Part(parts[0].takes, operations, given)
+
+
+@functools.singledispatch
+def _part(step: Any) -> Part:
+    raise NotImplementedError(type(step).__name__)
+
+
+@_part.register
+def _(step: ImageTransformer) -> Part:
+    shape, last = step.output_shape_, [Flatten(step.output_shape_)]
+    operations = _layer(step)
+    if step._gives_rows():
+        return Part(step.image_shape_, operations + last, None)
+    return Part(step.image_shape_, operations, shape)
+
+
+@_part.register
+def _(step: DensityMatrixNetwork) -> Part:
+    part = _chain([_part(layer) for _, layer in step.layers_])
+    if part.gives is None:
+        return part
+    return Part(part.takes, [*part.operations, Flatten(part.gives)], None)
+
+
+@_part.register
+def _(step: StandardScaler) -> Part:
+    zeros = np.zeros(step.n_features_in_)
+    mean = zeros if step.mean_ is None or not step.with_mean else to_numpy(step.mean_)
+    scale = zeros + 1 if step.scale_ is None else to_numpy(step.scale_)
+    return Part(None, [ScaleValues(mean, scale)], None)
+
+
+@_part.register
+def _(step: SoftmaxClassifier) -> Part:
+    coef, mean = to_numpy(step.coef_), to_numpy(step.mean_)
+    scores = Scores(coef, to_numpy(step.intercept_) + coef @ mean, mean)
+    return Part(None, [scores], None)
+
+
+@_part.register
+def _(step: LogisticRegression) -> Part:
+    coef = to_numpy(step.coef_)
+    scores = Scores(coef, to_numpy(step.intercept_), np.zeros(coef.shape[1]))
+    return Part(None, [scores], None)
+
+
+@functools.singledispatch
+def _layer(layer: Any) -> list[Operation]:
+    raise NotImplementedError(type(layer).__name__)
+
+
+@_layer.register
+def _(layer: ClassPCAPatchTransformer) -> list[Operation]:
+    filters = to_numpy(layer.filters_)
+    size = (filters.shape[1], filters.shape[2])
+    window = Window.of(layer.image_shape_, size, layer._strides(), layer.padding)
+    convolution = Convolve(filters, window)
+    return [convolution, Rectify()] if layer.activation == "relu" else [convolution]
+
+
+@_layer.register
+def _(layer: MaxPool2DTransformer) -> list[Operation]:
+    size, strides = layer.pool_size_, layer._strides()
+    return [MaxPool(Window.of(layer.image_shape_, size, strides, layer.padding))]
+
+
+@_layer.register
+def _(layer: OverlapPruner) -> list[Operation]:
+    kept = to_numpy(layer.get_support(indices=True))
+    return [Select(kept, layer.image_shape_[2])]
+
+
+@_layer.register
+def _(layer: ChannelStandardScaler) -> list[Operation]:
+    mean, scale = to_numpy(layer.mean_), to_numpy(layer.scale_)
+    mean = mean if layer.with_mean else np.zeros_like(mean)
+    return [ScaleChannels(mean, scale if layer.with_std else np.ones_like(scale))]
+
+
+@_layer.register
+def _(layer: FlattenTransformer) -> list[Operation]:
+    return []  # it gives rows, which is known
+
+
+def simplified(operations: Iterable[Operation], fold: bool) -> tuple[Operation, ...]:
+    """Merge each two operations that one can do, and bring together what may merge."""
+    done, at = list(operations), 0
+    while at + 1 < len(done):
+        merged = _merged(done[at], done[at + 1], fold)
+        if merged is None:
+            at += 1
+        else:
+            done[at : at + 2] = merged
+            at = max(at - 1, 0)
+    return tuple(done)
+
+
+def _merged(
+    first: Operation, second: Operation, fold: bool
+) -> Sequence[Operation] | None:
+    """Return what does the same as two operations; None to leave them.
+
+    Selection moves to the front, into the convolution whose filters it leaves out;
+    scaling to the back, since the largest value stays the largest.
+    """
+    match first, second:
+        case (Flatten(shape=before), Unflatten(shape=behind)) if before == behind:
+            return ()
+        case Convolve(filters=filters, window=window, bias=bias), Select(channels=kept):
+            return (
+                Convolve(filters[kept], window, None if bias is None else bias[kept]),
+            )
+        case Rectify() | MaxPool(), Select():
+            return second, first
+        case ScaleChannels(mean=mean, scale=scale), Select(channels=kept):
+            return second, ScaleChannels(mean[kept], scale[kept])
+        case Select(channels=channels, n_channels=n), Select(channels=kept):
+            return (Select(channels[kept], n),)
+        case ScaleChannels(), MaxPool() if fold:
+            return second, first
+        case ScaleChannels(), Convolve() if fold and not second.window.is_padded:
+            return (_scaled(first, second),)
+        case ScaleChannels(mean=mean, scale=scale), Flatten(shape=shape) if fold:
+            positions = math.prod(shape[:2])
+            values = ScaleValues(np.tile(mean, positions), np.tile(scale, positions))
+            return second, values
+        case ScaleValues(mean=mean, scale=scale), Scores():
+            coef, behind = second.coef / scale, mean + scale * second.mean
+            return (Scores(coef, second.intercept, behind),)
+    return None
+
+
+def _scaled(scaling: ScaleChannels, convolution: Convolve) -> Convolve:
+    """Return a convolution of images as they are before they are scaled."""
+    filters = convolution.filters / scaling.scale
+    bias = -(filters @ scaling.mean).sum(axis=(1, 2))
+    if convolution.bias is not None:
+        bias = bias + convolution.bias
+    return replace(convolution, filters=filters, bias=bias)

@@ -1,0 +1,229 @@
+"""Fitted models as modules of PyTorch, which is imported when it is needed."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skdmn.export.operations import (
+    Convolve,
+    Flatten,
+    MaxPool,
+    Model,
+    Operation,
+    Rectify,
+    ScaleChannels,
+    ScaleValues,
+    Scores,
+    Select,
+    Unflatten,
+    Window,
+    model_of,
+)
+from skdmn.layers.images import Shape
+
+if TYPE_CHECKING:
+    import torch
+
+
+def to_torch(
+    fitted: Any, *, dtype: Any = None, device: Any = None, freeze: bool = True
+) -> torch.nn.Sequential:
+    """Turn a fitted layer, network, classifier or Pipeline into PyTorch modules.
+
+    Parameters
+    ----------
+    fitted : estimator
+        A layer of skdmn, `DensityMatrixNetwork`, `SoftmaxClassifier`, scikit-learn's
+        StandardScaler or LogisticRegression, or a Pipeline of these.
+    dtype : torch.dtype or None, default=None
+        Of the parameters; None: torch.float32.
+    device : torch.device, str or None, default=None
+        Where the parameters are; None: torch's default.
+    freeze : bool, default=True
+        Leave the parameters out of training. Where they are to be trained,
+        a ChannelStandardScaler stays a BatchNorm2d of its own.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        Of torch's own modules, in evaluation mode: loads without skdmn.
+
+        It takes images of the values that `fitted` takes, as torch has them: floats of
+        shape (n, channels, height, width), also where there is one channel. What was
+        fitted on rows takes rows. It gives feature maps of shape (n, channels, height,
+        width), or rows in the order of ``get_feature_names_out``; a classifier logits
+        of shape (n, n_classes), two also for two classes, whose softmax are the
+        probabilities in the order of ``classes_``.
+
+    Raises
+    ------
+    ImportError
+        Where torch is missing.
+    TypeError
+        Where there is an estimator that is none of these.
+    NotFittedError
+        Where one was not fitted.
+
+    See Also
+    --------
+    skdmn.export.to_onnx : The same for ONNX, with labels.
+
+    Notes
+    -----
+    Convolutions leave pruned filters out. A ChannelStandardScaler becomes part of the
+    next convolution, where that adds no pixels at the border, or of the classifier;
+    else it is a BatchNorm2d, which ``train()`` would let learn.
+
+    Examples
+    --------
+    >>> from skdmn import make_dmn
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.export import to_torch
+    >>> X, y = load_digits_images()
+    >>> dmn = make_dmn(n_layers=1, variance_cutoff=0.9).fit(X, y)
+    >>> [type(module).__name__ for module in to_torch(dmn)]  # doctest: +SKIP
+    ['Conv2d', 'ReLU', 'MaxPool2d', 'Flatten', 'Linear']
+    """
+    torch = import_torch("to_torch")
+    model = model_of(fitted, fold=freeze)
+    module = torch.nn.Sequential(*_Writer(model).modules)
+    for parameter in module.parameters():
+        parameter.requires_grad_(not freeze)
+    return module.to(dtype=dtype or torch.float32, device=device).eval()
+
+
+class _Writer:
+    """Writes operations down as modules, in float64."""
+
+    def __init__(self, model: Model) -> None:
+        import torch
+
+        self.torch, self.nn = torch, torch.nn
+        self.modules: list[Any] = []
+        self.shape = model.shape  # of the images that were flattened last
+        if model.ndim == 2:
+            self.unflatten(model.shape)
+        behind = [*model.operations[1:], None]
+        for operation, following in zip(model.operations, behind, strict=True):
+            self.write(operation, following)
+
+    def write(self, operation: Operation, following: Operation | None) -> None:
+        """Add the modules of an operation."""
+        match operation:
+            case Convolve():
+                self.convolve(operation)
+            case Rectify():
+                self.modules.append(self.nn.ReLU())
+            case MaxPool(window=window):
+                self.pool(window)
+            case Select(channels=channels, n_channels=n):
+                self.convolve(_one_hot(channels, n))
+            case ScaleChannels(mean=mean, scale=scale):
+                self.normalize(self.nn.BatchNorm2d, mean, scale)
+            case ScaleValues(mean=mean, scale=scale):
+                self.normalize(self.nn.BatchNorm1d, mean, scale)
+            case Flatten(shape=shape):
+                self.flatten(shape, in_order=not isinstance(following, Scores))
+                self.shape = shape
+            case Unflatten(shape=shape):
+                self.unflatten(shape)
+            case Scores():
+                self.scores(operation.of_all_classes())
+
+    def convolve(self, operation: Convolve) -> None:
+        window, bias = operation.window, operation.bias
+        n, height, width, channels = operation.filters.shape
+        (top, left), (bottom, right) = window.before, window.after
+        around = window.before == window.after
+        if not around:
+            self.modules.append(self.nn.ZeroPad2d((left, right, top, bottom)))
+        module = self.torch.nn.utils.skip_init(
+            self.nn.Conv2d,
+            *(channels, n, (height, width), window.stride),
+            padding=window.before if around else 0,
+            bias=bias is not None,
+            dtype=self.torch.float64,
+        )
+        self.fill(module.weight, np.moveaxis(operation.filters, 3, 1))
+        if bias is not None:
+            self.fill(module.bias, bias)
+        self.modules.append(module)
+
+    def pool(self, window: Window) -> None:
+        (top, left), (bottom, right) = window.before, window.after
+        # torch's own padding is the same on both sides, and half a window at most
+        around = window.before == window.after and all(
+            2 * pad <= size
+            for pad, size in zip(window.before, window.size, strict=True)
+        )
+        if not around:
+            pads = (left, right, top, bottom)
+            self.modules.append(self.nn.ConstantPad2d(pads, -np.inf))
+        padding = window.before if around else 0
+        self.modules.append(self.nn.MaxPool2d(window.size, window.stride, padding))
+
+    def normalize(self, module: Any, mean: np.ndarray, scale: np.ndarray) -> None:
+        norm = module(len(mean), dtype=self.torch.float64)
+        # what is added to the variance is made up for: also variances of 0 are exact
+        self.fill(norm.running_mean, mean)
+        self.fill(norm.running_var, scale**2)
+        self.fill(norm.weight, np.sqrt(scale**2 + norm.eps) / scale)
+        self.modules.append(norm)
+
+    def flatten(self, shape: Shape, in_order: bool) -> None:
+        """Make rows; the order of (y, x, channel) takes a shuffle."""
+        self.modules.append(self.nn.Flatten())
+        if in_order and shape[2] > 1 and shape[0] * shape[1] > 1:
+            self.shuffle(shape, groups=shape[2])
+            self.modules.append(self.nn.Flatten())
+
+    def unflatten(self, shape: Shape) -> None:
+        """Make images of rows that are in the order of (y, x, channel)."""
+        height, width, channels = shape
+        if channels > 1 and height * width > 1:
+            self.shuffle(shape, groups=height * width)
+            self.modules.append(self.nn.Flatten())
+        self.modules.append(self.nn.Unflatten(1, (channels, height, width)))
+
+    def shuffle(self, shape: Shape, groups: int) -> None:
+        """Transpose rows, seen as so many groups: torch's only module that does."""
+        values = math.prod(shape)
+        self.modules.append(self.nn.Unflatten(1, (values, 1)))
+        self.modules.append(self.nn.ChannelShuffle(groups))
+
+    def scores(self, operation: Scores) -> None:
+        coef, n = operation.coef, len(operation.coef)
+        intercept = operation.intercept - coef @ operation.mean
+        # rows come in torch's order
+        coef = np.moveaxis(coef.reshape(n, *self.shape), 3, 1).reshape(n, -1)
+        module = self.torch.nn.utils.skip_init(
+            self.nn.Linear, coef.shape[1], n, dtype=self.torch.float64
+        )
+        self.fill(module.weight, coef)
+        self.fill(module.bias, intercept)
+        self.modules.append(module)
+
+    def fill(self, tensor: Any, values: np.ndarray) -> None:
+        with self.torch.no_grad():
+            tensor.copy_(self.torch.from_numpy(np.ascontiguousarray(values)))
+
+
+def _one_hot(channels: np.ndarray, n_channels: int) -> Convolve:
+    """Return the convolution that selects channels."""
+    filters = np.eye(n_channels)[channels][:, np.newaxis, np.newaxis, :]
+    return Convolve(filters, Window((1, 1), (1, 1), (0, 0), (0, 0)))
+
+
+def import_torch(function: str) -> Any:
+    """Import torch, or say what to install for a function."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f"{function} needs PyTorch, which is not installed; pip install "
+            '"skdmn[torch]".'
+        ) from error
+    return torch
