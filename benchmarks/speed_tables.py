@@ -132,7 +132,8 @@ def forward() -> str:
     first = results["first_calls"]
     return table([*head, "with one thread"], rows) + (
         "\n\ntorch in its fastest layout and chunks, into an output that is there "
-        "already (in brackets: a new one, as here). The first calls of five kernels in "
+        "already (in brackets: a new one, as here); the process keeps freed memory, so "
+        "that new arrays have their pages. The first calls of five kernels in "
         f"a process take {first['filled']['all calls']:.1f} s together, "
         f"{first['empty']['all calls']:.0f} s where nothing has been compiled yet. "
         + where(results, "forward", "torch", "numba")

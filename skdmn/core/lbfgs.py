@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ Preconditioner = Callable[[np.ndarray], np.ndarray]
 MEMORY = 10  # steps remembered; 5 and 20 took as many passes on features of images
 DECREASE, CURVATURE = 1e-4, 0.9  # of the Wolfe conditions
 TRIALS = 25  # points that a line search looks at
+ALONE = 2**13  # products for which BLAS takes one thread
 
 
 class LBFGS:
@@ -67,8 +69,9 @@ class LBFGS:
         self.values = [value]
         self.rounding = rounding
         self.is_stuck = False
-        # steps, and changes of the gradient without and with the preconditioner
-        self._pairs: deque[tuple[np.ndarray, ...]] = deque(maxlen=MEMORY)
+        # steps, changes of the gradient without and with the preconditioner, and the
+        # products of steps and changes
+        self._pairs: deque[tuple[Any, ...]] = deque(maxlen=MEMORY)
         self.precondition = precondition
 
     @property
@@ -81,8 +84,8 @@ class LBFGS:
         self._precondition = precondition
         self._preconditioned = precondition(self.gradient)
         for _ in range(len(self._pairs)):
-            step, change, _ = self._pairs.popleft()
-            self._pairs.append((step, change, precondition(change)))
+            step, change, _, bend = self._pairs.popleft()
+            self._pairs.append((step, change, precondition(change), bend))
         self._aim()
 
     def step(self) -> None:
@@ -98,8 +101,10 @@ class LBFGS:
         point, value, gradient = found
         preconditioned = self._precondition(gradient)
         step, change = point - self.point, gradient - self.gradient
-        if _dot(step, change) > 0:
-            self._pairs.append((step, change, preconditioned - self._preconditioned))
+        bend = _dot(step, change)
+        if bend > 0:
+            turned = preconditioned - self._preconditioned
+            self._pairs.append((step, change, turned, bend))
         self.point, self.gradient = point, gradient
         self.values.append(value)
         self._preconditioned = preconditioned
@@ -108,16 +113,17 @@ class LBFGS:
     def _aim(self) -> None:
         """Find the next direction, and what it promises."""
         rest, step, shares = self.gradient.copy(), self._preconditioned.copy(), []
-        for moved, change, preconditioned in reversed(self._pairs):
-            share = _dot(moved, rest) / _dot(moved, change)
+        for moved, change, preconditioned, bend in reversed(self._pairs):
+            share = _dot(moved, rest) / bend
             shares.append(share)
             rest -= share * change
             step -= share * preconditioned
         if self._pairs:
-            moved, change, preconditioned = self._pairs[-1]
-            step *= _dot(moved, change) / _dot(change, preconditioned)
-        for (moved, change, _), share in zip(self._pairs, shares[::-1], strict=True):
-            step += (share - _dot(change, step) / _dot(moved, change)) * moved
+            _, change, preconditioned, bend = self._pairs[-1]
+            step *= bend / _dot(change, preconditioned)
+        for pair, share in zip(self._pairs, shares[::-1], strict=True):
+            moved, change, _, bend = pair
+            step += (share - _dot(change, step) / bend) * moved
         self._direction = -step
         self._slope = _dot(self.gradient, self._direction)
         self.gap = -self._slope / 2
@@ -148,7 +154,9 @@ class LBFGS:
 
 
 def _dot(left: np.ndarray, right: np.ndarray) -> float:
-    """Return the sum of products, without BLAS, whose threads take longer to start."""
+    """Return the sum of products; of many without BLAS, whose threads start slowly."""
+    if left.size < ALONE:
+        return float(np.vdot(left, right))
     return float(np.einsum("i,i->", left.ravel(), right.ravel()))
 
 

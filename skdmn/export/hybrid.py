@@ -37,11 +37,11 @@ def make_hybrid(
     Parameters
     ----------
     architecture : str
-        Layers from the input to the output, separated by commas: "d9", a computed layer
-        of 9 filters; "c81", a convolution of 81 filters to be trained; both with a ReLU;
-        "m", 2 x 2 max pooling; "BN", batch normalization; "de10", a linear layer of 10
-        logits, at the end. Computed layers come before those that are trained ([1]_,
-        Tables 3 to 5).
+        Layers from the input to the output, separated by commas: "d9", a computed
+        layer of 9 filters; "c81", a convolution of 81 filters to be trained; both with
+        a ReLU; "m", 2 x 2 max pooling; "BN", batch normalization; "de10", a linear
+        layer of 10 logits, at the end. Computed layers come before those that are
+        trained ([1]_, Tables 3 to 5).
     images : tensor or array of shape (n, channels, height, width)
         What computed layers are computed from, of the values that the network is to
         take.
@@ -129,8 +129,8 @@ def _tokens(architecture: str) -> list[Token]:
         raise ValueError(f"{architecture!r} has a layer behind de; write de last.")
     if "c" in kinds and "d" in kinds[kinds.index("c") :]:
         raise ValueError(
-            f"{architecture!r} computes a layer behind one that is trained; write all d "
-            "before the first c."
+            f"{architecture!r} computes a layer behind one that is trained; write all "
+            "d before the first c."
         )
     return tokens
 
@@ -142,8 +142,8 @@ def _check_fits(tokens: list[Token], shape: Shape, kernel_size: int) -> None:
         least = {"c": kernel_size, "d": kernel_size, "m": 2}.get(kind, 1)
         if min(height, width) < least:
             raise ValueError(
-                f"Of images of {times(shape)}, {height} x {width} pixels are left where "
-                f"{least} x {least} are needed; write fewer layers."
+                f"Of images of {times(shape)}, {height} x {width} pixels are left "
+                f"where {least} x {least} are needed; write fewer layers."
             )
         if kind in ("c", "d"):
             height, width = height - kernel_size + 1, width - kernel_size + 1

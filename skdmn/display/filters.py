@@ -1,4 +1,4 @@
-"""Pictures of what was computed, as scikit-learn Display objects."""
+"""Filters as pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skdmn.core.backend import to_numpy
+from skdmn.display.drawing import pyplot
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 
 
@@ -110,7 +111,7 @@ class FilterDisplay:
             height, width = pictures[0].shape[:2]
             strip = (min(0.3 * width / height, 12.0) + 2.0, 0.55 * rows + 0.6)
             size = strip if wide else (1.1 * columns + 0.8, 1.35 * rows + 0.3)
-            figure = _pyplot().figure(figsize=size, layout="constrained")
+            figure = pyplot().figure(figsize=size, layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
@@ -149,14 +150,3 @@ class FilterDisplay:
         n, height, width, _ = gaps.shape
         strips = gaps.transpose(0, 1, 3, 2).reshape(n, height, channels * width)
         return list(strips[:, :, :-1]), limit
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "Drawing filters needs matplotlib, which is not installed; pip install "
-            '"skdmn[plot]".'
-        ) from error
-    return plt

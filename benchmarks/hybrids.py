@@ -1,0 +1,229 @@
+"""Networks that are half computed, half trained: Tables 3 and 4 of the class-PCA paper.
+
+    python benchmarks/hybrids.py --data DIR
+
+Every architecture of the tables is built by `skdmn.export.make_hybrid` and what is to
+be trained is trained by torch's Adam, the same way for all. Accuracy is that of 10,000
+training images held out, as the paper's "validation"; the test images are not used.
+
+Then the best hybrid of each table is compared, over several seeds, with the ConvNet of
+the same shape from torch's usual initialization, and with one whose convolutions start
+from class density matrices (`init_conv_`): accuracy against epochs and seconds. Seconds
+hold all that is computed and trained, not what looks at the accuracy.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch.nn import functional
+
+import machine
+from skdmn.datasets import load_cifar10, load_mnist
+from skdmn.export import init_conv_, make_hybrid
+
+HELD_OUT = 10_000
+BATCH = 128
+RATE = 1e-3
+# architecture, and the paper's accuracies on training and validation images
+TABLES = {
+    "MNIST": [
+        ("de10", 93.51, 92.90),
+        ("d6, m, de10", 99.29, 97.53),
+        ("c9, m, de10", 99.35, 98.27),
+        ("d9, m, d40, m, de10", 98.78, 98.10),
+        ("d6, m, d54, m, BN, de10", 99.90, 98.39),
+        ("d9, m, BN, c81, m, de10", 99.98, 99.07),
+        ("c6, m, c40, m, de10", 99.64, 99.06),
+    ],
+    "CIFAR-10": [
+        ("de10", 43.11, 40.06),
+        ("d10, m, de10", 73.21, 60.41),
+        ("c27, m, de10", 62.69, 51.94),
+        ("d15, m, d108, m, de10", 66.11, 55.36),
+        ("d20, m, d180, m, BN, de10", 66.02, 63.66),
+        ("d15, m, c80, m, de10", 79.21, 68.03),
+        ("d27, m, c108, m, BN, de10", 81.18, 71.19),
+        ("c10, m, c80, m, de10", 58.48, 50.10),
+        ("c32, m, c32, m, de10", 58.64, 51.84),
+    ],
+}
+BEST = {"MNIST": "d9, m, BN, c81, m, de10", "CIFAR-10": "d27, m, c108, m, BN, de10"}
+LOAD = {"MNIST": load_mnist, "CIFAR-10": load_cifar10}
+
+Data = tuple[torch.Tensor, torch.Tensor]
+
+
+def split(name: str, data: str | None, share: float) -> tuple[Data, Data]:
+    """Return training images and those held out, from 0 to 1, channels first."""
+    X, y = LOAD[name]("train", data_home=data)
+    order = np.random.default_rng(0).permutation(len(X))
+    X = X[order].reshape(len(X), *X.shape[1:3], -1)
+    images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(X, 3, 1))).float() / 255
+    labels = torch.from_numpy(y[order].astype(np.int64))
+    n, held_out = int(share * (len(X) - HELD_OUT)), int(share * HELD_OUT)
+    return (images[:n], labels[:n]), (images[-held_out:], labels[-held_out:])
+
+
+def frozen_part(network: torch.nn.Sequential) -> int:
+    """Return how many modules come before the first that is to be trained."""
+    for number, module in enumerate(network):
+        if any(parameter.requires_grad for parameter in module.parameters()):
+            return number
+    return len(network)
+
+
+def outputs(modules: torch.nn.Sequential, images: torch.Tensor) -> torch.Tensor:
+    """Run images through modules in evaluation mode."""
+    modules.eval()
+    with torch.inference_mode():
+        found = torch.cat([modules(part) for part in images.split(500)])
+    modules.train()
+    return found.clone()  # no inference tensor: it is trained on
+
+
+def accuracy(modules: torch.nn.Sequential, data: Data) -> float:
+    scores = outputs(modules, data[0])
+    return 100 * float((scores.argmax(1) == data[1]).float().mean())
+
+
+def train(
+    build: Callable[[], torch.nn.Sequential],
+    data: Data,
+    held_out: Data,
+    *,
+    epochs: int,
+    seed: int,
+    looks: int = 1,
+) -> dict:
+    """Train what is to be trained; look at the accuracy so often in an epoch."""
+    torch.manual_seed(seed)
+    started = time.perf_counter()
+    network = build()
+    n_frozen = frozen_part(network)
+    frozen, rest = network[:n_frozen], network[n_frozen:]
+    X = outputs(frozen, data[0]) if n_frozen else data[0]
+    adam = torch.optim.Adam(rest.parameters(), RATE)
+    passed = time.perf_counter() - started
+    test = outputs(frozen, held_out[0]) if n_frozen else held_out[0]
+    curve = []
+    for epoch in range(epochs):
+        parts = torch.randperm(len(X)).tensor_split(looks)
+        for look, part in enumerate(parts, 1):
+            started = time.perf_counter()
+            for batch in part.split(BATCH):
+                adam.zero_grad()
+                functional.cross_entropy(rest(X[batch]), data[1][batch]).backward()
+                adam.step()
+            passed += time.perf_counter() - started
+            found = accuracy(rest, (test, held_out[1]))
+            curve.append((epoch + look / looks, passed, found))
+    return {
+        "curve": curve,
+        "training": accuracy(rest, (X, data[1])),
+        "validation": curve[-1][2],
+        "seconds": passed,
+    }
+
+
+def initialized(architecture: str, data: Data) -> torch.nn.Sequential:
+    """Return the ConvNet of an architecture, its convolutions from density matrices."""
+    images, labels = data
+    network = make_hybrid(architecture.replace("d", "c").replace("ce", "de"), *data)
+    gain = torch.nn.init.calculate_gain("relu")
+    for number, module in enumerate(network):
+        if isinstance(module, torch.nn.Conv2d):
+            given = outputs(network[:number], images) if number else images
+            init_conv_(module, given, labels, gain=gain)
+    return network
+
+
+def starts(architecture: str, data: Data) -> dict[str, Callable]:
+    convnet = architecture.replace("d", "c").replace("ce", "de")
+    return {
+        f"computed and frozen: {architecture}": lambda: make_hybrid(
+            architecture, *data
+        ),
+        f"trained: {convnet}": lambda: make_hybrid(convnet, *data),
+        "trained from init_conv_": lambda: initialized(architecture, data),
+    }
+
+
+def draw(curves: dict[str, dict[str, list]], path: Path) -> None:
+    """Draw the median accuracy of seeds against epochs and against seconds."""
+    figure, axes = plt.subplots(
+        len(curves), 2, figsize=(9, 3.2 * len(curves)), sharey="row", squeeze=False
+    )
+    for row, (name, ways) in zip(axes, curves.items(), strict=True):
+        for way, runs in ways.items():
+            looked = np.median([run["curve"] for run in runs], axis=0)
+            spread = np.array([run["curve"] for run in runs])[:, :, 2]
+            for axis, x in zip(row, (looked[:, 0], looked[:, 1]), strict=True):
+                axis.plot(x, looked[:, 2], label=way)
+                axis.fill_between(x, spread.min(0), spread.max(0), alpha=0.2)
+        row[0].set(ylabel=f"{name}, held out, %", xlabel="epochs")
+        first = [run["curve"][0][2] for runs in ways.values() for run in runs]
+        row[0].set_ylim(bottom=float(np.median(first)) - 2)
+        row[1].set(xlabel="seconds")
+        row[1].legend(fontsize=7, loc="lower right")
+        for axis in row:
+            axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = machine.timing_parser(__doc__.splitlines()[0], "hybrids.json")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    machine.limit(options.threads)
+    share = 0.02 if options.quick else 1.0
+    rows, curves = [], {}
+    for name, table in TABLES.items():
+        data, held_out = split(name, options.data, share)
+        seeds = range(options.seeds)
+        curves[name] = {
+            way: [
+                train(b, data, held_out, epochs=options.epochs, seed=seed, looks=5)
+                for seed in seeds
+            ]
+            for way, b in starts(BEST[name], data).items()
+        }
+        for way, runs in curves[name].items():
+            print(name, way, [round(run["validation"], 2) for run in runs], flush=True)
+        for architecture, *paper in table:
+            found = train(
+                lambda a=architecture, d=data: make_hybrid(a, *d),
+                data,
+                held_out,
+                epochs=options.epochs,
+                seed=0,
+            )
+            rows.append({"data": name, "architecture": architecture, "paper": paper})
+            rows[-1] |= {k: v for k, v in found.items() if k != "curve"}
+            print(rows[-1], flush=True)
+    draw(curves, options.json.with_suffix(".png"))
+    final = {
+        name: {
+            way: {
+                "validation": median(run["validation"] for run in runs),
+                "seconds": median(run["seconds"] for run in runs),
+                "curves": [run["curve"] for run in runs],
+            }
+            for way, runs in ways.items()
+        }
+        for name, ways in curves.items()
+    }
+    machine.write(
+        options.json,
+        {"epochs": options.epochs, "seeds": options.seeds, "rows": rows, "best": final},
+    )
+
+
+if __name__ == "__main__":
+    main()
