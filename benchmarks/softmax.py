@@ -8,7 +8,8 @@ The optimum comes from a long run. How many iterations each needs until its obje
 within 1e-4 of it is found once, from the coefficients after each iteration; then fits
 of so many iterations are timed, in turn. Both include what standardizes:
 LogisticRegression gets a copy by StandardScaler. "newton-cholesky", where it is
-feasible, is timed to its own end at tol=1e-4. Memory is what a fit allocates besides X. CIFAR-10's fits are timed once.
+feasible, is timed to its own end at tol=1e-4. Memory is what a fit allocates besides X.
+CIFAR-10's fits are timed once.
 """
 
 import tracemalloc
