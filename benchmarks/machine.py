@@ -27,7 +27,10 @@ def facts() -> dict[str, str | int]:
     if cpuinfo.exists():
         names = [x for x in cpuinfo.read_text().splitlines() if "model name" in x]
         model = names[0].split(":")[1].strip() if names else model
-    packages = ("numpy", "scipy", "scikit-learn", "numba", "torch", "skdmn")
+    packages = (
+        *("numpy", "scipy", "scikit-learn", "numba", "torch", "onnxruntime"),
+        "skdmn",
+    )
     return {
         "processor": model,
         "threads": min(cpu_count(), numba.get_num_threads()),

@@ -9,6 +9,7 @@ import json
 import re
 from pathlib import Path
 
+import export_tables
 import speed_tables
 
 README = Path(__file__).parents[1] / "README.md"
@@ -94,7 +95,12 @@ def pruning() -> str:
 
 def rendered(text: str) -> str:
     """Return the README with its tables filled in."""
-    for table in (main_job, pruning, *speed_tables.TABLES):
+    for table in (
+        main_job,
+        pruning,
+        *speed_tables.TABLES,
+        *export_tables.TABLES,
+    ):
         pattern = rf"(<!-- {table.__name__} -->\n).*?(<!-- end -->)"
         there = (RESULTS / f"{table.__name__}.json").exists()
         filled = f"{table()}\n" if there else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from skdmn.core.backend import to_numpy
-from skdmn.core.convolve import Padding
+from skdmn.core.convolve import Padding, Pair
 from skdmn.core.filters import eigenbases
 from skdmn.export.torch import import_torch
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
@@ -82,7 +82,7 @@ def init_conv_(
             "pass a convolution with an even number, or signs='one'."
         )
     layer = ClassPCAPatchTransformer(
-        conv.kernel_size,
+        _pair(conv.kernel_size),
         n_filters=n // 2 if signs == "both" else n,
         variance_cutoff=1.0,
         correlation_cutoff=correlation_cutoff,
@@ -165,9 +165,9 @@ def from_torch(
             "drop_bias=True to leave it out, or a convolution with bias=False."
         )
     layer = ClassPCAPatchTransformer(
-        conv.kernel_size,
+        _pair(conv.kernel_size),
         n_filters=conv.out_channels,
-        stride=conv.stride,
+        stride=_pair(conv.stride),
         padding=_padding(conv),
         activation=activation,
         class_based=labels is not None,
@@ -208,16 +208,22 @@ def _padding(conv: torch.nn.Conv2d) -> Padding:
     """Return the padding as this package names it."""
     if conv.padding in ("valid", (0, 0)):
         return "valid"
-    same = conv.padding == "same" or all(
-        2 * pad == size - 1
-        for pad, size in zip(conv.padding, conv.kernel_size, strict=True)
-    )
+    pads = conv.padding
+    if isinstance(pads, str):
+        same = pads == "same"
+    else:
+        same = [2 * pad + 1 for pad in pads] == list(conv.kernel_size)
     if same and conv.stride == (1, 1) and conv.padding_mode == "zeros":
         return "same"
     raise ValueError(
         f"conv has padding={conv.padding!r} at stride {conv.stride}; from_torch takes "
         "no padding, or at stride 1 zeros that keep the size of the images."
     )
+
+
+def _pair(sizes: tuple[int, ...]) -> Pair:
+    height, width = sizes
+    return height, width
 
 
 def _check_conv(conv: Any, function: str) -> None:

@@ -265,7 +265,9 @@ class _Graph:
     """Nodes and constants of an ONNX model."""
 
     def __init__(self, onnx: Any) -> None:
-        self.onnx, self.nodes, self.initializers = onnx, [], []
+        self.onnx = onnx
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
 
     def constant(self, values: np.ndarray) -> str:
         """Add a constant tensor, and return its name."""

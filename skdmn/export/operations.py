@@ -241,10 +241,9 @@ def _part(step: Any) -> Part:
 
 @_part.register
 def _(step: ImageTransformer) -> Part:
-    shape, last = step.output_shape_, [Flatten(step.output_shape_)]
-    operations = _layer(step)
+    operations, shape = _layer(step), step.output_shape_
     if step._gives_rows():
-        return Part(step.image_shape_, operations + last, None)
+        return Part(step.image_shape_, [*operations, Flatten(shape)], None)
     return Part(step.image_shape_, operations, shape)
 
 

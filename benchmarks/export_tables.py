@@ -1,0 +1,78 @@
+"""The README's tables of exported and hybrid networks; see `tables`."""
+
+from speed_tables import read, table, where
+
+
+def exported() -> str:
+    """Return a model in onnxruntime and torch, against itself."""
+    results = read("exported")
+    rows = []
+    for row in results["rows"]:
+        first, second = row["filters"]
+        for n, seconds in row["seconds"].items():
+            ours = seconds["skdmn"]
+            name = f"{row['data']}, {first} and {second} filters"
+            rows.append(
+                [
+                    name,
+                    n,
+                    *(f"{1e3 * seconds[way]:.3g}" for way in seconds),
+                    *(f"{seconds[w] / ours:.1f}" for w in ("onnxruntime", "torch")),
+                ]
+            )
+    onnx = max(row["onnx_difference"] for row in results["rows"])
+    torch = max(row["torch_difference"] for row in results["rows"])
+    differ = sum(row["labels_that_differ"] for row in results["rows"])
+    head = ["model", "images", "skdmn, ms", "onnxruntime, ms", "torch, ms"]
+    ratios = ["onnxruntime / skdmn", "torch / skdmn"]
+    return table([*head, *ratios], rows) + (
+        "\n\nFrom uint8 images to labels, two computed layers and a softmax. The "
+        f"probabilities of all test images differ by at most {onnx:.0e} (onnxruntime) "
+        f"and {torch:.0e} (torch), {differ} labels differ. "
+        + where(results, "exported", "torch", "onnxruntime")
+    )
+
+
+def hybrids() -> str:
+    """Return the papers' hybrid rows."""
+    results = read("hybrids")
+    rows = [
+        [
+            row["data"],
+            f"`{row['architecture']}`",
+            f"{row['validation']:.2f} %",
+            f"{row['paper'][1]:.2f} %",
+            f"{row['training']:.2f} %",
+            f"{row['paper'][0]:.2f} %",
+            f"{row['seconds']:.0f}",
+        ]
+        for row in results["rows"]
+    ]
+    head = ["images", "architecture", "held out", "paper", "training", "paper"]
+    best = [
+        [
+            name,
+            f"`{way}`" if "," not in way else way,
+            f"{of['validation']:.2f} %",
+            f"{of['seconds']:.0f}",
+        ]
+        for name, ways in results["best"].items()
+        for way, of in ways.items()
+    ]
+    return (
+        table([*head, "seconds"], rows)
+        + "\n\n`d9`: a computed layer of 9 filters, frozen; `c81`: a trained one; `m`: "
+        "pooling; `BN`: batch normalization; `de10`: the softmax. "
+        f"{results['epochs']} epochs of Adam with batches of 128 and a rate of 0.001, "
+        "the same for all, one seed; 10,000 training images held out. "
+        + where(results, "hybrids", "torch")
+        + "\n\nThe same ConvNet with its first layer computed, trained from torch's "
+        "usual initialization, and trained from class filters:\n\n"
+        + table(["images", "start", "held out", "seconds"], best)
+        + "\n\n![Accuracy against epochs and seconds]"
+        "(benchmarks/results/hybrids.png)\n\n"
+        f"Medians of {results['seeds']} seeds; bands: lowest to highest."
+    )
+
+
+TABLES = (exported, hybrids)
