@@ -77,8 +77,8 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
     >>> X, y = load_digits_images()
     >>> dmn = make_dmn(n_layers=1, variance_cutoff=0.9).fit(X, y)
     >>> [node.op_type for node in to_onnx(dmn, X[:1]).graph.node]
-    ['Reshape', 'Conv', 'Relu', 'MaxPool', 'Reshape', 'Gemm', 'Softmax', 'ArgMax',
-     'Gather']
+    ['Cast', 'Reshape', 'Conv', 'Relu', 'MaxPool', 'Reshape', 'Gemm', 'Softmax',
+     'ArgMax', 'Gather']
     """
     onnx = import_onnx("onnx", "to_onnx")
     model, example = model_of(fitted), np.asarray(example)

@@ -84,7 +84,7 @@ def to_torch(
     >>> from skdmn.export import to_torch
     >>> X, y = load_digits_images()
     >>> dmn = make_dmn(n_layers=1, variance_cutoff=0.9).fit(X, y)
-    >>> [type(module).__name__ for module in to_torch(dmn)]  # doctest: +SKIP
+    >>> [type(module).__name__ for module in to_torch(dmn)]
     ['Conv2d', 'ReLU', 'MaxPool2d', 'Flatten', 'Linear']
     """
     torch = import_torch("to_torch")
@@ -104,10 +104,16 @@ class _Writer:
         self.torch, self.nn = torch, torch.nn
         self.modules: list[Any] = []
         self.shape = model.shape  # of the images that were flattened last
+        operations = model.operations
         if model.ndim == 2:
-            self.unflatten(model.shape)
-        behind = [*model.operations[1:], None]
-        for operation, following in zip(model.operations, behind, strict=True):
+            if isinstance(operations[0], Flatten):  # rows stay rows, in their order
+                operations = operations[1:]
+                self.shape = (1, math.prod(model.shape), 1)
+            else:
+                self.unflatten(model.shape)
+        for operation, following in zip(
+            operations, (*operations[1:], None), strict=False
+        ):
             self.write(operation, following)
 
     def write(self, operation: Operation, following: Operation | None) -> None:
@@ -153,17 +159,22 @@ class _Writer:
         self.modules.append(module)
 
     def pool(self, window: Window) -> None:
-        (top, left), (bottom, right) = window.before, window.after
-        # torch's own padding is the same on both sides, and half a window at most
-        around = window.before == window.after and all(
-            2 * pad <= size
-            for pad, size in zip(window.before, window.size, strict=True)
-        )
-        if not around:
-            pads = (left, right, top, bottom)
+        """Add max pooling; torch pads both sides alike, by half a window at most."""
+        before, after, size = window.before, window.after, window.size
+        around = before == after and all(2 * before[i] <= size[i] for i in (0, 1))
+        # windows that only begin inside are torch's too, if asked for
+        begin = before == (0, 0) and all(after[i] < window.stride[i] for i in (0, 1))
+        if not (around or begin):
+            pads = (before[1], after[1], before[0], after[0])
             self.modules.append(self.nn.ConstantPad2d(pads, -np.inf))
-        padding = window.before if around else 0
-        self.modules.append(self.nn.MaxPool2d(window.size, window.stride, padding))
+        self.modules.append(
+            self.nn.MaxPool2d(
+                size,
+                window.stride,
+                before if around else 0,
+                ceil_mode=begin and not around,
+            )
+        )
 
     def normalize(self, module: Any, mean: np.ndarray, scale: np.ndarray) -> None:
         norm = module(len(mean), dtype=self.torch.float64)

@@ -96,7 +96,7 @@ def test_a_missing_torch_names_the_extra(monkeypatch):
 
 def test_computed_filters_come_back_as_they_were(data):
     X, y = data
-    layer = ClassPCAPatchTransformer(2, n_filters=6, correlation_cutoff=1.0).fit(X, y)
+    layer = ClassPCAPatchTransformer(2, variance_cutoff=1.0, n_filters=6).fit(X, y)
     conv = torch.nn.Conv2d(3, 6, 2, bias=False)
     conv.load_state_dict(to_torch(layer)[0].state_dict())
     found = from_torch(conv, first(X), y)
@@ -107,9 +107,8 @@ def test_computed_filters_come_back_as_they_were(data):
     assert own.any()
     np.testing.assert_allclose(found.energies_[own], layer.energies_[own], atol=1e-5)
     assert (found.energies_ <= layer.energies_ + 1e-5).all()
-    assert [found.filter_members_[i] for i in np.flatnonzero(own)] == [
-        layer.filter_members_[i] for i in np.flatnonzero(own)
-    ]
+    for i in np.flatnonzero(own):
+        assert found.filter_members_[i] == layer.filter_members_[i][:1]
 
 
 @pytest.mark.parametrize(
