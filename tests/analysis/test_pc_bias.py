@@ -272,7 +272,7 @@ def test_the_prediction_for_one_layer_is_exact(seed, step):
 @pytest.mark.parametrize("n_layers", [2, 3])
 def test_the_prediction_for_many_layers_comes_true_with_width(rng, n_layers):
     X, Y = problem(rng, decay=0.8)
-    Y *= 0.05  # a small optimum, for the scale matrices to stay
+    Y *= 0.02  # a small optimum, for the scale matrices to stay
     values, directions, targets = in_coordinates(X, Y)
     steps, errors = np.arange(0, 200, 10), []
     for width in (25, 400):
