@@ -43,6 +43,11 @@ def multiply(rows, vectors, left, right, counts, to):
 
 
 @numba.njit
+def multiply_pool(columns, vectors, start, left, right, counts, to):
+    return blocks.multiply_pool(columns, vectors, start, left, right, counts, to)
+
+
+@numba.njit
 def max_block(literal, start, a, a0, ai, aj, ni, nj, out, o0):
     if literal:
         blocks.max_block(start, a, a0, ai, aj, 2, 2, out, o0)
@@ -104,6 +109,34 @@ def test_some_rows_are_multiplied_and_few_too_many(rng, vectors):
         expected = product(done, width, left, right, counts)
         assert_array_equal(out[: done * width].reshape(done, width), expected)
         assert (out[done * width :] == CANARY).all()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("vectors", [1, 2, 3])
+def test_some_columns_are_multiplied_and_pooled(rng, dtype, vectors):
+    width = vectors * blocks.VECTOR_BYTES // np.dtype(dtype).itemsize
+    a, b = rng.integers(-9, 10, (2, 900)).astype(dtype)
+    ax, ay, counts = 7, 110, (3, 4)
+    left, right = (a, 3, ax, ay, 20, 2), (b, 1, 11, 13)
+    for columns in range(1, TALL):
+        for start in np.array([-np.inf, 0], dtype):
+            out = np.full(2 * TALL * width, CANARY, dtype)
+            to = (out, 0, width)
+            done = multiply_pool(columns, vectors, start, left, right, counts, to)
+            assert 0 < done < columns + TALL // 4
+            corners = [
+                product(
+                    *(done, width),
+                    (a, 3 + x * ax + y * ay, 2 * ax, 0, 20, 2),
+                    (b, 1, 0, 11, 13),
+                    (1, *counts),
+                )
+                for x in range(2)
+                for y in range(2)
+            ]
+            expected = np.max(corners, axis=0, initial=start)
+            assert_array_equal(out[: done * width].reshape(done, width), expected)
+            assert (out[done * width :] == CANARY).all()
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])

@@ -5,7 +5,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -19,6 +19,8 @@ NARROW = ["u1", "i1", "?", "u2", "i2", "i4", "i8", "f4"]
 DTYPES = [*((dtype, "f4") for dtype in [*NARROW, "f8"]), ("u1", "f8"), ("f8", "f8")]
 PADDINGS = st.sampled_from(["valid", "same"])
 CANARY = -12345.0
+KERNELS = ["_convolve", "_convolve_fours", "_max_pool"]
+FOURS = Window((2, 2), (2, 2), "valid")
 
 
 def pairs(most):
@@ -70,8 +72,8 @@ def guarded(function):
 @pytest.fixture
 def guards(monkeypatch):
     """Check that kernels write nothing but what they are asked for."""
-    monkeypatch.setattr(cpu, "_convolve", guarded(cpu._convolve))
-    monkeypatch.setattr(cpu, "_max_pool", guarded(cpu._max_pool))
+    for name in KERNELS:
+        monkeypatch.setattr(cpu, name, guarded(getattr(cpu, name)))
 
 
 def cut(monkeypatch, threads, piece=2**28, strip=2**18):
@@ -104,6 +106,34 @@ def test_convolution_and_pooling_of_any_shape_are_the_definitions(data):
     images = whole_numbers(rng, (n, *shape, channels), dtype)
     filters = some_filters(rng, n_filters, size, channels, dtype)
     with mock.patch.object(cpu, "_convolve", guarded(cpu._convolve)):
+        assert_same_convolution(images, filters, stride, padding, activation, window)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    shape=pairs(20),
+    channels=st.integers(1, 25),
+    size=pairs(5),
+    stride=pairs(3),
+    padding=PADDINGS,
+    n_filters=st.integers(1, 80),
+    dtype=st.sampled_from(["f4", "f8"]),
+    activation=st.sampled_from([None, "relu"]),
+    pooling=PADDINGS,
+)
+def test_windows_of_two_by_two_are_the_definitions(
+    shape, channels, size, stride, padding, n_filters, dtype, activation, pooling
+):
+    size = tuple(map(min, size, shape))
+    inner = output_size(shape, size, stride, padding)
+    assume(min(inner) > 1)
+    rng = np.random.default_rng(sum(shape))
+    images = whole_numbers(rng, (2, *shape, channels), dtype)
+    filters = some_filters(rng, n_filters, size, channels, dtype)
+    window = FOURS._replace(padding=pooling)
+    g = cpu._geometry(images, n_filters, size, stride, padding, window, filters.dtype)
+    assert cpu._in_fours(g) == (pooling == "valid" or not any(i % 2 for i in inner))
+    with mock.patch.object(cpu, "_convolve_fours", guarded(cpu._convolve_fours)):
         assert_same_convolution(images, filters, stride, padding, activation, window)
 
 
@@ -259,15 +289,16 @@ def test_zeros_of_either_sign_and_huge_values(rng):
 def test_threads_and_pieces_change_no_byte(rng, monkeypatch, threads, piece, strip, n):
     images = rng.normal(size=(n, 17, 9, 3)).astype("f4")
     filters = rng.normal(size=(5, 3, 3, 3)).astype("f4")
-    window = Window((3, 2), (2, 2), "same")
-    whole = cpu.convolve(images, filters, (1, 1), "same", "relu", window)
-    pooled = cpu.max_pool(images, window, "f4")
+    windows = Window((3, 2), (2, 2), "same"), FOURS
+    whole = [cpu.convolve(images, filters, (1, 1), "same", "relu", w) for w in windows]
+    pooled = cpu.max_pool(images, windows[0], "f4")
     cut(monkeypatch, threads, piece, strip)
-    monkeypatch.setattr(cpu, "_convolve", guarded(cpu._convolve))
-    monkeypatch.setattr(cpu, "_max_pool", guarded(cpu._max_pool))
-    again = cpu.convolve(images, filters, (1, 1), "same", "relu", window)
-    assert again.tobytes() == whole.tobytes()
-    assert cpu.max_pool(images, window, "f4").tobytes() == pooled.tobytes()
+    for name in KERNELS:
+        monkeypatch.setattr(cpu, name, guarded(getattr(cpu, name)))
+    for window, before in zip(windows, whole, strict=True):
+        again = cpu.convolve(images, filters, (1, 1), "same", "relu", window)
+        assert again.tobytes() == before.tobytes()
+    assert cpu.max_pool(images, windows[0], "f4").tobytes() == pooled.tobytes()
 
 
 @settings(deadline=None, max_examples=60)
@@ -287,9 +318,9 @@ def test_a_huge_image_is_cut_into_strips(rng):
     filters = some_filters(rng, 2, (5, 3), 1)
     g = cpu._geometry(images, 2, (5, 3), (1, 1), "valid", WHOLE, filters.dtype)
     assert len(list(cpu._pieces(1, g, 1496 * 398 * 15 * 8, 1))) > 1
-    window = Window((3, 3), (2, 2), "same")
-    assert_same_convolution(images, filters, (1, 1), "same", None, window)
-    assert_same_pooling(images, window, "f4")
+    for window in (Window((3, 3), (2, 2), "same"), FOURS):
+        assert_same_convolution(images, filters, (1, 1), "same", None, window)
+        assert_same_pooling(images, window, "f4")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
