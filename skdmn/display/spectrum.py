@@ -1,0 +1,379 @@
+"""Spectra, density matrices and overlaps of classes as pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skdmn.analysis.spectrum import class_densities, layer_spectrum, overlap_gap
+from skdmn.analysis.subspaces import density_overlaps
+from skdmn.display.drawing import pyplot
+from skdmn.layers.class_pca import ClassPCAPatchTransformer
+
+_MARKERS = "osD^vPX<>*"
+_MANY = 15  # classes whose overlaps can be written out
+
+
+class EnergyDisplay:
+    """Draw the energies of every class, which are kept, and the gap.
+
+    Each class is a line of its own colour and marker; the components that the variance
+    cutoff keeps are filled. Where a gap is wide enough, a dotted line stands behind the
+    components below it.
+
+    Parameters
+    ----------
+    energies : array-like of shape (n_classes, d)
+        In nats, lowest first; infinite ones are not drawn.
+    classes : array-like of shape (n_classes,)
+        Labels.
+    n_kept : array-like of shape (n_classes,), int, or None
+        How many components are kept of each class; None draws all alike.
+    min_gap : float, default=6.0
+        How wide a gap in energy must be to be shown, in nats.
+
+    Attributes
+    ----------
+    gaps_ : list of OverlapGap
+        The gap of each class.
+    figure_ : matplotlib Figure
+    ax_ : matplotlib Axes
+
+    See Also
+    --------
+    skdmn.analysis.spectrum.layer_spectrum : The numbers.
+
+    Notes
+    -----
+    arXiv:1703.04757v1, Fig. 3.
+
+    Examples
+    --------
+    >>> from skdmn import ClassPCAPatchTransformer
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.display.spectrum import EnergyDisplay
+    >>> layer = ClassPCAPatchTransformer().fit(*load_digits_images())
+    >>> EnergyDisplay.from_estimator(layer).figure_.savefig("x.png")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        energies: ArrayLike,
+        classes: ArrayLike,
+        n_kept: ArrayLike | None = None,
+        min_gap: float = 6.0,
+    ) -> None:
+        self.energies = energies
+        self.classes = classes
+        self.n_kept = n_kept
+        self.min_gap = min_gap
+
+    @classmethod
+    def from_estimator(
+        cls, layer: ClassPCAPatchTransformer, *, min_gap: float = 6.0, ax: Any = None
+    ) -> Self:
+        """Draw the energies of a fitted layer.
+
+        Parameters
+        ----------
+        layer : ClassPCAPatchTransformer
+            Fitted, with its density matrices.
+        min_gap : float, default=6.0
+            How wide a gap in energy must be to be shown, in nats.
+        ax : matplotlib Axes or None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        EnergyDisplay
+
+        Raises
+        ------
+        TypeError
+            Where the layer has no density matrices.
+        NotFittedError
+            Where it was not fitted.
+        """
+        spectrum = layer_spectrum(layer)
+        display = cls(spectrum.energies, spectrum.classes, spectrum.n_kept, min_gap)
+        return display.plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            Where matplotlib is missing.
+        """
+        rows = np.atleast_2d(np.asarray(self.energies, dtype=np.float64))
+        labels = np.asarray(self.classes)
+        kept = np.full(len(rows), rows.shape[1]) if self.n_kept is None else self.n_kept
+        self.gaps_ = [overlap_gap(row, self.min_gap) for row in rows]
+        ax = _axes(ax, (6.4, 4.2))
+        colours = _colours(len(rows))
+        ranks = np.arange(1, rows.shape[1] + 1)
+        for i, (row, n) in enumerate(zip(rows, np.asarray(kept), strict=True)):
+            drawn = np.where(np.isfinite(row), row, np.nan)
+            style = {"color": colours[i], "marker": _MARKERS[i % len(_MARKERS)]}
+            ax.plot(ranks, drawn, lw=0.8, ms=4.5, mfc="none", **style)
+            ax.plot(ranks[:n], drawn[:n], ls="none", ms=4.5, **style, label=labels[i])
+        self._draw_gap(ax)
+        cut = (np.isfinite(rows) & (ranks > np.asarray(kept)[:, np.newaxis])).any()
+        ax.set_xlabel("rank of component" + ("; filled: kept" if cut else ""))
+        ax.set_ylabel("energy $-\\log p$ (nats)")
+        ax.spines[["top", "right"]].set_visible(False)
+        if len(rows) > 1:
+            columns = 1 if len(rows) <= 10 else 2
+            ax.legend(title="class", fontsize=8, ncols=columns, frameon=False)
+        self.figure_, self.ax_ = ax.figure, ax
+        return self
+
+    def _draw_gap(self, ax: Any) -> None:
+        """Mark what lies below a gap, or tell that there is none."""
+        found = {gap.n_overlap for gap in self.gaps_ if gap.n_overlap}
+        for n_overlap in sorted(found):
+            ax.axvline(n_overlap + 0.5, color="0.4", ls=":", lw=1)
+        widest = max(self.gaps_, key=lambda gap: (bool(gap.n_overlap), gap.width))
+        text = (
+            f"gap of {widest.width:.1f} nats behind {widest.n_overlap}"
+            if widest.n_overlap
+            else f"no gap wider than {self.min_gap:g} nats; widest {widest.width:.1f}"
+        )
+        ax.set_title(text, fontsize=9, loc="left")
+
+
+class DensityMatrixDisplay:
+    """Draw the density matrices of some classes, on one scale.
+
+    Entries are drawn from negative (orange) through zero (white) to positive (purple).
+
+    Parameters
+    ----------
+    matrices : ndarray of shape (n_classes, d, d)
+    classes : array-like of shape (n_classes,)
+        Labels.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    axes_ : ndarray of matplotlib Axes
+
+    Notes
+    -----
+    arXiv:1703.04757v1, Fig. 2.
+
+    Examples
+    --------
+    >>> from skdmn import ClassPCAPatchTransformer
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.display.spectrum import DensityMatrixDisplay
+    >>> layer = ClassPCAPatchTransformer().fit(*load_digits_images())
+    >>> display = DensityMatrixDisplay.from_estimator(layer)  # doctest: +SKIP
+    """
+
+    def __init__(self, matrices: np.ndarray, classes: ArrayLike) -> None:
+        self.matrices = matrices
+        self.classes = classes
+
+    @classmethod
+    def from_estimator(
+        cls,
+        layer: ClassPCAPatchTransformer,
+        *,
+        classes: Sequence[Any] | None = None,
+        figure: Any = None,
+    ) -> Self:
+        """Draw density matrices of a fitted layer.
+
+        Parameters
+        ----------
+        layer : ClassPCAPatchTransformer
+            Fitted, with its density matrices.
+        classes : sequence of labels or None, default=None
+            Which to draw; None: the first ten.
+        figure : matplotlib Figure or None
+            What to draw in; None makes a new one.
+
+        Returns
+        -------
+        DensityMatrixDisplay
+
+        Raises
+        ------
+        TypeError
+            Where the layer has no density matrices.
+        NotFittedError
+            Where it was not fitted.
+        ValueError
+            Where a label is not one of the layer's classes.
+        """
+        matrices, known = class_densities(layer), layer.classes_.tolist()
+        wanted = known[:10] if classes is None else list(classes)
+        unknown = [label for label in wanted if label not in known]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not a class; pass some of {known}.")
+        chosen = [known.index(label) for label in wanted]
+        return cls(matrices[chosen], wanted).plot(figure=figure)
+
+    def plot(self, *, figure: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        figure : matplotlib Figure or None
+            What to draw in; None makes a new one.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            Where matplotlib is missing.
+        """
+        n = len(self.matrices)
+        columns = min(n, 5)
+        rows = math.ceil(n / columns)
+        if figure is None:
+            size = (1.7 * columns + 1.2, 1.85 * rows + 0.5)
+            figure = pyplot().figure(figsize=size, layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        limit = float(np.abs(self.matrices).max())
+        for axis in axes.flat[n:]:
+            axis.set_axis_off()
+        for axis, matrix, label in zip(
+            axes.flat, self.matrices, np.asarray(self.classes), strict=False
+        ):
+            drawn = axis.imshow(
+                matrix, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest"
+            )
+            axis.set_title(f"class {label}", fontsize=9)
+            axis.tick_params(labelsize=8)
+            axis.locator_params(integer=True, nbins=5)
+        bar = figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.02)
+        bar.set_label("share of second moment", fontsize=8)
+        bar.ax.tick_params(labelsize=8)
+        figure.supxlabel("patch entry, in order of (y, x, channel)", fontsize=9)
+        figure.supylabel("patch entry", fontsize=9)
+        self.figure_, self.axes_ = figure, axes
+        return self
+
+
+class ClassOverlapDisplay:
+    """Draw how much the density matrices of every two classes overlap.
+
+    Parameters
+    ----------
+    overlaps : ndarray of shape (n_classes, n_classes)
+        Between 0 and 1.
+    classes : array-like of shape (n_classes,)
+        Labels.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    ax_ : matplotlib Axes
+
+    See Also
+    --------
+    skdmn.analysis.subspaces.density_overlaps : The numbers.
+
+    Examples
+    --------
+    >>> from skdmn import ClassPCAPatchTransformer
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.display.spectrum import ClassOverlapDisplay
+    >>> layer = ClassPCAPatchTransformer().fit(*load_digits_images())
+    >>> display = ClassOverlapDisplay.from_estimator(layer)  # doctest: +SKIP
+    """
+
+    def __init__(self, overlaps: np.ndarray, classes: ArrayLike) -> None:
+        self.overlaps = overlaps
+        self.classes = classes
+
+    @classmethod
+    def from_estimator(cls, layer: ClassPCAPatchTransformer, *, ax: Any = None) -> Self:
+        """Draw the overlaps of the classes of a fitted layer.
+
+        Parameters
+        ----------
+        layer : ClassPCAPatchTransformer
+            Fitted, with its density matrices.
+        ax : matplotlib Axes or None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        ClassOverlapDisplay
+
+        Raises
+        ------
+        TypeError
+            Where the layer has no density matrices.
+        NotFittedError
+            Where it was not fitted.
+        """
+        overlaps = density_overlaps(class_densities(layer))
+        return cls(overlaps, layer.classes_).plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            Where matplotlib is missing.
+        """
+        n, labels = len(self.overlaps), np.asarray(self.classes)
+        few = n <= _MANY
+        ax = _axes(ax, (0.5 * n + 2.2, 0.5 * n + 1.0) if few else (6.4, 5.2))
+        drawn = ax.imshow(self.overlaps, cmap="cividis", vmax=1.0)
+        bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.8)
+        bar.set_label(r"overlap $\mathrm{Tr}\,\rho_a\rho_b$, normalized")
+        ax.set_xlabel("class")
+        ax.set_ylabel("class")
+        if few:
+            ax.set_xticks(range(n), labels)
+            ax.set_yticks(range(n), labels)
+            least = float(np.nanmin(self.overlaps))
+            middle, digits = (least + 1) / 2, 2 if least < 0.95 else 3
+            for (row, column), value in np.ndenumerate(self.overlaps):
+                colour = "black" if value > middle else "white"
+                text = f"{value:.{digits}f}".removeprefix("0")
+                ax.text(column, row, text, ha="center", va="center", c=colour, size=8)
+        self.figure_, self.ax_ = ax.figure, ax
+        return self
+
+
+def _axes(ax: Any, size: tuple[float, float]) -> Any:
+    """Return the axes given, or those of a new figure."""
+    return ax or pyplot().subplots(figsize=size, layout="constrained")[1]
+
+
+def _colours(n: int) -> np.ndarray:
+    """Return colours of rising lightness, none too light on white."""
+    return pyplot().colormaps["viridis"](np.linspace(0, 0.85, n))

@@ -1,0 +1,177 @@
+"""Pictures of spectra, density matrices and overlaps: what they show."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import NotFittedError
+
+from skdmn import ClassPCAPatchTransformer, MaxPool2DTransformer
+from skdmn.display.spectrum import (
+    ClassOverlapDisplay,
+    DensityMatrixDisplay,
+    EnergyDisplay,
+)
+
+mpl.use("agg")
+
+
+@pytest.fixture
+def layer(rng):
+    X = rng.normal(size=(30, 7, 7)).cumsum(axis=1)
+    y = np.array(["a", "b", "c"])[np.arange(30) % 3]
+    return ClassPCAPatchTransformer(3, variance_cutoff=0.9).fit(X, y)
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+# energies
+
+
+def test_every_class_is_a_line_and_what_is_kept_is_filled(layer):
+    display = EnergyDisplay.from_estimator(layer)
+    spectra, kept = display.ax_.lines[::2], display.ax_.lines[1::2]
+    for i in range(3):
+        assert_array_equal(spectra[i].get_xdata(), np.arange(1, 10))
+        assert_allclose(spectra[i].get_ydata(), display.energies[i])
+        assert spectra[i].get_markerfacecolor() == "none"
+        assert len(kept[i].get_xdata()) == display.n_kept[i]
+        assert spectra[i].get_marker() == kept[i].get_marker()
+    assert len({line.get_marker() for line in spectra}) == 3
+    texts = display.ax_.get_legend().get_texts()
+    assert [text.get_text() for text in texts] == ["a", "b", "c"]
+    assert "nats" in display.ax_.get_ylabel()
+    assert "filled: kept" in display.ax_.get_xlabel()
+
+
+def test_a_gap_is_marked_and_told(ax):
+    levels = [[0.0, 1, 9, 10], [0.0, 1, 11, 12]]
+    display = EnergyDisplay(levels, ["x", "y"]).plot(ax=ax)
+    assert ax.get_title("left") == "gap of 10.0 nats behind 2"
+    assert [gap.n_overlap for gap in display.gaps_] == [2, 2]
+    (marker,) = [line for line in ax.lines if line.get_linestyle() == ":"]
+    assert_allclose(marker.get_xdata(), 2.5)
+
+
+def test_where_there_is_no_gap_the_widest_is_told(ax):
+    EnergyDisplay([[0.0, 1, 5.5]], [0], min_gap=5).plot(ax=ax)
+    assert ax.get_title("left") == "no gap wider than 5 nats; widest 4.5"
+    assert ax.get_legend() is None
+
+
+def test_min_gap_is_that_of_the_estimators_picture(layer):
+    assert "behind" in EnergyDisplay.from_estimator(layer, min_gap=0).ax_.get_title(
+        "left"
+    )
+
+
+def test_infinite_energies_are_not_drawn(ax):
+    EnergyDisplay([[0.0, 1, np.inf]], [0], n_kept=[2]).plot(ax=ax)
+    assert_array_equal(ax.lines[0].get_ydata(), [0, 1, np.nan])
+    assert ax.get_xlabel() == "rank of component"  # nothing drawn is left out
+
+
+# density matrices
+
+
+def test_every_matrix_is_drawn_on_one_scale(layer):
+    display = DensityMatrixDisplay.from_estimator(layer)
+    images = [axis.images[0] for axis in display.axes_.flat]
+    for image, matrix in zip(images, layer.density_matrices_, strict=True):
+        assert_allclose(image.get_array(), matrix)
+        assert image.get_clim()[1] == np.abs(layer.density_matrices_).max()
+        assert image.get_clim()[0] == -image.get_clim()[1]
+    titles = [axis.get_title() for axis in display.axes_.flat]
+    assert titles == ["class a", "class b", "class c"]
+
+
+def test_classes_are_chosen_by_label(layer):
+    display = DensityMatrixDisplay.from_estimator(layer, classes=["c", "a"])
+    assert_allclose(display.matrices, layer.density_matrices_[[2, 0]])
+    assert display.axes_[0, 0].get_title() == "class c"
+
+
+def test_a_class_that_is_not_there_is_an_error(layer):
+    with pytest.raises(ValueError, match="'z' is not a class"):
+        DensityMatrixDisplay.from_estimator(layer, classes=["a", "z"])
+
+
+def test_ten_of_many_classes_are_drawn(rng):
+    X, y = rng.random((24, 5, 5)), np.arange(24) % 12
+    layer = ClassPCAPatchTransformer(2).fit(X, y)
+    display = DensityMatrixDisplay.from_estimator(layer)
+    assert len(display.matrices) == 10
+    figure = Figure()
+    every = DensityMatrixDisplay.from_estimator(layer, classes=range(12), figure=figure)
+    assert every.figure_ is figure
+    assert sum(len(axis.images) for axis in every.axes_.flat) == 12
+
+
+# overlaps
+
+
+def test_overlaps_are_drawn_and_written_out(ax):
+    overlaps = np.array([[1, 0.25], [0.25, 1]])
+    display = ClassOverlapDisplay(overlaps, ["x", "y"]).plot(ax=ax)
+    assert display.figure_ is ax.figure
+    assert_array_equal(ax.images[0].get_array(), overlaps)
+    written = [text.get_text() for text in ax.texts]
+    assert written == ["1.00", ".25", ".25", "1.00"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["x", "y"]
+    dark, bright = ax.texts[1].get_color(), ax.texts[0].get_color()
+    assert (dark, bright) == ("white", "black")
+
+
+def test_overlaps_close_to_1_are_told_apart(ax):
+    ClassOverlapDisplay(np.array([[1, 0.987], [0.987, 1]]), [0, 1]).plot(ax=ax)
+    assert ax.texts[1].get_text() == ".987"
+
+
+def test_overlaps_of_an_estimator_are_symmetric(layer):
+    display = ClassOverlapDisplay.from_estimator(layer)
+    assert_allclose(display.overlaps, display.overlaps.T)
+    assert_allclose(np.diag(display.overlaps), 1)
+    assert_array_equal(display.classes, ["a", "b", "c"])
+
+
+def test_many_classes_are_not_written_out(ax):
+    ClassOverlapDisplay(np.eye(20), np.arange(20)).plot(ax=ax)
+    assert not ax.texts
+
+
+# all
+
+
+DISPLAYS = [EnergyDisplay, DensityMatrixDisplay, ClassOverlapDisplay]
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
+def test_mistakes_are_told(display):
+    with pytest.raises(TypeError, match="MaxPool2DTransformer has no density matrices"):
+        display.from_estimator(MaxPool2DTransformer())
+    with pytest.raises(NotFittedError):
+        display.from_estimator(ClassPCAPatchTransformer())
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
+def test_pictures_can_be_saved(display, layer, tmp_path):
+    display.from_estimator(layer).figure_.savefig(tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("display", [EnergyDisplay, ClassOverlapDisplay])
+def test_drawn_where_it_is_told(display, layer, ax):
+    drawn = display.from_estimator(layer, ax=ax)
+    assert drawn.ax_ is ax
+    assert drawn.figure_ is ax.figure
