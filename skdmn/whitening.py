@@ -177,7 +177,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype="numeric", reset=False)
-        colouring = solve(self.components_, np.eye(len(self.mean_)), assume_a="pos")
+        colouring = solve(self.components_, np.eye(self.n_features_in_), assume_a="pos")
         original = np.empty(X.shape, dtype=_float_like(X))
         for rows in _batches(X):
             original[rows] = X[rows].astype(np.float64) @ colouring + self.mean_

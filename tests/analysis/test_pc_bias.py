@@ -269,28 +269,34 @@ def test_the_prediction_for_one_layer_is_exact(seed, step):
     assert_allclose(found, after[0] @ directions.T, atol=1e-10)
 
 
-@pytest.mark.parametrize("n_layers", [2, 3])
-def test_the_prediction_for_many_layers_comes_true_with_width(rng, n_layers):
-    X, Y = problem(rng, decay=0.8)
+def prediction_error(seed, n_layers, width):
+    """Return the largest error of the closed form, relative to the largest weight."""
+    X, Y = problem(np.random.default_rng(seed), decay=0.8)
     Y *= 0.02  # a small optimum, for the scale matrices to stay
     values, directions, targets = in_coordinates(X, Y)
-    steps, errors = np.arange(0, 200, 10), []
-    for width in (25, 400):
-        widths = [6] + [width] * (n_layers - 1) + [2]
-        layers = initial_weights(widths, random_state=0)
-        kept = train_deep_linear(layers, X, Y, learning_rate=0.02, steps=steps)
-        trained = np.array([compact_weights(w) @ directions.T for w in kept])
-        found = predicted_weights(
-            trained[0],
-            values,
-            targets,
-            learning_rate=0.02,
-            n_layers=n_layers,
-            steps=steps,
-        )
-        errors.append(np.abs(found - trained).max() / np.abs(trained).max())
-    assert errors[1] < 0.5 * errors[0]
-    assert errors[1] < 0.1
+    widths, steps = [6] + [width] * (n_layers - 1) + [2], np.arange(0, 200, 10)
+    layers = initial_weights(widths, random_state=seed)
+    kept = train_deep_linear(layers, X, Y, learning_rate=0.02, steps=steps)
+    trained = np.array([compact_weights(w) @ directions.T for w in kept])
+    found = predicted_weights(
+        trained[0],
+        values,
+        targets,
+        learning_rate=0.02,
+        n_layers=n_layers,
+        steps=steps,
+    )
+    return np.abs(found - trained).max() / np.abs(trained).max()
+
+
+@pytest.mark.parametrize("n_layers", [2, 3])
+def test_the_prediction_for_many_layers_comes_true_with_width(n_layers):
+    narrow, wide = (
+        np.mean([prediction_error(seed, n_layers, width) for seed in range(4)])
+        for width in (25, 400)
+    )
+    assert wide < 0.5 * narrow
+    assert wide < 0.08
 
 
 def test_a_direction_without_variance_keeps_its_weights(rng):
