@@ -1,9 +1,9 @@
 """Learning rates that suit deep linear networks, and what depth then costs.
 
-The steps of gradient descent must be short where the error is most curved. What
-follows holds for one mode with equal weights in all D layers (N_l - 1 of the paper
-[1]_), and for the error (s - u)^2 / 2, so that the learning rate is one over the time
-constant tau of the time courses.
+The steps of gradient descent must be short where the error is most curved. The formulas
+hold for one mode with equal weights in all D layers (N_l - 1 of the paper [1]_), and
+for the error (s - u)^2 / 2, so that the learning rate is one over the time constant tau
+of the time courses. `learning_steps` counts the steps of whole networks.
 
 References
 ----------
@@ -14,6 +14,7 @@ References
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,13 @@ from skdmn.analysis.deep_linear import (
     check_span,
     log_odds_time,
     positive,
+)
+from skdmn.analysis.simulation import (
+    best_map,
+    check_network,
+    descent_directions,
+    excess_error,
+    product,
 )
 
 
@@ -190,3 +198,120 @@ def learning_delay(
     """
     deep = optimized_learning_time(s, u0, u_final, depth=depth, c=c)
     return deep - optimized_learning_time(s, u0, u_final, depth=2, c=c)
+
+
+def learning_steps(
+    weights: Sequence[np.ndarray],
+    sigma31: ArrayLike,
+    sigma11: ArrayLike | None,
+    *,
+    learning_rate: float,
+    error: float,
+    max_steps: int = 10_000,
+) -> float:
+    """Return how many steps of gradient descent bring the error below a threshold.
+
+    The measure of Figs. 4 and 6A of arXiv:1312.6120.
+
+    Parameters
+    ----------
+    weights, sigma31, sigma11, learning_rate
+        As in `gradient_descent`.
+    error : float
+        Half the mean squared error, less that of the best linear map, to come below.
+    max_steps : int, default=10_000
+        Stop there.
+
+    Returns
+    -------
+    float
+        Number of steps; infinite where `max_steps` are not enough or learning
+        diverges.
+
+    Raises
+    ------
+    ValueError
+        Where shapes do not fit each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmn.analysis.initial_weights import orthogonal_weights
+    >>> from skdmn.analysis.learning_rates import learning_steps
+    >>> weights, sigma31 = orthogonal_weights([3, 3, 3], random_state=0), 2 * np.eye(3)
+    >>> [
+    ...     learning_steps(weights, sigma31, None, learning_rate=rate, error=1e-3)
+    ...     for rate in (0.01, 0.1, 10.0)
+    ... ]
+    [2057.0, 215.0, inf]
+    """
+    weights, sigma31, sigma11 = check_network(weights, sigma31, sigma11)
+    best = best_map(sigma31, sigma11)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for step in range(max_steps + 1):
+            now = excess_error(product(weights), best, sigma11)
+            if now < error:
+                return float(step)
+            if not math.isfinite(now):
+                break
+            for weight, change in zip(
+                weights, descent_directions(weights, sigma31, sigma11), strict=True
+            ):
+                weight += learning_rate * change
+    return math.inf
+
+
+def best_learning_steps(
+    weights: Sequence[np.ndarray],
+    sigma31: ArrayLike,
+    sigma11: ArrayLike | None,
+    *,
+    learning_rates: Iterable[float],
+    error: float,
+    max_steps: int = 10_000,
+) -> tuple[float, float]:
+    """Return the fewest steps over several learning rates, and the rate that took them.
+
+    Parameters
+    ----------
+    weights, sigma31, sigma11, error, max_steps
+        As in `learning_steps`.
+    learning_rates : iterable of float
+        To try.
+
+    Returns
+    -------
+    steps : float
+        Infinite where no rate comes below the error within `max_steps`.
+    learning_rate : float
+        Of those steps; nan where there is none.
+
+    Raises
+    ------
+    ValueError
+        Where shapes do not fit each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmn.analysis.initial_weights import orthogonal_weights
+    >>> from skdmn.analysis.learning_rates import best_learning_steps
+    >>> weights, sigma31 = orthogonal_weights([3, 3, 3], random_state=0), 2 * np.eye(3)
+    >>> rates = [0.01, 0.1, 1.0]
+    >>> best_learning_steps(weights, sigma31, None, learning_rates=rates, error=1e-3)
+    (215.0, 0.1)
+    """
+    best = (math.inf, math.nan)
+    for rate in learning_rates:
+        steps = learning_steps(
+            weights,
+            sigma31,
+            sigma11,
+            learning_rate=rate,
+            error=error,
+            # more steps than the best so far decide nothing
+            max_steps=int(min(max_steps, best[0])),
+        )
+        if steps < best[0]:
+            best = (steps, rate)
+    return best
