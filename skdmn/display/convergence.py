@@ -1,0 +1,381 @@
+"""Pictures of what converges: density matrices, and weights in training."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from scipy import stats
+
+from skdmn.analysis.agreement import Agreement, filter_agreement
+from skdmn.analysis.convergence import DensityConvergence, DensityPath
+from skdmn.analysis.fluctuations import (
+    Fluctuations,
+    FluctuationTest,
+    fluctuation_test,
+)
+from skdmn.analysis.history import WeightHistory
+from skdmn.analysis.sgd import layer_distances, singular_values, weight_products
+from skdmn.display.drawing import pyplot
+
+_STYLES = ("-", "--", "-.", ":")
+_MARKERS = "osD^v"
+
+
+def _axes(ax: Any, n: int = 1) -> Any:
+    """Return axes to draw in: those given, or of a new figure."""
+    if ax is not None:
+        return ax
+    figure = pyplot().figure(figsize=(5.5 * n, 4.0), layout="constrained")
+    return figure.subplots(1, n)
+
+
+def _colours(n: int) -> Any:
+    return pyplot().get_cmap("viridis")(np.linspace(0.0, 0.8, n))
+
+
+class ConvergenceDisplay:
+    """Draw the error of density matrices against the number of images.
+
+    Parameters
+    ----------
+    convergence : DensityConvergence
+    relative_error : float
+        For which the number of images that is enough is marked.
+    confidence : float in (0, 1)
+        The probability that goes with it.
+    path : DensityPath or None
+        Errors measured against all images, drawn as dots, with those expected.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    ax_ : matplotlib Axes
+    enough_ : int
+        How many images of the slowest class are enough.
+
+    Examples
+    --------
+    >>> from skdmn.analysis.convergence import density_convergence
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.display.convergence import ConvergenceDisplay
+    >>> found = density_convergence(*load_digits_images(), random_state=0)
+    >>> ConvergenceDisplay.from_convergence(found).figure_  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        convergence: DensityConvergence,
+        relative_error: float = 0.05,
+        confidence: float = 0.95,
+        path: DensityPath | None = None,
+    ) -> None:
+        self.convergence = convergence
+        self.relative_error = relative_error
+        self.confidence = confidence
+        self.path = path
+
+    @classmethod
+    def from_convergence(
+        cls,
+        convergence: DensityConvergence,
+        *,
+        relative_error: float = 0.05,
+        confidence: float = 0.95,
+        path: DensityPath | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Draw what `skdmn.analysis.convergence.density_convergence` found."""
+        return cls(convergence, relative_error, confidence, path).plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> Self:
+        """Draw, in `ax` where one is given."""
+        ax = _axes(ax)
+        found, several = self.convergence, len(self.convergence.classes) > 1
+        enough = found.enough(self.relative_error, confidence=self.confidence)
+        slowest, self.enough_ = int(enough.argmax()), int(enough.max())
+        most = max(found.n_images.max(), 2 * self.enough_)
+        counts = np.geomspace(1, most, 60)
+        typical = found.errors(counts)
+        bound = found.errors(counts, confidence=self.confidence)
+        if several:
+            ax.plot(counts, typical, color="0.75", lw=0.8)
+            ax.plot([], [], color="0.75", lw=0.8, label="other classes")
+        name = f"class {found.classes[slowest]}, " if several else ""
+        ax.plot(counts, typical[:, slowest], "C0-", label=f"{name}root mean square")
+        label = f"{name}with probability {self.confidence:.0%}"
+        ax.plot(counts, bound[:, slowest], "C0--", label=label)
+        if self.path is not None:
+            self._plot_path(ax, found.errors(1)[slowest])
+        ax.plot([1, self.enough_], [self.relative_error] * 2, "k:", lw=1)
+        ax.axvline(self.enough_, color="k", ls=":", lw=1)
+        ax.annotate(
+            f"{self.enough_} images are enough\nfor {self.relative_error:.0%}",
+            (self.enough_, self.relative_error),
+            xytext=(6, 6),
+            textcoords="offset points",
+        )
+        ax.set(xscale="log", yscale="log", xlim=(1, most))
+        ax.set_xlabel("images of a class" if several else "images")
+        ax.set_ylabel("error of the density matrix, relative")
+        ax.legend(fontsize=8, loc="lower left")
+        self.figure_, self.ax_ = ax.figure, ax
+        return self
+
+    def _plot_path(self, ax: Any, single: float) -> None:
+        """Draw measured errors, and those expected against a finite number."""
+        assert self.path is not None
+        counts, total = self.path.n_images, self.path.n_total
+        fewer = counts < total
+        counts, errors = counts[fewer], self.path.errors[:, fewer]
+        low, middle, high = np.quantile(errors, [0.1, 0.5, 0.9], axis=0)
+        bars = [middle - low, high - middle]
+        label = f"measured against {total} images, 80% of draws"
+        ax.errorbar(counts, middle, bars, fmt="C1o", ms=4, capsize=2, label=label)
+        fine = np.geomspace(1, counts[-1], 60)
+        expected = single * np.sqrt(1 / fine - 1 / total)
+        ax.plot(fine, expected, "C1-.", lw=1, label=f"expected against {total} images")
+
+
+class FluctuationDisplay:
+    """Draw whether scaled changes of eigenvalues collapse to one Gaussian.
+
+    Parameters
+    ----------
+    fluctuations : Fluctuations
+    test : FluctuationTest
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    axes_ : ndarray of two matplotlib Axes
+
+    Examples
+    --------
+    >>> from skdmn.analysis.fluctuations import eigenvalue_fluctuations
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.display.convergence import FluctuationDisplay
+    >>> steps = eigenvalue_fluctuations(load_digits_images()[0], random_state=0)
+    >>> FluctuationDisplay.from_fluctuations(steps).figure_  # doctest: +SKIP
+    """
+
+    def __init__(self, fluctuations: Fluctuations, test: FluctuationTest) -> None:
+        self.fluctuations = fluctuations
+        self.test = test
+
+    @classmethod
+    def from_fluctuations(cls, fluctuations: Fluctuations, *, ax: Any = None) -> Self:
+        """Test and draw."""
+        return cls(fluctuations, fluctuation_test(fluctuations)).plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> Self:
+        """Draw; `ax` may be a pair of axes."""
+        left, right = axes = _axes(ax, 2)
+        scaled, test = self.fluctuations.scaled, self.test
+        spread = np.sqrt(test.constants.mean())
+        edges = np.linspace(-4, 4, 33) * spread
+        counts = [np.histogram(x, edges, density=True)[0] for x in scaled.T]
+        colours = _colours(len(counts))
+        for row, colour in zip(counts, colours, strict=True):
+            left.stairs(row, edges, color=colour, lw=0.7, alpha=0.7)
+        left.stairs(np.mean(counts, axis=0), edges, color="k", lw=2, label="mean")
+        fine = np.linspace(edges[0], edges[-1], 200)
+        gaussian = stats.norm.pdf(fine, scale=spread)
+        label = f"Gaussian, distance {test.gaussian_distance:.3f}"
+        left.plot(fine, gaussian, "C1--", lw=2, label=label)
+        left.set_xlabel(r"$N \sqrt{\delta N} / \lambda \cdot \delta\lambda/\delta N$")
+        left.set_ylabel("probability density")
+        left.legend(fontsize=8)
+        errors = np.std(scaled**2, axis=0) / np.sqrt(len(scaled))
+        values = self.fluctuations.eigenvalues
+        for x, y, bar, colour in zip(
+            values, test.constants, errors, colours, strict=True
+        ):
+            right.errorbar(x, y, bar, fmt="o", color=colour, capsize=3)
+        claim, centre = test.eigenvalue_exponent, np.exp(np.log(values).mean())
+        level = np.exp(np.log(test.constants).mean())
+        label = f"variance as eigenvalue$^{{{claim.measured:.2f}}}$ (claimed: 2)"
+        slope = (values / centre) ** (claim.measured - 2)
+        right.plot(values, level * slope, "k-", lw=1, label=label)
+        right.axhline(level, color="C1", ls="--", label="claimed: one for all")
+        right.set(xscale="log", yscale="log")
+        right.set_xlabel("eigenvalue of the second moment")
+        right.set_ylabel("variance of scaled changes")
+        right.set_title(f"equal with p = {test.collapse_p_value:.1g}", fontsize=9)
+        right.legend(fontsize=8)
+        self.figure_, self.axes_ = left.figure, np.asarray(axes)
+        return self
+
+
+Curves = Literal["weights", "products", "distances"]
+_LABELS = {
+    "weights": "largest singular value of w",
+    "products": "largest singular value of w and all above",
+    "distances": "distance from the last weights, relative",
+}
+
+
+class TrainingDisplay:
+    """Draw a number of each layer against training.
+
+    Parameters
+    ----------
+    epochs : ndarray of shape (n_records,)
+    curves : ndarray of shape (n_records, n_layers)
+    label : str
+        What they are.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    ax_ : matplotlib Axes
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> from skdmn.analysis.history import mlp_history
+    >>> from skdmn.display.convergence import TrainingDisplay
+    >>> mlp = MLPClassifier((30,), random_state=0)
+    >>> history = mlp_history(mlp, *load_digits(return_X_y=True), n_epochs=2)
+    >>> TrainingDisplay.from_history(history, "distances").curves.shape
+    (3, 2)
+    """
+
+    def __init__(self, epochs: np.ndarray, curves: np.ndarray, label: str) -> None:
+        self.epochs = epochs
+        self.curves = curves
+        self.label = label
+
+    @classmethod
+    def from_history(
+        cls, history: WeightHistory, curves: Curves = "weights", *, ax: Any = None
+    ) -> Self:
+        """Draw singular values of weights or products, or distances from the last."""
+        if curves not in _LABELS:
+            raise ValueError(f"curves is {curves!r}; pass one of {sorted(_LABELS)}.")
+        if curves == "distances":
+            return cls(history.epochs, layer_distances(history), _LABELS[curves]).plot(
+                ax=ax
+            )
+        matrices = history.weights
+        matrices = weight_products(matrices) if curves == "products" else matrices
+        largest = np.array([values[:, 0] for values in singular_values(matrices)]).T
+        return cls(history.epochs, largest, _LABELS[curves]).plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> Self:
+        """Draw, in `ax` where one is given."""
+        ax = _axes(ax)
+        n = self.curves.shape[1]
+        for k, (curve, colour) in enumerate(
+            zip(self.curves.T, _colours(n), strict=True)
+        ):
+            style = _STYLES[k % len(_STYLES)]
+            ax.plot(
+                *(self.epochs, curve, style),
+                color=colour,
+                marker=_MARKERS[k % len(_MARKERS)],
+                markevery=max(1, len(curve) // 10),
+                ms=4,
+                label=f"layer {k + 1}",
+            )
+        ax.set(xlabel="epochs", ylabel=self.label, ylim=(0, None))
+        ax.legend(fontsize=8)
+        self.figure_, self.ax_ = ax.figure, ax
+        return self
+
+
+class AgreementDisplay:
+    """Draw how well trained filters agree with directions, against training.
+
+    Parameters
+    ----------
+    epochs : ndarray of shape (n_records,)
+    agreements : list of Agreement
+        Of each record, with random filters of any direction.
+    patch_like : list of Agreement or None
+        The same with random filters that look like patches.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    axes_ : ndarray of two matplotlib Axes
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> from skdmn.analysis.history import mlp_history
+    >>> from skdmn.display.convergence import AgreementDisplay
+    >>> X, y = load_digits(return_X_y=True)
+    >>> history = mlp_history(MLPClassifier((9,), random_state=0), X, y, n_epochs=2)
+    >>> _, _, directions = np.linalg.svd(X, full_matrices=False)
+    >>> display = AgreementDisplay.from_history(history, directions[:8])
+    >>> len(display.agreements)
+    3
+    """
+
+    def __init__(
+        self,
+        epochs: np.ndarray,
+        agreements: list[Agreement],
+        patch_like: list[Agreement] | None = None,
+    ) -> None:
+        self.epochs = epochs
+        self.agreements = agreements
+        self.patch_like = patch_like
+
+    @classmethod
+    def from_history(
+        cls,
+        history: WeightHistory,
+        directions: np.ndarray,
+        *,
+        covariance: np.ndarray | None = None,
+        n_random: int = 200,
+        random_state: Any = 0,
+        ax: Any = None,
+    ) -> Self:
+        """Compare the filters of the first layer with directions, at every record.
+
+        Parameters are those of `skdmn.analysis.agreement.filter_agreement`; with
+        `covariance`, random filters of both kinds are drawn.
+        """
+
+        def compare(like: np.ndarray | None) -> list[Agreement]:
+            options = {"n_random": n_random, "random_state": random_state}
+            return [
+                filter_agreement(w.T, directions, covariance=like, **options)
+                for w in history.weights[0]
+            ]
+
+        patch_like = None if covariance is None else compare(covariance)
+        return cls(history.epochs, compare(None), patch_like).plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> Self:
+        """Draw; `ax` may be a pair of axes."""
+        axes = _axes(ax, 2)
+        names = ("share", "cosine")
+        for axis, name in zip(axes, names, strict=True):
+            self._line(axis, self.agreements, name, "C0o-", "trained")
+            random = f"random_{name}"
+            self._line(axis, self.agreements, random, "0.4", "random", ls="--")
+            if self.patch_like is not None:
+                label = "random, patch-like"
+                self._line(axis, self.patch_like, random, "C1", label, ls=":")
+            axis.set(xlabel="epochs", ylim=(0, 1))
+            axis.legend(fontsize=8, loc="lower right")
+        axes[0].set_ylabel("share of squared norm within the span")
+        axes[1].set_ylabel("largest |cosine| with a direction, mean")
+        self.figure_, self.axes_ = axes[0].figure, np.asarray(axes)
+        return self
+
+    def _line(
+        self, axis: Any, found: list[Agreement], name: str, *style: str, ls: str = "-"
+    ) -> None:
+        values = [getattr(agreement, name) for agreement in found]
+        form, label = style
+        if form.startswith("C0"):
+            axis.plot(self.epochs, values, form, ms=4, label=label)
+        else:
+            axis.plot(self.epochs, values, color=form, ls=ls, lw=2, label=label)
