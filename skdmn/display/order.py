@@ -1,0 +1,312 @@
+"""What is learned first, as curves."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+
+from skdmn.analysis.learning_order import (
+    accessibility,
+    epochs_to_learn,
+    group_by_score,
+)
+from skdmn.display.drawing import pyplot
+
+_STYLES = ("-", "--", "-.", ":")
+
+
+class LearningOrderDisplay:
+    """Draw in which order principal directions or examples are learned.
+
+    Lines differ in colour, from dark (first) to light, and in style. The classmethods
+    draw the figures of [1]_; the constructor takes any learning curves, such as the
+    accuracy for each number of components kept (Fig. 5).
+
+    Parameters
+    ----------
+    x : array-like of shape (n_points,)
+    curves : array-like of shape (n_curves, n_points)
+    lower, upper : array-like of shape (n_curves, n_points) or None, default=None
+        Band around each curve.
+    labels : sequence of str or None, default=None
+        One for each curve; None draws no legend.
+    legend_title : str or None, default=None
+    xlabel, ylabel : str
+        Names of the axes, with units.
+    xscale, yscale : {"linear", "log", "symlog"}, default="linear"
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    ax_ : matplotlib Axes
+
+    References
+    ----------
+    .. [1] G. Hacohen, D. Weinshall, "Principal components bias in over-parameterized
+       linear models", arXiv:2105.05553.
+
+    Examples
+    --------
+    >>> from skdmn.display.order import LearningOrderDisplay
+    >>> spread = [[1.0, 1.0], [0.5, 0.9], [0.1, 0.8]]
+    >>> display = LearningOrderDisplay.from_directions(
+    ...     spread, [0, 10, 100], quantity="std over networks"
+    ... )
+    >>> display.ax_.get_xlabel(), display.labels
+    ('gradient steps', ['1', '2'])
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        curves: Any,
+        *,
+        lower: Any = None,
+        upper: Any = None,
+        labels: Any = None,
+        legend_title: str | None = None,
+        xlabel: str = "epochs",
+        ylabel: str = "accuracy",
+        xscale: str = "linear",
+        yscale: str = "linear",
+    ) -> None:
+        self.x = x
+        self.curves = curves
+        self.lower = lower
+        self.upper = upper
+        self.labels = labels
+        self.legend_title = legend_title
+        self.xlabel = xlabel
+        self.ylabel = ylabel
+        self.xscale = xscale
+        self.yscale = yscale
+
+    @classmethod
+    def from_directions(
+        cls,
+        values: Any,
+        steps: Any,
+        *,
+        directions: Any = None,
+        quantity: str = "distance from the optimum",
+        ax: Any = None,
+    ) -> Self:
+        """Draw a quantity over time, one line for each principal direction (Fig. 2).
+
+        Parameters
+        ----------
+        values : array-like of shape (n_steps, n_features)
+            Such as distance or spread of `convergence_by_direction`.
+        steps : array-like of shape (n_steps,)
+        directions : sequence of int or None, default=None
+            Which to draw, from 0. None: at most six, spread over all by their logs.
+        quantity : str
+            Name of the vertical axis.
+        ax : matplotlib Axes or None, default=None
+
+        Returns
+        -------
+        LearningOrderDisplay
+
+        Raises
+        ------
+        ValueError
+            Where there is not one row of values for each step.
+        """
+        values, steps = _check_values(values, steps)
+        if directions is None:
+            directions = _spread(values.shape[1])
+        return cls(
+            steps,
+            values[:, list(directions)].T,
+            labels=[str(i + 1) for i in directions],
+            legend_title="principal direction",
+            xlabel="gradient steps",
+            ylabel=quantity,
+            xscale="symlog" if steps[0] == 0 else "log",
+        ).plot(ax=ax)
+
+    @classmethod
+    def from_steps(
+        cls,
+        values: Any,
+        steps: Any,
+        *,
+        quantity: str = "distance from the optimum",
+        ax: Any = None,
+    ) -> Self:
+        """Draw a quantity across the directions, one line for each step (Fig. 4).
+
+        Parameters
+        ----------
+        values : array-like of shape (n_steps, n_features)
+            Such as distance or spread of `convergence_by_direction`.
+        steps : array-like of shape (n_steps,)
+        quantity : str
+            Name of the vertical axis.
+        ax : matplotlib Axes or None, default=None
+
+        Returns
+        -------
+        LearningOrderDisplay
+
+        Raises
+        ------
+        ValueError
+            Where there is not one row of values for each step.
+        """
+        values, steps = _check_values(values, steps)
+        return cls(
+            np.arange(1, values.shape[1] + 1),
+            values,
+            labels=[f"{step:g}" for step in steps],
+            legend_title="gradient steps",
+            xlabel="principal direction, by variance",
+            ylabel=quantity,
+        ).plot(ax=ax)
+
+    @classmethod
+    def from_scores(
+        cls,
+        scores: Any,
+        values: Any,
+        *,
+        n_groups: int | None = None,
+        score: str = "critical principal component",
+        ax: Any = None,
+    ) -> Self:
+        """Draw accessibility over another score of the examples (Figs. 6b and 8).
+
+        Parameters
+        ----------
+        scores : array-like of shape (n_samples,)
+            Such as the critical principal component; nan are left out.
+        values : array-like of shape (n_samples,)
+            Accessibility.
+        n_groups : int or None, default=None
+            How many groups of about equal size to take means of; None: one for each
+            score.
+        score : str
+            Name of the horizontal axis.
+        ax : matplotlib Axes or None, default=None
+
+        Returns
+        -------
+        LearningOrderDisplay
+            With bands of one standard error.
+
+        Raises
+        ------
+        ValueError
+            Where lengths differ.
+        """
+        groups = group_by_score(scores, values, n_groups)
+        return cls(
+            groups.scores,
+            [groups.means],
+            lower=[groups.means - groups.errors],
+            upper=[groups.means + groups.errors],
+            xlabel=score,
+            ylabel="accessibility",
+        ).plot(ax=ax)
+
+    @classmethod
+    def from_predictions(cls, predictions: Any, y: Any, *, ax: Any = None) -> Self:
+        """Draw after how many epochs the examples are learned, over their rank.
+
+        Examples are ranked by accessibility. The line is the median over networks of
+        the epoch that first classifies an example correctly, the band from the first
+        to the last quarter of the networks: narrow where networks agree on the order.
+
+        Parameters
+        ----------
+        predictions : array-like of shape (n_networks, n_epochs, n_samples)
+            Predicted labels.
+        y : array-like of shape (n_samples,)
+            True labels.
+        ax : matplotlib Axes or None, default=None
+
+        Returns
+        -------
+        LearningOrderDisplay
+
+        Raises
+        ------
+        ValueError
+            Where the shapes do not fit.
+        """
+        order = np.argsort(-accessibility(predictions, y), kind="stable")
+        epochs = epochs_to_learn(predictions, y)[:, order]
+        # never is later than any epoch; where a quarter never learns, no line
+        epochs[np.isnan(epochs)] = np.inf
+        quarters = np.quantile(epochs, [0.25, 0.5, 0.75], axis=0, method="higher")
+        quarters[np.isinf(quarters)] = np.nan
+        return cls(
+            np.arange(1, len(order) + 1),
+            quarters[[1]],
+            lower=quarters[[0]],
+            upper=quarters[[2]],
+            xlabel="rank of the example, by accessibility",
+            ylabel="epochs until learned",
+        ).plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            What to draw in; None makes a new figure.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            Where matplotlib is missing.
+        """
+        plt = pyplot()
+        if ax is None:
+            _, ax = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
+        n = len(self.curves)
+        markers = "o" if len(self.x) <= 20 else None
+        for i, curve in enumerate(self.curves):
+            colour = plt.get_cmap("viridis")(0.85 * i / max(n - 1, 1))
+            label = self.labels[i] if self.labels is not None else None
+            ax.plot(
+                self.x,
+                curve,
+                color=colour,
+                linestyle=_STYLES[i % len(_STYLES)],
+                marker=markers,
+                markersize=3,
+                label=label,
+            )
+            if self.lower is not None and self.upper is not None:
+                band = (self.lower[i], self.upper[i])
+                ax.fill_between(self.x, *band, color=colour, alpha=0.25, linewidth=0)
+        ax.set(xlabel=self.xlabel, ylabel=self.ylabel)
+        ax.set(xscale=self.xscale, yscale=self.yscale)
+        ax.spines[["top", "right"]].set_visible(False)
+        if self.labels is not None:
+            ax.legend(title=self.legend_title, fontsize=8, title_fontsize=8)
+        self.figure_, self.ax_ = ax.figure, ax
+        return self
+
+
+def _check_values(values: Any, steps: Any) -> tuple[np.ndarray, np.ndarray]:
+    values, steps = np.asarray(values), np.asarray(steps)
+    if values.ndim != 2 or steps.shape != values.shape[:1]:
+        raise ValueError(
+            f"values has shape {values.shape} and steps {steps.shape}; they must be "
+            "(n_steps, n_features) and (n_steps,)."
+        )
+    return values, steps
+
+
+def _spread(n: int) -> list[int]:
+    """Return at most six of n indices, evenly spread by their logs."""
+    return np.unique(np.geomspace(1, n, min(n, 6)).round().astype(int) - 1).tolist()
