@@ -306,6 +306,7 @@ class AgreementDisplay:
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.neural_network import MLPClassifier
     >>> from skdmn.analysis.history import mlp_history
+    >>> import numpy as np
     >>> from skdmn.display.convergence import AgreementDisplay
     >>> X, y = load_digits(return_X_y=True)
     >>> history = mlp_history(MLPClassifier((9,), random_state=0), X, y, n_epochs=2)
