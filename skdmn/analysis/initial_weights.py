@@ -260,8 +260,9 @@ class PretrainingConsistency(NamedTuple):
         Squared cosine of v and Sigma11 v, for each right singular vector v of
         Sigma31: 1 where v is an eigenvector.
     chance : float
-        About what random directions would score: (trace Sigma11)^2 / (n_inputs *
-        trace Sigma11^2).
+        About what outputs that have nothing to do with the inputs score:
+        (trace Sigma11^2)^2 / (trace Sigma11 * trace Sigma11^3). It is not small, as
+        chance correlations, too, are strongest where inputs vary most.
     correlations : ndarray of shape (n_modes, n_modes), float64
         V^T Sigma11 V, the matrix of Fig. 5, centre: diagonal where the condition
         holds.
@@ -315,9 +316,9 @@ def pretraining_consistency(
 
     Notes
     -----
-    Data that are not centred score high for the mean alone: it is nearly the first
-    principal component and nearly the first mode of any one-hot task. Take the means
-    of inputs and outputs away to see what the differences between classes do.
+    Data that are not centred score high for the mean alone, with any labels: it is
+    nearly the first principal component and nearly the first mode of any one-hot task.
+    Pass correlations with the means taken away; only for these does `chance` hold.
 
     Examples
     --------
@@ -327,7 +328,7 @@ def pretraining_consistency(
     >>> pretraining_consistency([[2.0, 0.0, 0.0, 0.0]], sigma11).score
     1.0
     >>> pretraining_consistency([[1.0, 1.0, 1.0, 1.0]], sigma11).meaning[:25]
-    'Score 0.57 (chance 0.57):'
+    'Score 0.57 (chance 0.77):'
     """
     sigma31, sigma11 = np.asarray(sigma31, float), np.asarray(sigma11, float)
     n_inputs = sigma31.shape[1]
@@ -342,11 +343,12 @@ def pretraining_consistency(
     s, right = s[alive], right[alive]
     images = right @ sigma11
     matrix = images @ right.T
+    variances = np.linalg.eigvalsh(sigma11)
     mode_scores = np.diag(matrix) ** 2 / np.sum(images**2, axis=1)
     return PretrainingConsistency(
         float(np.average(mode_scores, weights=s**2)),
         mode_scores,
-        float(np.trace(sigma11) ** 2 / (n_inputs * np.sum(sigma11**2))),
+        float(np.sum(variances**2) ** 2 / (variances.sum() * np.sum(variances**3))),
         matrix,
     )
 

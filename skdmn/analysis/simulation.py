@@ -49,7 +49,9 @@ class LearningCourse(NamedTuple):
     weights: list[np.ndarray]
 
 
-def correlations(X: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def correlations(
+    X: ArrayLike, y: ArrayLike, *, centered: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Return Sigma31 and Sigma11 of a data set.
 
     Means over examples, where eqs. 1 and 2 of arXiv:1312.6120 have sums: a learning
@@ -62,6 +64,8 @@ def correlations(X: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     y : array-like of shape (n, n_outputs) or (n,)
         Outputs, or labels: then there is one output for each class, in the order of
         the sorted labels, 1 for the class of the example and 0 for all others.
+    centered : bool, default=False
+        Take the means of inputs and outputs away first.
 
     Returns
     -------
@@ -88,7 +92,10 @@ def correlations(X: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     rows = rows.reshape(n, -1)
     if outputs.ndim == 1:
         outputs = outputs[:, np.newaxis] == np.unique(outputs)
-    return outputs.T.astype(float) @ rows / n, rows.T @ rows / n
+    outputs = outputs.astype(float)
+    if centered:
+        rows, outputs = rows - rows.mean(axis=0), outputs - outputs.mean(axis=0)
+    return outputs.T @ rows / n, rows.T @ rows / n
 
 
 def gradient_flow(
