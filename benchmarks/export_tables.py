@@ -27,7 +27,7 @@ def exported() -> str:
     ratios = ["onnxruntime / skdmn", "torch / skdmn"]
     return table([*head, *ratios], rows) + (
         "\n\nFrom uint8 images to labels, two computed layers and a softmax. The "
-        f"probabilities of all test images differ by at most {onnx:.0e} (onnxruntime) "
+        f"probabilities of 10,000 images differ by at most {onnx:.0e} (onnxruntime) "
         f"and {torch:.0e} (torch), {differ} labels differ. "
         + where(results, "exported", "torch", "onnxruntime")
     )
