@@ -178,7 +178,7 @@ def draw(curves: dict[str, dict[str, list]], path: Path) -> None:
 
 def main() -> None:
     parser = machine.timing_parser(__doc__.splitlines()[0], "hybrids.json")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     machine.limit(options.threads)
@@ -189,7 +189,7 @@ def main() -> None:
         seeds = range(options.seeds)
         curves[name] = {
             way: [
-                train(b, data, held_out, epochs=options.epochs, seed=seed, looks=5)
+                train(b, data, held_out, epochs=options.epochs, seed=seed, looks=2)
                 for seed in seeds
             ]
             for way, b in starts(BEST[name], data).items()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from skdmn.core.backend import to_numpy
 from skdmn.export.onnx import Writer, as_labels, import_onnx
 from skdmn.export.operations import model_of
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
@@ -131,7 +132,7 @@ def _set_predictions(operator: Any) -> None:
         StringTensorType,
     )
 
-    labels = as_labels(np.asarray(operator.raw_operator.classes_))
+    labels = as_labels(to_numpy(operator.raw_operator.classes_))
     if labels.dtype.kind not in "iO":
         raise ValueError(
             f"skl2onnx knows int and string labels, but classes_ are {labels.dtype}; "
