@@ -41,7 +41,7 @@ slowest = found.classes[found.enough(0.05).argmax()]
 path = density_path(
     X[y == slowest], [1, 2, 5, 10, 20, 50, 100], n_draws=50, random_state=0
 )
-display = ConvergenceDisplay.from_convergence(found, relative_error=0.05, path=path)
+_ = ConvergenceDisplay.from_convergence(found, relative_error=0.05, path=path)
 
 # %% [markdown]
 # The grey and blue lines are computed from the batches; the dots are measured, as the
@@ -59,7 +59,7 @@ for n, shares, marker in zip(
 ):
     axis.plot(ranks, shares, marker + "-", ms=4, lw=1, label=f"{n} images")
 axis.set(yscale="log", xlabel="rank", ylabel=f"eigenvalue of class {slowest}")
-axis.legend(fontsize=8)
+_ = axis.legend(fontsize=8)
 # %% [markdown]
 # ## Can it be told before there are many images?
 #
@@ -138,7 +138,7 @@ print(
     f"distance of all changes from one Gaussian {law.gaussian_distance:.3f}; that "
     f"those of every eigenvalue are Gaussian: p = {law.gaussian_p_value:.2g}"
 )
-FluctuationDisplay.from_fluctuations(steps)
+_ = FluctuationDisplay.from_fluctuations(steps)
 # %% [markdown]
 # Where the law's assumptions hold, it holds: vectors drawn from a Gaussian with the
 # covariance of the digits' patches, one for each "image", a hundred at a time.
