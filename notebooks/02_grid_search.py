@@ -161,8 +161,8 @@ chosen = results["params"].index(halving.best_params_)
 seen = np.dot(halving.n_resources_, halving.n_candidates_)
 share = seen / (len(X_train) * len(mean))
 print(
-    f"{share:.0%} of the images in the fits of the whole grid, {halving_seconds:.0f} s "
-    f"instead of {seconds:.0f} s: images are few here, and every fit has its fixed price"
+    f"{share:.0%} of the images in fits of the whole grid, in {halving_seconds:.0f} s "
+    f"against {seconds:.0f} s; where images are few, every fit has its fixed price"
 )
 print(f"its choice has rank {results['rank_test_score'][chosen]} in the whole grid")
 
@@ -184,9 +184,8 @@ print(
     f"{mean.min():.1%} with {n_left[mean.argmin()]} to {mean.max():.1%} with "
     f"{n_left[mean.argmax()]}, and {fewest} filters are within one standard error of "
     "the best. At an equal number distinct filters are better: of 8, a correlation "
-    f"cutoff of 0.8 makes {strict:.1f} %, one of 0.95 {lenient:.1f} %. So take a "
-    "variance cutoff of 0.99 or more; where the cost matters, bound n_filters and lower "
-    "the correlation cutoff. "
-    f"Successive halving fitted on {share:.0%} of the images and chose a setting "
-    f"{lost:.1f} points below the best."
+    f"cutoff of 0.8 makes {strict:.1f} %, one of 0.95 {lenient:.1f} %. Take a variance "
+    "cutoff of 0.99 or more; where the cost matters, bound n_filters and lower the "
+    f"correlation cutoff. Successive halving fitted on {share:.0%} of the images and "
+    f"chose a setting {lost:.1f} points below the best."
 )

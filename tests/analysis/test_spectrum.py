@@ -208,6 +208,20 @@ def test_a_linear_layer_has_a_gap_behind_25_and_the_pruner_sees_the_same():
     assert_allclose(np.sort(pruner.energies_)[:25], levels[:25], atol=1e-9)
 
 
+def test_overlap_counts_each_pixel_as_often_as_patches_contain_it():
+    # a complete first layer keeps the norm of every patch, so the second layer's
+    # density matrix has the eigenvalues of sqrt(D) rho sqrt(D), D the counts
+    complete = {"activation": None, "class_based": False, "variance_cutoff": 1.0}
+    X, _ = smooth_images()
+    dmn = make_pipeline(*[ClassPCAPatchTransformer(3, **complete) for _ in range(2)])
+    levels = layer_spectrum(dmn.fit(X)[1]).energies[0]
+    single = ClassPCAPatchTransformer(5, **complete).fit(X)
+    along = [1, 2, 3, 2, 1]
+    root = np.sqrt(np.outer(along, along)).ravel()
+    weighted = root[:, np.newaxis] * single.density_matrices_[0] * root
+    assert_allclose(energies(weighted), levels[:25], atol=1e-10)
+
+
 @pytest.mark.parametrize("between", [["relu"], ["relu", "pool"]])
 def test_behind_a_relu_or_pooling_there_is_no_gap(between):
     X, _ = smooth_images()
