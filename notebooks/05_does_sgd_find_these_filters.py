@@ -136,7 +136,7 @@ _ = AgreementDisplay.from_history(dense[0], dense_classes, covariance=dense_dens
 # %% [markdown]
 # How many components does it take? Shares against the number of leading components of
 # all images, beside that of the images themselves. SGD makes little of the first
-# component, which is about the mean image and tells no classes apart.
+# component, which is about the mean image.
 
 # %%
 basis = eigenbasis(dense_density)[1]
