@@ -4,7 +4,7 @@ The filters of each layer are the leading eigenvectors of every class's density 
 the second moments of its image patches. Layers chain in scikit-learn Pipelines.
 """
 
-from skdmn.display import FilterDisplay
+from skdmn.display.filters import FilterDisplay
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
 from skdmn.layers.overlap import OverlapPruner
@@ -14,6 +14,7 @@ from skdmn.lazy import LazyFeatures
 from skdmn.network import make_dmn
 from skdmn.softmax import SoftmaxClassifier
 from skdmn.stack import DensityMatrixNetwork
+from skdmn.whitening import ZCAWhitening
 
 __version__ = "0.1.0.dev0"
 
@@ -27,5 +28,6 @@ __all__ = [
     "MaxPool2DTransformer",
     "OverlapPruner",
     "SoftmaxClassifier",
+    "ZCAWhitening",
     "make_dmn",
 ]

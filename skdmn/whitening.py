@@ -73,7 +73,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     --------
     >>> import numpy as np
     >>> from sklearn.datasets import load_digits
-    >>> from skdmn.whitening import ZCAWhitening
+    >>> from skdmn import ZCAWhitening
     >>> X, _ = load_digits(return_X_y=True)
     >>> white = ZCAWhitening().fit_transform(X[:, 2:6])
     >>> np.cov(white, rowvar=False, bias=True).round(3) + 0.0

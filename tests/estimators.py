@@ -8,6 +8,7 @@ from skdmn import (
     MaxPool2DTransformer,
     OverlapPruner,
     SoftmaxClassifier,
+    ZCAWhitening,
 )
 
 ESTIMATORS = [
@@ -40,4 +41,5 @@ ESTIMATORS = [
     ),
     SoftmaxClassifier(),
     SoftmaxClassifier(C=0.1, standardize=False, class_weight="balanced"),
+    ZCAWhitening(),
 ]

@@ -1,5 +1,47 @@
-"""Pictures of what was computed, as scikit-learn Display objects."""
+"""Pictures of what was computed, as scikit-learn Display objects.
 
-from skdmn.display.filters import FilterDisplay
+Each is imported when it is asked for: some need modules that layers do without.
+"""
 
-__all__ = ["FilterDisplay"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skdmn.display.convergence import (
+        AgreementDisplay,
+        ConvergenceDisplay,
+        FluctuationDisplay,
+        TrainingDisplay,
+    )
+    from skdmn.display.dynamics import ModeStrengthDisplay, SingularValueDisplay
+    from skdmn.display.filters import FilterDisplay
+    from skdmn.display.order import LearningOrderDisplay
+    from skdmn.display.spectrum import (
+        ClassOverlapDisplay,
+        DensityMatrixDisplay,
+        EnergyDisplay,
+    )
+
+__all__ = [
+    "AgreementDisplay",
+    "ClassOverlapDisplay",
+    "ConvergenceDisplay",
+    "DensityMatrixDisplay",
+    "EnergyDisplay",
+    "FilterDisplay",
+    "FluctuationDisplay",
+    "LearningOrderDisplay",
+    "ModeStrengthDisplay",
+    "SingularValueDisplay",
+    "TrainingDisplay",
+]
+_MODULES = ("filters", "spectrum", "dynamics", "order", "convergence")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in _MODULES:
+            found = getattr(import_module(f"skdmn.display.{module}"), name, None)
+            if found is not None:
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
