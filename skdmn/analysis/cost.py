@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from skdmn.export.hybrid import _tokens
+from skdmn.export.hybrid import tokens_of
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def training_operations(
     height, width, channels = image_shape
     densities = eigenvectors = features = forward = backward = 0.0
     seen, trained_below = n_images * n_epochs, False
-    for kind, n in _tokens(architecture):
+    for kind, n in tokens_of(architecture):
         if kind == "m":
             height, width = height // 2, width // 2
         elif kind in ("c", "d"):

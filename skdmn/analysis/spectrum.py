@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skdmn.core.backend import to_numpy
-from skdmn.core.filters import n_components
+from skdmn.core.filters import OverlapGap, n_components
+from skdmn.core.filters import overlap_gap as find_gap
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 
 
@@ -44,21 +45,6 @@ class LayerSpectrum(NamedTuple):
     energies: np.ndarray
     partition_functions: np.ndarray
     n_kept: np.ndarray
-
-
-class OverlapGap(NamedTuple):
-    """A gap in a spectrum, and what lies below it.
-
-    Attributes
-    ----------
-    n_overlap : int
-        How many energies lie below the first gap that is wide enough; 0 where none is.
-    width : float
-        Width of that gap, in nats; where there is none, of the widest.
-    """
-
-    n_overlap: int
-    width: float
 
 
 def partition_function(moments: ArrayLike) -> np.ndarray:
@@ -301,11 +287,7 @@ def overlap_gap(energies: ArrayLike, min_gap: float = 6.0) -> OverlapGap:
         )
     if min_gap < 0:
         raise ValueError(f"min_gap={min_gap} is negative; pass a width in nats.")
-    gaps = np.diff(np.sort(levels[np.isfinite(levels)]))
-    wide = np.flatnonzero(gaps > min_gap)
-    if len(wide):
-        return OverlapGap(int(wide[0]) + 1, float(gaps[wide[0]]))
-    return OverlapGap(0, float(gaps.max(initial=0.0)))
+    return find_gap(levels, min_gap)
 
 
 def class_densities(layer: ClassPCAPatchTransformer) -> np.ndarray:

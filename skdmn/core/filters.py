@@ -44,6 +44,30 @@ class FilterBank(NamedTuple):
         return _energies(self.shares)
 
 
+class OverlapGap(NamedTuple):
+    """A gap in a spectrum, and what lies below it.
+
+    Attributes
+    ----------
+    n_overlap : int
+        How many energies lie below the first gap that is wide enough; 0 where none is.
+    width : float
+        Width of that gap, in nats; where there is none, of the widest.
+    """
+
+    n_overlap: int
+    width: float
+
+
+def overlap_gap(energies: np.ndarray, min_gap: float) -> OverlapGap:
+    """Find the first gap wider than some nats between energies that are finite."""
+    gaps = np.diff(np.sort(energies[np.isfinite(energies)]))
+    wide = np.flatnonzero(gaps > min_gap)
+    if len(wide):
+        return OverlapGap(int(wide[0]) + 1, float(gaps[wide[0]]))
+    return OverlapGap(0, float(gaps.max(initial=0.0)))
+
+
 def eigenbasis(density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return eigenvalues and eigenvectors of a density matrix, largest first.
 

@@ -89,7 +89,7 @@ def make_hybrid(
     [False, True, True, True, True]
     """
     torch = import_torch("make_hybrid")
-    tokens = _tokens(architecture)
+    tokens = tokens_of(architecture)
     images, labels = as_numpy(images), as_numpy(labels)
     check_channels_first(images, None)
     n_classes = len(np.unique(labels))
@@ -112,7 +112,7 @@ def make_hybrid(
     return torch.nn.Sequential(*modules).train()
 
 
-def _tokens(architecture: str) -> list[Token]:
+def tokens_of(architecture: str) -> list[Token]:
     """Read an architecture."""
     tokens: list[Token] = []
     for word in architecture.split(","):

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skdmn.core.backend import Array, take, to_numpy
+from skdmn.core.filters import overlap_gap
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.images import Images, Shape, warn_user
 
@@ -131,21 +132,21 @@ class OverlapPruner(ImageTransformer):
         with np.errstate(divide="ignore"):
             energies = -np.log(shares)
         order = np.argsort(energies, kind="stable")
-        gaps = np.diff(energies[order][np.isfinite(energies[order])])
         if self.n_overlap == "auto":
-            wide = np.flatnonzero(gaps > self.min_gap)
-            n_overlap = int(wide[0]) + 1 if len(wide) else 0
+            n_overlap, gap = overlap_gap(energies, self.min_gap)
         else:
             n_overlap = int(self.n_overlap)
+            gaps = np.diff(energies[order][np.isfinite(energies[order])])
+            behind = gaps[n_overlap - 1 : n_overlap] if n_overlap else gaps
+            gap = float(behind.max(initial=0.0))
         support = np.ones(channels, dtype=bool)
         support[order[:n_overlap]] = False
         if self.n_overlap == "auto" and shares[support].sum() < _NOISE_SHARE:
             _warn_of_noise(channels - n_overlap, shares[support].sum())
             support[:] = True
-        behind = gaps[n_overlap - 1 : n_overlap] if n_overlap else gaps
         self.energies_ = self._here(energies)
         self.n_overlap_ = n_overlap
-        self.gap_ = float(behind.max(initial=0.0))
+        self.gap_ = gap
         self.support_ = self._here(support)
 
     def get_support(self, indices: bool = False) -> Array:
