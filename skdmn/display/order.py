@@ -14,6 +14,7 @@ from skdmn.analysis.learning_order import (
 from skdmn.display.drawing import pyplot
 
 _STYLES = ("-", "--", "-.", ":")
+_MAX_GROUPS = 50
 
 
 class LearningOrderDisplay:
@@ -215,9 +216,11 @@ class LearningOrderDisplay:
     def from_predictions(cls, predictions: Any, y: Any, *, ax: Any = None) -> Self:
         """Draw after how many epochs the examples are learned, over their rank.
 
-        Examples are ranked by accessibility. The line is the median over networks of
-        the epoch that first classifies an example correctly, the band from the first
-        to the last quarter of the networks: narrow where networks agree on the order.
+        Examples are ranked by accessibility; of more than fifty, neighbours in rank are
+        taken together in fifty groups. The line is the median, over networks and the
+        examples of a group, of the first epoch after which an example is classified
+        correctly; the band reaches from the first to the last quarter. It is narrow
+        where networks agree on the order.
 
         Parameters
         ----------
@@ -237,13 +240,19 @@ class LearningOrderDisplay:
             Where the shapes do not fit.
         """
         order = np.argsort(-accessibility(predictions, y), kind="stable")
-        epochs = epochs_to_learn(predictions, y)[:, order]
+        epochs = epochs_to_learn(predictions, y)
         # never is later than any epoch; where a quarter never learns, no line
         epochs[np.isnan(epochs)] = np.inf
-        quarters = np.quantile(epochs, [0.25, 0.5, 0.75], axis=0, method="higher")
+        ranks = np.array_split(np.arange(len(order)), min(len(order), _MAX_GROUPS))
+        quarters = np.array(
+            [
+                np.quantile(epochs[:, order[rank]], [0.25, 0.5, 0.75], method="higher")
+                for rank in ranks
+            ]
+        ).T
         quarters[np.isinf(quarters)] = np.nan
         return cls(
-            np.arange(1, len(order) + 1),
+            np.array([rank.mean() + 1 for rank in ranks]),
             quarters[[1]],
             lower=quarters[[0]],
             upper=quarters[[2]],
@@ -292,7 +301,13 @@ class LearningOrderDisplay:
         ax.set(xscale=self.xscale, yscale=self.yscale)
         ax.spines[["top", "right"]].set_visible(False)
         if self.labels is not None:
-            ax.legend(title=self.legend_title, fontsize=8, title_fontsize=8)
+            beside = {
+                "loc": "upper left",
+                "bbox_to_anchor": (1.0, 1.0),
+                "frameon": False,
+            }
+            title = {"title": self.legend_title, "title_fontsize": 8}
+            ax.legend(fontsize=8, **title, **beside)
         self.figure_, self.ax_ = ax.figure, ax
         return self
 

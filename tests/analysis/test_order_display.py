@@ -75,6 +75,15 @@ def test_from_predictions_ranks_examples_by_accessibility():
     assert_array_equal(display.lower, [[1, 3, 3]])
 
 
+def test_many_examples_are_drawn_in_groups_of_neighbours_in_rank():
+    learned = np.repeat(np.arange(1, 6), 40)
+    predictions = (np.arange(1, 6)[:, np.newaxis] >= learned).astype(int)[np.newaxis]
+    display = LearningOrderDisplay.from_predictions(predictions, np.ones(200))
+    (drawn,) = lines(display)
+    assert_array_equal(drawn[:, 0], np.arange(50) * 4 + 2.5)
+    assert_array_equal(drawn[:, 1], np.repeat(np.arange(1, 6), 10))
+
+
 def test_lines_differ_without_colour(rng):
     display = LearningOrderDisplay([0, 1], rng.random((4, 2))).plot()
     assert len({line.get_linestyle() for line in display.ax_.get_lines()}) == 4
