@@ -26,7 +26,9 @@ PHASES = np.array([0.0, 3.46, 5.08, 0.45, 2.10, 1.4, 5.36, 0.85, 5.9, 5.16])
 
 
 def frequency_sum(z: Any, n_terms: int = 10) -> np.ndarray:
-    """Return the sum of sines that the frequency data set is made of (eq. 11).
+    """Return the sum of sines that the frequency data set is made of.
+
+    Source: arXiv:2105.05553, eq. 11.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ def make_frequency_data(
     rule: Literal["sign", "curve"] = "sign",
     random_state: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make the frequency data set (Section 5.1 and App. D.3).
+    """Make the frequency data set (arXiv:2105.05553, eq. 11 and App. D.3).
 
     Points in the plane, uniform between -1 and 1 in the first coordinate and between
     -2 pi and 2 pi in the second, in two classes that a sum of ten sines of the first
@@ -128,10 +130,10 @@ def make_frequency_data(
 
 
 def amplify_components(X: Any, directions: Any, factor: float = 10.0) -> np.ndarray:
-    """Return data with what lies along some directions multiplied (Fig. 9).
+    """Return data with what lies along some directions multiplied.
 
     A factor of 0 takes the directions away: with all but the first P, that is the
-    projection on the first P principal components (Fig. 5).
+    projection on the first P principal components (arXiv:2105.05553, Figs. 5 and 9).
 
     Parameters
     ----------
@@ -176,7 +178,8 @@ def amplify_components(X: Any, directions: Any, factor: float = 10.0) -> np.ndar
 def shuffled_labels(y: Any, *, random_state: Any = None) -> np.ndarray:
     """Return the labels in random order: as many of each, no relation to the data.
 
-    Networks learn them more slowly than true ones, unless the data are white (Fig. 10).
+    Networks learn them more slowly than true ones, unless the data are white
+    (arXiv:2105.05553, Fig. 10).
 
     Parameters
     ----------
@@ -198,11 +201,12 @@ def shuffled_labels(y: Any, *, random_state: Any = None) -> np.ndarray:
 
 
 def leading_component_labels(X: Any, y: Any, n_components: int) -> np.ndarray:
-    """Return labels of two classes that the leading components separate (Fig. 11).
+    """Return labels of two classes that the leading components separate.
 
     Those of the best linear separator, by least squares, in the first principal
     components: labels that it gets wrong are switched (Section 6.2). With few
-    components networks learn them fast, be the labels real or shuffled before.
+    components networks learn them fast, be the labels real or shuffled before
+    (arXiv:2105.05553, Fig. 11).
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ class ScoreGroups(NamedTuple):
 
 
 def accessibility(predictions: Any, y: Any) -> np.ndarray:
-    """Return how early an ensemble learns each example (Section 4).
+    """Return how early an ensemble learns each example (arXiv:2105.05553, Section 4).
 
     The share of networks and epochs that classify it correctly: 1 where all do from
     the first epoch on, near 0 where it is learned last.
@@ -138,9 +138,9 @@ def critical_principal_component(classifier: Any, X: Any, y: Any) -> np.ndarray:
     """Return how many principal components it takes to classify each example.
 
     The smallest P such that a linear classifier, trained on the data as they are,
-    classifies the example correctly when it is projected on the first P components,
-    and on any larger number of them (Section 4.2). Components are those of the second
-    moments of X, not centred.
+    classifies the example correctly when it is projected on the first P components, and
+    on any larger number of them (arXiv:2105.05553, Section 4.2). Components are those
+    of the second moments of X, not centred.
 
     Parameters
     ----------
@@ -177,20 +177,7 @@ def critical_principal_component(classifier: Any, X: Any, y: Any) -> np.ndarray:
     >>> critical_principal_component(classifier, X, y)
     array([1., 1., 2., 2.])
     """
-    if not hasattr(type(classifier), "decision_function"):
-        raise TypeError(
-            f"{type(classifier).__name__} is no linear classifier; pass one with coef_ "
-            "and intercept_, such as LogisticRegression."
-        )
-    check_is_fitted(classifier, ("coef_", "intercept_", "classes_"))
-    X, y = check_array(X, dtype=np.float64), np.asarray(y)
-    check_consistent_length(X, y)
-    coef, intercept = np.asarray(classifier.coef_), np.asarray(classifier.intercept_)
-    if X.shape[1] != coef.shape[1]:
-        raise ValueError(
-            f"X has {X.shape[1]} features; the classifier was fitted with "
-            f"{coef.shape[1]}."
-        )
+    X, y, coef, intercept = _check_linear(classifier, X, y)
     directions = principal_coordinates(X).directions
     coordinates, weights = X @ directions.T, coef @ directions.T
     scores = np.tile(intercept, (len(X), 1)).astype(np.float64)
@@ -206,11 +193,32 @@ def critical_principal_component(classifier: Any, X: Any, y: Any) -> np.ndarray:
     return critical
 
 
+def _check_linear(
+    classifier: Any, X: Any, y: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return data, labels, coefficients and intercepts that fit each other."""
+    if not hasattr(type(classifier), "decision_function"):
+        raise TypeError(
+            f"{type(classifier).__name__} is no linear classifier; pass one with coef_ "
+            "and intercept_, such as LogisticRegression."
+        )
+    check_is_fitted(classifier, ("coef_", "intercept_", "classes_"))
+    X, y = check_array(X, dtype=np.float64), np.asarray(y)
+    check_consistent_length(X, y)
+    coef, intercept = np.asarray(classifier.coef_), np.asarray(classifier.intercept_)
+    if X.shape[1] != coef.shape[1]:
+        raise ValueError(
+            f"X has {X.shape[1]} features; the classifier was fitted with "
+            f"{coef.shape[1]}."
+        )
+    return X, y, coef, intercept
+
+
 def discriminability(X: Any, y: Any, n_neighbors: int = 10) -> np.ndarray:
     """Return the share of each example's neighbours that are of its class.
 
     Low where examples of other classes are around, so that the boundary between the
-    classes has to follow high frequencies (Section 5.3).
+    classes has to follow high frequencies (arXiv:2105.05553, Section 5.3).
 
     Parameters
     ----------
@@ -254,7 +262,8 @@ def critical_frequency(
     """Return the frequency up to which the rule is needed to classify each example.
 
     Of the frequency data set: the smallest kappa_j such that the first j terms of the
-    sum classify the example as all of them do (Section 5.2).
+    sum classify the example as all of them do
+    (arXiv:2105.05553, Section 5.2).
 
     Parameters
     ----------
@@ -281,8 +290,8 @@ def critical_frequency(
 def order_correlation(first: Any, second: Any) -> OrderCorrelation:
     """Return the correlation of two scores of the same examples, with a p-value.
 
-    Of two ensembles' accessibilities: learning order constancy (Section 4), high where
-    both learn the same examples first.
+    Of two ensembles' accessibilities: learning order constancy (arXiv:2105.05553,
+    Section 4), high where both learn the same examples first.
 
     Parameters
     ----------
@@ -328,7 +337,9 @@ def order_correlation(first: Any, second: Any) -> OrderCorrelation:
 def group_by_score(
     scores: Any, values: Any, n_groups: int | None = None
 ) -> ScoreGroups:
-    """Return the mean of a value over the examples of each score (Figs. 6b and 8).
+    """Return the mean of a value over the examples of each score.
+
+    Source: arXiv:2105.05553, Figs. 6b and 8.
 
     Parameters
     ----------

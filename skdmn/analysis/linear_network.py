@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array, check_consistent_length, check_random_state
 
 Weights = Sequence[np.ndarray]
 
@@ -60,8 +60,8 @@ def initial_variances(
 ) -> np.ndarray:
     """Return the variance of each layer's initial weights.
 
-    Glorot's is 2 / (inputs + outputs) in every layer. Def. 3 differs in the
-    first layer, 1 / m_1, and the last, 1 / m_{L-1}, so that the gradient scale
+    Glorot's is 2 / (inputs + outputs) in every layer. Def. 3 of arXiv:2105.05553
+    differs in the first layer, 1 / m_1, and the last, 1 / m_{L-1}, so that the gradient scale
     matrices begin as close to the identity as can be. A single layer has no hidden
     width, and Glorot's variance in both schemes.
 
@@ -108,9 +108,9 @@ def train_deep_linear(
 ) -> list[list[np.ndarray]]:
     """Train a deep linear network by full-batch gradient descent.
 
-    The loss is half the squared error, summed over samples and outputs (eq. 5 of
-    [1]_); only the second moments of the data enter, so that a step does not depend on
-    how many samples there are.
+    The loss is half the squared error, summed over samples and outputs
+    (arXiv:2105.05553, eq. 5). Only second moments enter: the time of a step does not
+    depend on the number of samples.
 
     Parameters
     ----------
@@ -148,14 +148,10 @@ def train_deep_linear(
     """
     X, Y = check_array(X, dtype=np.float64), check_array(Y, dtype=np.float64)
     layers = _check_layers(weights, X.shape[1], Y.shape[1])
-    if len(X) != len(Y):
-        raise ValueError(f"X has {len(X)} samples and Y {len(Y)}; give one for each.")
-    steps = [int(step) for step in steps]
-    if not steps or steps[0] < 0 or sorted(set(steps)) != steps:
-        raise ValueError("steps must be one or more increasing numbers, 0 or above.")
+    check_consistent_length(X, Y)
     moments, targets = X.T @ X, Y.T @ X
     kept, step = [], 0
-    for until in steps:
+    for until in _check_steps(steps):
         with np.errstate(over="ignore", invalid="ignore"):
             for _ in range(until - step):
                 layers = _descend(layers, moments, targets, learning_rate)
@@ -213,6 +209,13 @@ def partial_products(
     for layer in reversed(layers[1:]):
         above.append(above[-1] @ layer)
     return below, above[::-1]
+
+
+def _check_steps(steps: Sequence[int]) -> list[int]:
+    steps = [int(step) for step in steps]
+    if not steps or steps[0] < 0 or sorted(set(steps)) != steps:
+        raise ValueError("steps must be one or more increasing numbers, 0 or above.")
+    return steps
 
 
 def _check_layers(weights: Weights, features: int, outputs: int) -> list[np.ndarray]:

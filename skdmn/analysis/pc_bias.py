@@ -91,7 +91,7 @@ class DirectionConvergence(NamedTuple):
 
 
 def principal_coordinates(X: Any) -> PrincipalCoordinates:
-    """Return the principal coordinate system of data (Def. 1).
+    """Return the principal coordinate system of data (arXiv:2105.05553, Def. 1).
 
     The second moments are neither centred nor divided by the number of samples, as in
     the paper; subtract the mean first for ordinary principal components.
@@ -126,10 +126,11 @@ def principal_coordinates(X: Any) -> PrincipalCoordinates:
 
 
 def gradient_scale_matrices(weights: Weights) -> GradientScales:
-    """Return the gradient scale matrices of a deep linear network (eq. 7).
+    """Return the gradient scale matrices of a deep linear network.
 
     They turn the gradient of one layer into that of many: a step of gradient descent
-    changes the product W by -mu sum_l A_l Er B_l, to first order in mu (eq. 6).
+    changes the product W by -mu sum_l A_l Er B_l, to first order in mu
+    (arXiv:2105.05553, eqs. 6 and 7).
 
     Width alone does not keep them at the identity. From weights as of Def. 3 with one
     very wide hidden layer, gradient flow holds A_1 = sqrt(I + W W^T) and
@@ -164,10 +165,10 @@ def gradient_scale_matrices(weights: Weights) -> GradientScales:
 def expected_gradient_scales(
     widths: Sequence[int], variances: Sequence[float] | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what gradient scale matrices are on average at the start (Thm. 3).
+    """Return what gradient scale matrices are on average at the start.
 
     The average of A_l over random weights is alpha_l times the identity, that of B_l
-    beta_l times it (eqs. 12 and 13).
+    beta_l times it (arXiv:2105.05553, eqs. 12 and 13).
 
     Parameters
     ----------
@@ -203,8 +204,8 @@ def expected_gradient_scales(
 def drift(matrices: Any, expected: Any = 1.0) -> Drift:
     """Return how far square matrices are from a multiple of the identity.
 
-    The two quantities of Fig. 3, of gradient scale matrices at any number of
-    steps and layers at once. Of the entries off the diagonal it is the magnitude that
+    The two quantities of arXiv:2105.05553, Fig. 3, for any number of steps and layers
+    at once. Of the entries off the diagonal it is the magnitude that
     is averaged, where the paper averages the entries: nothing cancels.
 
     Parameters
@@ -242,11 +243,12 @@ def predicted_weights(
     n_layers: int,
     steps: Any,
 ) -> np.ndarray:
-    """Predict a wide network's weights along the principal directions (eq. 10).
+    """Predict a wide network's weights along the principal directions.
 
     After s steps column j of the compact representation is lambda_j^s times what it was
     plus (1 - lambda_j^s) times its optimum m_j / d_j, where lambda_j = 1 - mu L d_j:
-    all gradient scale matrices taken as the identity. Exact for one layer.
+    all gradient scale matrices taken as the identity. Exact for one layer
+    (arXiv:2105.05553, eq. 10).
 
     Parameters
     ----------
@@ -295,10 +297,10 @@ def predicted_weights(
 def predicted_weights_from_scales(
     initial: Any, values: Any, targets: Any, left: Any, *, learning_rate: float
 ) -> np.ndarray:
-    """Predict the weights from measured left scale matrices (eqs. 8 and 9).
+    """Predict the weights from measured left scale matrices.
 
     Only the right scale matrices are taken as the identity: the paper finds that they
-    stay there longer.
+    stay there longer (arXiv:2105.05553, eqs. 8 and 9).
 
     Parameters
     ----------
@@ -359,7 +361,9 @@ def _check_problem(
 
 
 def convergence_by_direction(ensemble: Any, optimum: Any) -> DirectionConvergence:
-    """Return distance and spread of an ensemble along each direction (Figs. 2 and 4).
+    """Return distance and spread of an ensemble along each direction.
+
+    Source: arXiv:2105.05553, Figs. 2 and 4.
 
     Parameters
     ----------

@@ -132,7 +132,7 @@ def test_training_refuses_what_does_not_fit(rng, widths, steps, message):
     X, Y = problem(rng)
     with pytest.raises(ValueError, match=message):
         train_deep_linear(initial_weights(widths), X, Y, learning_rate=0.1, steps=steps)
-    with pytest.raises(ValueError, match="40 samples and Y 39"):
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         train_deep_linear(
             initial_weights([6, 2]), X, Y[1:], learning_rate=0.1, steps=[1]
         )
