@@ -61,9 +61,9 @@ def initial_variances(
     """Return the variance of each layer's initial weights.
 
     Glorot's is 2 / (inputs + outputs) in every layer. Def. 3 of arXiv:2105.05553
-    differs in the first layer, 1 / m_1, and the last, 1 / m_{L-1}, so that the gradient scale
-    matrices begin as close to the identity as can be. A single layer has no hidden
-    width, and Glorot's variance in both schemes.
+    differs in the first layer, 1 / m_1, and the last, 1 / m_{L-1}, so that the gradient
+    scale matrices begin as close to the identity as can be. A single layer has no
+    hidden width, and Glorot's variance in both schemes.
 
     Parameters
     ----------
