@@ -13,9 +13,10 @@ from sklearn.pipeline import Pipeline
 
 from skdmn import ClassPCAPatchTransformer, make_dmn
 from skdmn.core.backend import own_place, to_numpy
+from skdmn.layers.base import ImageTransformer
 
 torch = pytest.importorskip("torch", reason="torch tensors are under test")
-LAYERS = [estimator for estimator in ESTIMATORS if hasattr(estimator, "transform")]
+LAYERS = [layer for layer in ESTIMATORS if isinstance(layer, ImageTransformer)]
 layers = pytest.mark.parametrize("layer", LAYERS, ids=lambda e: type(e).__name__)
 
 

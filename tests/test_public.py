@@ -59,7 +59,8 @@ def test_all_names_are_there_and_documented():
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
 def test_docstring_describes_every_parameter_and_attribute(estimator, rng):
     doc = inspect.getdoc(type(estimator))
-    estimator.fit(rng.random((6, 5, 5)), [0, 1] * 3)
+    takes_images = estimator.__sklearn_tags__().input_tags.three_d_array
+    estimator.fit(rng.random((6, 5, 5) if takes_images else (6, 5)), [0, 1] * 3)
     fitted = [name for name in dir(estimator) if name.endswith("_") and name[0] != "_"]
     for name in [*estimator.get_params(deep=False), *fitted]:
         assert name in doc, name
