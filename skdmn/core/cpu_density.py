@@ -28,6 +28,7 @@ from skdmn.core.blocks import (
 from skdmn.core.convolve import Pair, output_size
 from skdmn.core.moments import (
     entry_sums,
+    largest_left,
     provisional_mean,
     row_groups,
     unshifted,
@@ -39,6 +40,8 @@ _SCRATCH = 2**17  # bytes of images that a thread multiplies at a time, or 16 im
 _MOST = 2**23  # unless these are more bytes than this
 _BUDGET = 2**25  # bytes of sums that a thread keeps at a time
 _ALONE = 2**20  # products that are sooner done than threads are started
+# a mean square, in the unit of the sample's largest value, of images unlike the sample
+_UNLIKE = 2.0**60
 _NARROW = [np.dtype(name) for name in ("u1", "i1", "?", "f4")]  # computed in float32
 
 # `steps` times `pixels` pixels side by side in the rows from top to bottom, each
@@ -59,10 +62,28 @@ def second_moments(
     images: np.ndarray, members: np.ndarray, size: Pair
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum the patches of some images; see `core.moments.second_moments`."""
-    n, height, width, channels = images.shape
-    shape = (height, width, channels)
     dtype = np.dtype(np.float32 if images.dtype in _NARROW else np.float64)
     shift, largest = provisional_mean(images, members, dtype)
+    outer, total, scale = _scaled(images, members, size, shift, largest)
+    rows, columns = output_size(images.shape[1:], size, (1, 1), "valid")
+    n_patches = len(members) * rows * columns
+    mean_square = np.trace(outer) / (n_patches * len(outer))
+    if not 1 / _UNLIKE < mean_square < _UNLIKE:  # or is not a number
+        largest = largest_left(images, members, shift)
+        outer, total, scale = _scaled(images, members, size, shift, largest)
+    return unshifted(outer / scale**2, total / scale, shift, size, n_patches)
+
+
+def _scaled(
+    images: np.ndarray,
+    members: np.ndarray,
+    size: Pair,
+    shift: np.ndarray,
+    largest: float,
+) -> tuple[np.ndarray, np.ndarray, np.float64]:
+    """Return the moments of shifted patches in another unit, and how many it makes."""
+    n, height, width, channels = images.shape
+    shape, dtype = (height, width, channels), shift.dtype
     # a power of two changes no digit, and no square underflows or overflows
     scale = dtype.type(1 / min(max(largest, 2.0**-120), 2.0**120))
     flat = np.ascontiguousarray(images).reshape(n, -1)
@@ -84,9 +105,7 @@ def second_moments(
         # in the order of the parts: the same bytes each time
         _fold(moments.sum(axis=0), tiles, shape, size, outer)
         total = entry_sums(pixels.sum(axis=0).reshape(shape), size)
-    rows, columns = output_size(shape, size, (1, 1), "valid")
-    outer, total = outer / np.float64(scale) ** 2, total / np.float64(scale)
-    return unshifted(outer, total, shift, size, len(members) * rows * columns)
+    return outer, total, np.float64(scale)
 
 
 def _tiles(shape: tuple[int, ...], size: Pair, dtype: np.dtype) -> np.ndarray:

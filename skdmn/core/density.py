@@ -24,6 +24,9 @@ from skdmn.core.backend import Array
 from skdmn.core.convolve import Pair, output_size
 from skdmn.core.engine import second_moments
 
+# a sum of squares below it has lost digits: it is within float64's epsilon of nothing
+LEAST_SQUARE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
+
 
 class DensityMatrices(NamedTuple):
     """Normalized second moments of the patches of each class.
@@ -124,7 +127,7 @@ class DensityAccumulator:
         self.n_patches[at] += other.n_patches
         self.n_images[at] += other.n_images
 
-    @np.errstate(invalid="ignore")
+    @np.errstate(over="ignore", invalid="ignore")
     def density_matrices(self) -> DensityMatrices:
         """Divide by numbers of patches and traces; centre where asked."""
         counts = np.maximum(self.n_patches, 1)[:, np.newaxis]

@@ -7,6 +7,7 @@ every sum of 8-bit images is an exact integer.
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 
@@ -145,8 +146,20 @@ def provisional_mean(
     if not own_place(images).xp.isdtype(images.dtype, "real floating"):
         grid = np.maximum(grid, 1.0)
     shift = np.where(spread > 0, (mean / grid).round() * grid, mean).astype(dtype)
-    left = np.abs(some - shift).max()
-    return shift, float(2.0 ** np.ceil(np.log2(left))) if left > 0 else 1.0
+    return shift, _power_of_two(np.abs(some - shift).max())
+
+
+def largest_left(images: Array, members: np.ndarray, shift: np.ndarray) -> float:
+    """Return the size of what a shift leaves of all members, a power of two."""
+    left = 0.0
+    for some, _ in tiles(len(members), 1, math.prod(images.shape[1:])):
+        rest = _shifted(images, members[some], shift)
+        left = max(left, float(np.abs(to_numpy(rest)).max()))
+    return _power_of_two(left)
+
+
+def _power_of_two(largest: float) -> float:
+    return float(2.0 ** np.ceil(np.log2(largest))) if largest > 0 else 1.0
 
 
 def unshifted(

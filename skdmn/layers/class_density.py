@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 
 from skdmn.core.backend import Array
 from skdmn.core.convolve import Pair
-from skdmn.core.density import DensityAccumulator
+from skdmn.core.density import LEAST_SQUARE, DensityAccumulator
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.images import Images
 from skdmn.layers.labels import draw, encode_labels, is_all, union
@@ -188,14 +188,20 @@ class ClassDensityTransformer(ImageTransformer):
     def _set(self, classes: np.ndarray, sums: DensityAccumulator, dtype: str) -> None:
         """Keep the density matrices, and what follows from them."""
         density = sums.density_matrices()
+        traces = density.partition_functions
         if not np.isfinite(density.matrices).all():
             raise ValueError(
                 "No filter can be computed: the squares of X overflow, or X has NaN; "
                 "scale the images down, or mend them."
             )
-        if not density.partition_functions.any():
+        if ((traces > 0) & (traces < LEAST_SQUARE)).any():
+            raise ValueError(
+                "No filter can be computed: the squares of X underflow; scale the "
+                "images up."
+            )
+        if not traces.any():
             found = (
-                "all patches of X are the same"
+                "all patches of X are the same, or their squares underflow"
                 if self.centered
                 else "the squares of all patches of X are 0, or underflow"
             )
@@ -203,7 +209,7 @@ class ClassDensityTransformer(ImageTransformer):
         self.classes_ = classes
         self._class_based = self.class_based
         self._sums = sums
-        self.partition_functions_ = self._here(density.partition_functions)
+        self.partition_functions_ = self._here(traces)
         if density.means is not None:
             self.means_ = self._here(density.means)
         elif hasattr(self, "means_"):

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skdmn.core.backend import Array, take, to_numpy
+from skdmn.core.density import LEAST_SQUARE
 from skdmn.core.filters import overlap_gap
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.images import Images, Shape, warn_user
@@ -187,13 +188,15 @@ def _warn_of_noise(n_left: int, share: float) -> None:
 def _shares_of_mean_square(images: Images) -> np.ndarray:
     """Return each channel's share of the mean square of all values."""
     sums = np.zeros(images.shape[2])
-    for values in images.wide_batches():
-        squares = images.compute.xp.sum(values * values, axis=(0, 1, 2))
-        sums += to_numpy(squares)
-    if not sums.any() or not np.isfinite(sums).all():
+    with np.errstate(over="ignore"):  # it is told of below
+        for values in images.wide_batches():
+            squares = images.compute.xp.sum(values * values, axis=(0, 1, 2))
+            sums += to_numpy(squares)
+    total = sums.sum()
+    if not LEAST_SQUARE <= total < np.inf:
         raise ValueError(
             "No channel has an energy, because the squares of X "
-            + ("overflow" if sums.any() else "are all 0")
+            + ("are all 0, or underflow" if total < 1 else "overflow")
             + "; check the images."
         )
-    return sums / sums.sum()
+    return sums / total

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from skdmn.core.backend import Array, to_numpy
+from skdmn.core.density import LEAST_SQUARE
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.images import Images
 
@@ -24,7 +25,8 @@ class ChannelStandardScaler(ImageTransformer):
     with_mean : bool, default=True
         Take away the mean.
     with_std : bool, default=True
-        Divide by the standard deviation; a constant channel is divided by 1.
+        Divide by the standard deviation; a constant channel is divided by 1, as is one
+        of values below 1e-162, whose squares are 0.
     image_shape : (int, int) or (int, int, int) or None, default=None
         Height, width and, where there are several, channels of the images that rows
         of `X` hold, flattened in C order of (y, x, channel). Rows without it are
@@ -123,20 +125,23 @@ class ChannelStandardScaler(ImageTransformer):
         """Combine moments so far with those of each batch (Chan, Golub, LeVeque)."""
         mean, var = np.array(mean, dtype=np.float64), np.array(var, dtype=np.float64)
         xp = images.compute.xp
-        for values in images.wide_batches():
-            batch_mean = to_numpy(xp.mean(values, axis=(0, 1, 2)))
-            batch_var = to_numpy(xp.var(values, axis=(0, 1, 2)))
-            added = values.shape[0]
-            share, count = added / (count + added), count + added
-            shift = batch_mean - mean
-            var += share * (batch_var - var + (1 - share) * shift**2)
-            mean += share * shift
+        with np.errstate(over="ignore", invalid="ignore"):  # it is told of below
+            for values in images.wide_batches():
+                batch_mean = to_numpy(xp.mean(values, axis=(0, 1, 2)))
+                batch_var = to_numpy(xp.var(values, axis=(0, 1, 2)))
+                added = values.shape[0]
+                share, count = added / (count + added), count + added
+                shift = batch_mean - mean
+                var += share * (batch_var - var + (1 - share) * shift**2)
+                mean += share * shift
+            # a variance within the rounding of its mean is that of a constant channel
+            rounding = count * math.prod(images.shape[:2]) * np.finfo(np.float64).eps
+            constant = var <= (rounding * mean) ** 2
         self.n_samples_seen_ = count
-        # a variance within the rounding of its mean is that of a constant channel
-        rounding = count * math.prod(images.shape[:2]) * np.finfo(np.float64).eps
-        constant = var <= (rounding * mean) ** 2
+        scale = np.where(constant, 1.0, np.sqrt(var))
+        _check_range(var, scale, images.dtype)
         self.mean_, self.var_ = self._here(mean), self._here(var)
-        self.scale_ = self._here(np.where(constant, 1.0, np.sqrt(var)))
+        self.scale_ = self._here(scale)
 
     def _forward(self, batch: Array) -> Array:
         batch = batch - self._like(self.mean_, batch) if self.with_mean else batch
@@ -165,3 +170,11 @@ class ChannelStandardScaler(ImageTransformer):
             Where X has another shape.
         """
         return self._inverse(X, self._backward)
+
+
+def _check_range(var: np.ndarray, scale: np.ndarray, dtype: str) -> None:
+    """Raise where a variance is too large or too small to be divided by."""
+    if not np.isfinite(var).all():
+        raise ValueError("The squares of X overflow; scale the images down.")
+    if (scale < max(np.finfo(dtype).tiny, math.sqrt(LEAST_SQUARE))).any():
+        raise ValueError("The squares of X underflow; scale the images up.")
