@@ -18,6 +18,8 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
+from skdmn.analysis.simulation import descent_directions, product
+
 Weights = Sequence[np.ndarray]
 
 
@@ -154,7 +156,11 @@ def train_deep_linear(
     for until in _check_steps(steps):
         with np.errstate(over="ignore", invalid="ignore"):
             for _ in range(until - step):
-                layers = _descend(layers, moments, targets, learning_rate)
+                changes = descent_directions(layers, targets, moments)
+                layers = [
+                    layer + learning_rate * change
+                    for layer, change in zip(layers, changes, strict=True)
+                ]
         step = until
         if not all(np.isfinite(layer).all() for layer in layers):
             limit = 2 / (len(layers) * np.linalg.norm(moments, 2))
@@ -164,18 +170,6 @@ def train_deep_linear(
             )
         kept.append(layers)
     return kept
-
-
-def _descend(
-    layers: list[np.ndarray], moments: np.ndarray, targets: np.ndarray, rate: float
-) -> list[np.ndarray]:
-    """Take one step: every layer against its gradient (eq. 26)."""
-    below, above = partial_products(layers)
-    error = compact_weights(layers) @ moments - targets
-    return [
-        layer - rate * (after.T @ (error @ before.T))
-        for layer, before, after in zip(layers, below, above, strict=True)
-    ]
 
 
 def partial_products(
@@ -253,7 +247,4 @@ def compact_weights(weights: Weights) -> np.ndarray:
     >>> compact_weights([np.eye(3), np.array([[1.0, 2.0, 3.0]])])
     array([[1., 2., 3.]])
     """
-    product = np.asarray(weights[0])
-    for layer in weights[1:]:
-        product = layer @ product
-    return product
+    return product([np.asarray(weight) for weight in weights])
