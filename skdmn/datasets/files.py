@@ -1,34 +1,32 @@
 """What the official files of MNIST-like and CIFAR data sets are, and how to read them.
 
 The formats are IDX, https://yann.lecun.com/exdb/mnist/, and CIFAR's binary version,
-https://www.cs.toronto.edu/~kriz/cifar.html. Files are read in pieces and their sizes
-checked before an array is made; nothing is unpickled or extracted.
+https://www.cs.toronto.edu/~kriz/cifar.html. Sizes are checked before more than a piece
+is read, and contents before an array is made; nothing is unpickled.
 """
 
-import gzip
 import math
 import struct
-import tarfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skdmn.datasets.reading import (
+    LARGEST_FILE,
+    PIECE,
+    Files,
+    read_archive,
+    read_folder,
+)
+
 Bytes = NDArray[np.uint8]
-# Official file name -> (what to call it in an error, its content).
-Files = dict[str, tuple[str, bytearray]]
 
-PIECE, LARGEST_FILE = 2**20, 2**30
 CIFAR_SHAPE = (3, 32, 32)
-
-
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+_LARGEST_LIST = 2**16  # of class names
 
 
 class Labels(NamedTuple):
@@ -71,6 +69,25 @@ class DataSet:
         """Name the files of a subset, and what they may come in, for an error."""
         container = f"in a folder or {self.archive}" if self.archive else "plain or .gz"
         return f"{', '.join(self.required(subset))} ({container})"
+
+    def largest(self, where: str, name: str, head: bytes) -> int:
+        """Return how many bytes a file may have: what it says, or the official size.
+
+        Raises
+        ------
+        ValueError
+            Where it does not begin as a file of that name does.
+        """
+        if self.shape != CIFAR_SHAPE:
+            shape = idx_shape(where, head, n_dims=1 if "idx1" in name else 3)
+            # with room to say by how much it is longer
+            return min(math.prod(shape) + PIECE, LARGEST_FILE)
+        record = len(self.labels) + math.prod(CIFAR_SHAPE)
+        sizes = {"train": self.n_train, "test": self.n_test}
+        for subset, names in self.files.items():
+            if name in names:
+                return sizes[subset] // len(names) * record
+        return _LARGEST_LIST
 
 
 _DIGITS = tuple("0123456789")
@@ -198,8 +215,8 @@ def find_files(
             )
     best, missing = home, required
     for place in places:
-        read = _read_archive if place.is_file() else _read_folder
-        files = read(place, [*required, *optional])
+        read = read_archive if place.is_file() else read_folder
+        files = read(place, [*required, *optional], data.largest)
         absent = [name for name in required if name not in files]
         if not absent:
             return files
@@ -217,65 +234,8 @@ def find_files(
     )
 
 
-def _read_folder(folder: Path, names: Iterable[str]) -> Files:
-    """Read those of the named files that the folder has, plain or .gz."""
-    files = {}
-    for name in names:
-        spellings = (name, name.replace("-idx", ".idx"))
-        for path in (folder / (s + end) for s in spellings for end in ("", ".gz")):
-            if path.is_file():
-                opened = gzip.open if path.suffix == ".gz" else Path.open
-                with opened(path, "rb") as stream:
-                    files[name] = str(path), _read(stream, str(path))
-                break
-    return files
-
-
-def _read_archive(path: Path, names: Sequence[str]) -> Files:
-    """Read those of the named regular files that the tar.gz has, in one pass."""
-    files: Files = {}
-    with (
-        _damage_named(str(path)),
-        gzip.open(path) as unzipped,
-        tarfile.open(fileobj=unzipped, mode="r:") as archive,
-    ):
-        for member in archive:
-            name = PurePosixPath(member.name).name
-            stream = archive.extractfile(member) if member.isreg() else None
-            if stream and name in names and name not in files:
-                where = f"{name} in {path}"
-                files[name] = where, _read(stream, where)
-        while unzipped.read(PIECE):  # to the end, where gzip compares the checksum
-            pass
-    return files
-
-
-def _read(stream: _Readable, where: str) -> bytearray:
-    """Read a stream in pieces, so that only what is there takes memory."""
-    data = bytearray()
-    with _damage_named(where):
-        while piece := stream.read(PIECE):
-            data += piece
-            if len(data) > LARGEST_FILE:
-                raise ValueError(
-                    f"{where} has more than {LARGEST_FILE:,} bytes, expected less."
-                )
-    return data
-
-
-@contextmanager
-def _damage_named(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, tarfile.TarError, zlib.error) as error:
-        raise ValueError(
-            f"{where} is damaged, truncated or of another format ({error}); expected "
-            "a whole gzip file."
-        ) from error
-
-
-def parse_idx(where: str, data: bytearray, n_dims: int) -> Bytes:
-    """Return the array of unsigned bytes in an IDX file with n_dims dimensions."""
+def idx_shape(where: str, data: bytes | bytearray, n_dims: int) -> tuple[int, ...]:
+    """Return the shape in the header of an IDX file with n_dims dimensions."""
     magic, start = bytes([0, 0, 8, n_dims]), 4 + 4 * n_dims
     if data[:3] != magic[:3]:
         raise ValueError(
@@ -289,7 +249,12 @@ def parse_idx(where: str, data: bytearray, n_dims: int) -> Bytes:
         raise ValueError(
             f"{where} has {len(data)} bytes, expected a header of {start} bytes."
         )
-    shape = struct.unpack_from(f">{n_dims}I", data, 4)
+    return struct.unpack_from(f">{n_dims}I", data, 4)
+
+
+def parse_idx(where: str, data: bytearray, n_dims: int) -> Bytes:
+    """Return the array of unsigned bytes in an IDX file with n_dims dimensions."""
+    shape, start = idx_shape(where, data, n_dims), 4 + 4 * n_dims
     size = math.prod(shape)
     if not size or len(data) - start != size:
         raise ValueError(
