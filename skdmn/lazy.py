@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
+import joblib
 import numpy as np
 
+from skdmn.core import transfer
 from skdmn.core.backend import Array, take, to_numpy, to_place
 from skdmn.layers.images import rows
 from skdmn.stages import Stream
+from skdmn.writing import Record, write_features
+
+SAMPLES, SAMPLE_ROWS = 8, 8  # runs of images that stand for all, and their length
 
 
 class LazyFeatures:
@@ -87,7 +94,9 @@ class LazyFeatures:
         IndexError
             Where there is no such row, or more than rows are asked for.
         """
-        wanted = np.arange(len(self))[some]
+        # not all numbers of many rows, to find out which a slice asks for
+        few = isinstance(some, (slice, Integral))
+        wanted = np.asarray((range if few else np.arange)(len(self))[some])
         if wanted.ndim > 1 or isinstance(some, tuple):
             raise IndexError(
                 f"{some!r} is not an index of rows; pass one number, slice, mask or "
@@ -104,6 +113,82 @@ class LazyFeatures:
         if len(order) == len(chosen) and (order[:-1] < order[1:]).all():
             return found
         return take(found, order, axis=0)
+
+    def write(self, target: str | os.PathLike, *, overwrite: bool = False) -> Any:
+        """Write all rows to a file while they are computed; go on where that ended.
+
+        Parameters
+        ----------
+        target : str or path
+            An .npy file; or a .zarr folder, which becomes a Zarr array of one chunk
+            for each batch and needs zarr. It appears under this name once it is
+            complete; until then, its name ends in ``.part``.
+        overwrite : bool, default=False
+            Whether to begin anew, whatever is there.
+
+        Returns
+        -------
+        numpy.memmap or zarr.Array of shape (n, n_features)
+            What was written, to read: `SoftmaxClassifier` takes it as it is.
+
+        Raises
+        ------
+        ValueError
+            Where the target was begun with other features, or is none of these.
+        FileExistsError
+            Where it is there, and does not come from here.
+        FileNotFoundError
+            Where there is no such folder.
+
+        Notes
+        -----
+        A file beside the target, ``.progress.json``, says how much is done, of which
+        features. An interrupted call (a killed process, Ctrl+C, a full disk) loses a
+        batch, or a second's work where that is more: called again, it goes on from
+        there, and once all is done it only opens the file. The network, its filters to
+        the last bit (so keep the fitted network), the batch size ("auto": that of the
+        interrupted call) and the images must be the same; of the images, type, shape
+        and 64 of them are compared, not all. With the same number of threads, the bytes
+        are those of a call that was not interrupted. After a power failure that holds
+        for .npy files only: Zarr does not wait for the disk.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from skdmn import ClassPCAPatchTransformer, DensityMatrixNetwork
+        >>> from skdmn.datasets import load_digits_images
+        >>> X, y = load_digits_images()
+        >>> layers = [("conv1", ClassPCAPatchTransformer(n_filters=4))]
+        >>> lazy = DensityMatrixNetwork(layers).fit(X, y).lazy_features(X)
+        >>> lazy.write(os.path.join(tempfile.mkdtemp(), "features.npy")).shape
+        (1797, 144)
+        """
+        return write_features(self, target, overwrite)
+
+    def _record(self, begun_with: int | None) -> Record:
+        """Return what identifies the features, to go on with a batch size if it can."""
+        stream = self._stream
+        size = begun_with if stream.n_per_batch == "auto" else None
+        images, last = stream._images(), max(0, len(self) - SAMPLE_ROWS)
+        starts = np.unique(np.linspace(0, last, SAMPLES, dtype=np.int64)).tolist()
+        ends = [min(start + SAMPLE_ROWS, len(self)) for start in starts]
+        samples = [images.read(slice(*run)) for run in zip(starts, ends, strict=True)]
+        return Record(
+            self.shape,
+            stream.dtype,
+            size or stream.batch_size(),
+            joblib.hash([stage.fingerprint() for stage in stream.stages]),
+            joblib.hash([np.ascontiguousarray(to_numpy(part)) for part in samples]),
+        )
+
+    def _rows_from(self, start: int, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """Compute rows from one on, so many at a time."""
+        # chosen also from the first one on: images in memory are copied in either case
+        left = np.arange(start, len(self))
+        stream = replace(self._stream, chosen=left, n_per_batch=size)
+        for some, batch in transfer.results(stream.float_batches(), stream._link):
+            at = slice(start + some.start, start + some.stop)
+            yield at, to_numpy(rows(batch))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Compute all rows, as a NumPy array."""

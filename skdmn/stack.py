@@ -44,7 +44,8 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     batch_size : int or "auto", default="auto"
         How many images are computed at a time. "auto": so many that all batches take
         less than 256 MB besides `X`, density matrices and the features returned, for
-        any number of images and filters, as long as a single image does; on a GPU no
+        any number of images and filters, as long as a single image does; less than
+        scikit-learn's configured ``working_memory`` where that is less; on a GPU no
         more than its free memory allows.
     memory : str, path, joblib.Memory or None, default=None
         Where to cache density matrices, for layers whose own `memory` is None. They

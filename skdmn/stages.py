@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import joblib
+from sklearn import get_config
 
 from skdmn.core import engine, transfer
 from skdmn.core.backend import Array, Place, own_place, take, to_numpy, to_place
@@ -173,7 +174,8 @@ class Stream(Images):
         Height, width and channels that what comes out of them is taken for: signals
         go on as rows, of one channel.
     n_per_batch : int or "auto"
-        How many images make a batch. "auto": as many as `STREAM_BYTES` hold.
+        How many images make a batch. "auto": as many as `STREAM_BYTES` hold, or half
+        of scikit-learn's ``working_memory`` where that is less.
     watch : callable
         Takes the batches and yields them on, to tell how far they are.
     """
@@ -199,6 +201,7 @@ class Stream(Images):
         values = 3 * max(sum(pair) for pair in ends)
         itemsize = 8 if self.dtype == "float64" else 4
         size = transfer.batch_bytes(self.compute, STREAM_BYTES)
+        size = min(size, int(get_config()["working_memory"] * 2**20) // 2)
         return max(1, size // (values * itemsize))
 
     def batches(
