@@ -1,0 +1,154 @@
+"""SoftmaxClassifier fitted on blocks that stay where they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+import numpy as np
+from dask.delayed import delayed
+from sklearn.utils.validation import _check_sample_weight
+
+from skdmn.core.backend import HOST, Array, Place, compute_place
+from skdmn.core.rows import Rows
+from skdmn.core.softmax import Objective, column_moments
+from skdmn.core.solver import SAMPLE_BYTES
+from skdmn.distributed.blocks import Blocks, merged_moments
+from skdmn.softmax import SoftmaxClassifier
+
+
+class DistributedSoftmax(SoftmaxClassifier):
+    """A SoftmaxClassifier that takes `Blocks` as X, and NumPy labels and weights."""
+
+    def _check_rows(
+        self, X: Blocks, *, reset: bool, method: str = "fit"
+    ) -> tuple[Rows, Place]:
+        blank = np.zeros((1, *X.sample_shape), X.dtype)
+        rows, place = super()._check_rows(blank, reset=reset, method=method)
+        kept = X.persisted()
+        return BlockRows(kept, rows.compute, rows.dtype, device=self.device), place
+
+    def _objective(
+        self, rows: Any, classes: np.ndarray, codes: np.ndarray, sample_weight: Any
+    ) -> Objective:
+        weights = _check_sample_weight(
+            sample_weight, codes, dtype=np.float64, ensure_non_negative=True
+        )
+        mean, var = rows.moments(weights)
+        # scale, penalty and class weights depend on the moments of the columns and on
+        # the classes' weights alone: two rows of each class that have the same, and
+        # all in all the same mean and variance, stand for all rows
+        totals = np.bincount(codes, weights, minlength=len(classes))
+        with np.errstate(invalid="ignore"):
+            pair = np.array([mean - np.sqrt(var), mean + np.sqrt(var)])
+        pairs = Rows(np.tile(pair, (len(classes), 1)), HOST, "float64")
+        of_pairs = np.repeat(np.arange(len(classes)), 2)
+        stand_in = super()._objective(
+            pairs, classes, of_pairs, np.repeat(totals / 2, 2)
+        )
+        by_class = 2 * stand_in.weights[::2] / np.where(totals > 0, totals, 1.0)
+        fields = _fields(stand_in)
+        fields |= {"rows": rows, "codes": codes, "weights": weights * by_class[codes]}
+        return BlockObjective(**fields)
+
+
+@dataclass(frozen=True)
+class BlockRows(Rows):
+    """Rows that stay in blocks; `data` is `Blocks`."""
+
+    device: str = "auto"
+
+    def moments(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return each feature's weighted mean and variance."""
+        of_block = self.data.cut(weights)
+        how = (self.device, self.dtype)
+        _, mean, var = self.data.reduce(_moments, merged_moments, of_block, how)
+        return mean, var
+
+    def choose(self, indices: np.ndarray) -> Rows:
+        """Return a copy of some of the rows, at sorted indices, in memory here."""
+        return Rows(self.data.collect(indices), self.compute, self.dtype)
+
+
+@dataclass(frozen=True)
+class BlockObjective(Objective):
+    """The objective of rows that stay in blocks.
+
+    It is the mean of the blocks' own objectives, weighted as their rows are.
+    """
+
+    def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return value and gradient at a point: one round over the blocks."""
+        rows: Any = self.rows
+        of_rows = ("rows", "codes", "weights", "_placed", "passes")
+        model = {name: o for name, o in _fields(self).items() if name not in of_rows}
+        how = (rows.device, rows.dtype)
+        total, value, gradient = rows.data.reduce(
+            _weighted, _added, self._of_blocks(), model, point, how
+        )
+        self.passes.append(self.share)
+        return value / total, gradient / total
+
+    def sample(self, size: int) -> Objective:
+        """Return the same of some rows, as many as fit in memory here."""
+        size = min(size, max(1, SAMPLE_BYTES // self.rows.row_bytes))
+        return Objective(**_fields(self) | {"_placed": {}}).sample(size)
+
+    def curvature_blocks(self, point: np.ndarray) -> Iterator[Array]:
+        """Yield rows that have the second derivative of all, or of a sample."""
+        some = self.sample(len(self.rows))
+        grow = np.sqrt(self.weights.sum() / some.weights.sum())
+        for part in some.curvature_blocks(point):
+            yield part * grow
+
+    def _of_blocks(self) -> list[Any]:
+        """Return codes and weights of each block, sent to the workers once."""
+        if not self._placed:
+            data: Any = self.rows.data
+            weights = self.weights.astype(self.rows.dtype)
+            sent = [delayed(o, traverse=False) for o in data.cut(self.codes, weights)]
+            self._placed["blocks"] = list(dask.persist(*sent))
+        return self._placed["blocks"]
+
+
+def _fields(objective: Objective) -> dict[str, Any]:
+    names = [field.name for field in dataclasses.fields(Objective)]
+    return {name: getattr(objective, name) for name in names}
+
+
+# on workers
+
+
+def _rows(block: np.ndarray, how: tuple[str, str]) -> Rows:
+    device, dtype = how
+    return Rows(block, compute_place(HOST, device), dtype)
+
+
+def _moments(block: np.ndarray, own: tuple[np.ndarray], how: tuple[str, str]) -> tuple:
+    (weights,) = own
+    return weights.sum(), *column_moments(_rows(block, how), weights)
+
+
+def _weighted(
+    block: np.ndarray,
+    own: tuple[np.ndarray, np.ndarray],
+    model: dict[str, Any],
+    point: np.ndarray,
+    how: tuple[str, str],
+) -> tuple[float, float, Any]:
+    """Return a block's weight, and value and gradient times it."""
+    codes, weights = own
+    total = float(weights.sum(dtype=np.float64))
+    if not total:
+        return 0.0, 0.0, 0.0
+    local = Objective(_rows(block, how), codes, weights, **model)
+    value, gradient = local(point)
+    return total, total * value, total * gradient
+
+
+def _added(parts: list[tuple[float, float, Any]]) -> tuple[float, float, Any]:
+    totals, values, gradients = zip(*parts, strict=True)
+    return sum(totals), sum(values), sum(gradients)
