@@ -24,7 +24,7 @@ MIB = 2**20
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 fuzzed = settings(
-    max_examples=120,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -131,8 +131,9 @@ def test_a_damaged_file_is_loaded_or_refused_in_a_sentence(tmp_path, case, data)
     try:
         X, y = load("test", data_home=tmp_path)
     except (ValueError, FileNotFoundError) as error:
-        assert_one_sentence(str(error))
-        assert str(tmp_path) in str(error)
+        message = str(error)
+        assert_one_sentence(message)
+        assert str(tmp_path) in message
     else:
         assert (X.dtype, y.dtype) == (np.uint8, np.int64)
         assert len(X) == len(y) > 0
@@ -267,14 +268,14 @@ def test_sizes_that_lie_are_damage(tmp_path, size):
     refused(load_cifar10, folder, "damaged, truncated or of another format")
 
 
-@pytest.mark.parametrize("name", ["x", "./././@LongLink", "test_batch.bin"])
+@pytest.mark.parametrize("name", ["././@LongLink", "test_batch.bin"])
 @pytest.mark.parametrize("kind", [b"L", b"K", b"x", b"g", b"X", b"S", b"D", b"?"])
 def test_headers_of_any_size_are_passed_over(tmp_path, name, kind):
     long = header(name, kind, size=b"00620000000")  # 100 MiB
     content = gzip.compress(long) + zeros(100) + archive(CIFAR_TEST)
     folder = write(tmp_path, {"cifar-10-binary.tar.gz": content})
     tracemalloc.start()
-    X, y = load_cifar10("test", data_home=folder)
+    _, y = load_cifar10("test", data_home=folder)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert y.tolist() == [3, 9]
