@@ -190,6 +190,16 @@ class Stream(Images):
         """Height, width and channels, as seen by whoever takes the batches."""
         return self.seen_as
 
+    def read(self, some: slice) -> Array:
+        """Return some of the images that count; those in a row are not picked out."""
+        if self.chosen is None:
+            return super().read(some)
+        wanted = self.chosen[some]
+        if wanted[-1] - wanted[0] > len(wanted) - 1:
+            return super().read(some)
+        run = slice(int(wanted[0]), int(wanted[-1]) + 1)
+        return replace(self._images(), chosen=None).read(run)
+
     def batch_size(self, values_per_image: int = 0) -> int:
         """Return how many images make a batch."""
         if self.n_per_batch != "auto":
