@@ -125,7 +125,8 @@ ALL_TINY = {"denormals": SMALL, "smallest": SMALL}
 ALL_HUGE = {"huge": LARGE, "largest": LARGE}
 REFUSED = {  # all the others must be computed
     "class_pca": ALL_TINY | ALL_HUGE,
-    "centered": dict.fromkeys(CONSTANT, SAME) | {"constant classes": SAME} | ALL_TINY | ALL_HUGE,
+    "centered": dict.fromkeys([*CONSTANT, "constant classes"], SAME)
+    | ALL_TINY | ALL_HUGE,
     "pruner": ALL_TINY | ALL_HUGE,
     "scaler": {"narrow denormals": SMALL, "narrow smallest": SMALL} | ALL_HUGE,
     "network": {"narrow denormals": SMALL, "narrow smallest": SMALL}
