@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -98,7 +99,7 @@ class Blocks:
         sent = [delayed(one, traverse=False) for one in shared]
         apply, join = delayed(_apply, pure=False), delayed(merge, pure=False)
         found = [
-            apply(function, part, size, own, *sent)
+            apply(function, part, size, own, *sent, dask_key_name=_key(function))
             for part, size, own in zip(self.parts, self.sizes, of_block, strict=True)
             if size
         ]
@@ -116,6 +117,11 @@ class Blocks:
             if len(some)
         ]
         return np.concatenate(dask.compute(*found))
+
+
+def _key(function: Callable[..., Any]) -> str:
+    """Return a new key, by which Dask's dashboard names a task."""
+    return f"{function.__name__.strip('_')}-{uuid.uuid4().hex}"
 
 
 def _apply(
@@ -136,7 +142,8 @@ def _rows_at(block: np.ndarray, indices: np.ndarray) -> np.ndarray:
 
 def merged_moments(parts: Iterable[tuple]) -> tuple:
     """Merge weights, means and variances of parts (Chan, Golub, LeVeque)."""
-    total, mean, var = 0.0, 0.0, 0.0
+    total: float = 0
+    mean = var = np.zeros(())
     with np.errstate(over="ignore", invalid="ignore"):
         for added, part_mean, part_var in parts:
             if added:
@@ -176,31 +183,30 @@ def checked(X: Any) -> da.Array:
     return X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
 
 
-def with_sizes(X: da.Array, y: Any) -> tuple[tuple[int, ...], np.ndarray | None]:
-    """Return how many samples the blocks of X have, and the labels, in memory here.
-
-    Parameters
-    ----------
-    X : dask array
-        Where it does not know the sizes of its chunks, those of y count.
-    y : dask array, array-like or None
-    """
-    sizes, labels = X.chunks[0], y
-    if isinstance(y, da.Array):
-        parts = dask.compute(*y.to_delayed().ravel().tolist())
-        labels = np.concatenate(parts)
-        if any(map(math.isnan, sizes)) and len(parts) == len(sizes):
-            sizes = tuple(map(len, parts))
-    elif dask.is_dask_collection(y):
+def collected(values: Any, name: str) -> tuple[Any, tuple[int, ...] | None]:
+    """Return labels or weights in memory here, and the sizes of their blocks."""
+    if isinstance(values, da.Array):
+        parts = dask.compute(*values.to_delayed().ravel().tolist())
+        return np.concatenate(parts), tuple(map(len, parts))
+    if dask.is_dask_collection(values):
         raise TypeError(
-            f"y is Dask's {type(y).__name__}; pass y.to_dask_array(lengths=True), or "
-            "a NumPy array."
+            f"{name} is Dask's {type(values).__name__}; pass {name}.to_dask_array("
+            "lengths=True), or a NumPy array."
         )
+    return values, None
+
+
+def sizes_of(X: da.Array, of_labels: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return how many samples the blocks of X have; of y, where X does not know."""
+    sizes = X.chunks[0]
     if any(map(math.isnan, sizes)):
-        raise ValueError(
-            f"X has {len(sizes)} blocks of unknown size; call X.compute_chunk_sizes() "
-            "first, or pass y as a dask array with as many blocks."
-        )
+        if of_labels is None or len(of_labels) != len(sizes):
+            raise ValueError(
+                f"X has {len(sizes)} blocks of unknown size; call "
+                "X.compute_chunk_sizes() first, or pass y as a dask array with as many "
+                "blocks."
+            )
+        sizes = of_labels
     if not sum(sizes):
         raise ValueError("X has no images or rows; pass at least one.")
-    return tuple(int(size) for size in sizes), labels
+    return tuple(int(size) for size in sizes)

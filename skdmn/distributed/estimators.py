@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from skdmn.core.backend import float_dtype
-from skdmn.distributed.blocks import Blocks, checked, with_sizes
+from skdmn.distributed.blocks import Blocks, checked, collected, sizes_of
 from skdmn.distributed.layers import FITTED, fit_network, portable
 from skdmn.distributed.softmax import DistributedSoftmax
 from skdmn.softmax import SoftmaxClassifier
@@ -91,15 +91,16 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
     >>> dmn = distributed.fit(make_dmn(n_layers=1), blocks, y)
     >>> dmn.predict(X[:5])
     array([0, 1, 2, 3, 4])
-    >>> distributed.predict(dmn, blocks)
-    dask.array<_run, shape=(1797,), dtype=int64, chunksize=(500,), chunktype=...>
+    >>> distributed.predict(dmn, blocks)  # doctest: +ELLIPSIS
+    dask.array<predictions, shape=(1797,), dtype=int64, chunksize=(500,), ...>
     """
     layers, softmax = _split(estimator)
     X = checked(X)
-    sizes, y = with_sizes(X, y)
+    y, of_labels = collected(y, "y")
+    sizes = sizes_of(X, of_labels)
     blocks = Blocks.of(X, sizes)
     if softmax is not None:
-        _, sample_weight = with_sizes(X, sample_weight)
+        sample_weight, _ = collected(sample_weight, "sample_weight")
         softmax._validate_params()
         softmax._check_labels(y, len(blocks))
         if sample_weight is not None:
@@ -263,6 +264,7 @@ def _mapped(
         new_axis=list(new) or None,
         drop_axis=list(gone) or None,
         meta=np.empty((0,) * (1 + len(shape)), dtype),
+        token=function.__name__.strip("_"),
     )
 
 
