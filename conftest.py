@@ -2,9 +2,11 @@
 
 from importlib.util import find_spec
 
-collect_ignore = []
-if find_spec("torch") is None:
-    collect_ignore += [f"skdmn/export/{name}.py" for name in ("conv", "hybrid", "torch")]
-    collect_ignore += ["skdmn/analysis/history.py"]
-if find_spec("dask") is None:
-    collect_ignore += ["skdmn/distributed"]
+NEEDED = {
+    "skdmn/analysis/history.py": "torch",
+    "skdmn/distributed": "dask",
+    "skdmn/export/conv.py": "torch",
+    "skdmn/export/hybrid.py": "torch",
+    "skdmn/export/torch.py": "torch",
+}
+collect_ignore = [path for path, package in NEEDED.items() if not find_spec(package)]

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import joblib
-from sklearn import get_config
 
 from skdmn.core import engine, transfer
 from skdmn.core.backend import Array, Place, own_place, take, to_numpy, to_place
@@ -17,7 +16,7 @@ from skdmn.core.convolve import WHOLE, Padding, Pair, Window, output_size
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
-from skdmn.layers.images import Images, Shape, times
+from skdmn.layers.images import Images, Shape, times, working_memory
 from skdmn.layers.overlap import OverlapPruner
 from skdmn.layers.pooling import MaxPool2DTransformer
 
@@ -211,7 +210,7 @@ class Stream(Images):
         values = 3 * max(sum(pair) for pair in ends)
         itemsize = 8 if self.dtype == "float64" else 4
         size = transfer.batch_bytes(self.compute, STREAM_BYTES)
-        size = min(size, int(get_config()["working_memory"] * 2**20) // 2)
+        size = min(size, working_memory() // 2)
         return max(1, size // (values * itemsize))
 
     def batches(

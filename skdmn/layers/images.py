@@ -12,6 +12,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+from sklearn import get_config
 from sklearn.utils import gen_batches
 
 from skdmn.core import transfer
@@ -89,6 +90,7 @@ class Images:
     def batch_size(self, values_per_image: int = 0) -> int:
         """Return how many images make a batch; see `batches`."""
         size = transfer.batch_bytes(self.compute, BATCH_BYTES)
+        size = min(size, working_memory() // 2)
         return max(1, size // self._float_bytes(values_per_image))
 
     def _float_bytes(self, values_per_image: int = 0) -> int:
@@ -198,6 +200,11 @@ class Images:
         return out
 
 
+def working_memory() -> int:
+    """Return the bytes that scikit-learn's configuration allows for batches."""
+    return int(get_config()["working_memory"] * 2**20)
+
+
 def as_pair(value: Any, name: str) -> Pair:
     """Return (vertical, horizontal) from an int or a pair of them."""
     pair = (value, value) if isinstance(value, Integral) else tuple(value)
@@ -265,6 +272,11 @@ def times(shape: Shape) -> str:
 
 def check_is_one_array(X: Any) -> None:
     """Raise where X is a collection of images that make no array."""
+    if hasattr(X, "__next__"):
+        raise ValueError(
+            "X is an iterator, but fitting takes several passes; write it to a file "
+            "with skdmn.store.save_batches, and pass that."
+        )
     if isinstance(X, np.ndarray):
         if X.dtype != object or X.ndim != 1:
             return

@@ -10,6 +10,16 @@ from sklearn import get_config
 
 from skdmn.core.backend import Array, Place, own_place, to_numpy
 
+# to be raised when attributes of fitted estimators change their names or meaning
+_FORMAT = 1
+
+
+def version() -> str:
+    """Return the version of this package."""
+    from skdmn import __version__  # which imports this module
+
+    return __version__
+
 
 class PortableMixin:
     """Keeps arrays where they are in copies, and makes NumPy arrays of them in pickles.
@@ -33,13 +43,33 @@ class PortableMixin:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle holds."""
+        """Return what a file of a saved estimator holds."""
         held: Any = super().__getstate__()  # scikit-learn's BaseEstimator's
         state = {
             key: to_numpy(value) if array_api_compat.is_array_api_obj(value) else value
             for key, value in held.items()
         }
-        return {**state, "_lives": None} if "_lives" in state else state
+        if "_lives" in state:
+            state["_lives"] = None
+        return {**state, "_saved": [_FORMAT, version()]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what a file of a saved estimator holds.
+
+        Raises
+        ------
+        ValueError
+            Where a later version saved it, in a way that this one does not know.
+        """
+        held = dict(state)
+        made_in, saved_by = held.pop("_saved", (_FORMAT, version()))
+        if made_in > _FORMAT:
+            raise ValueError(
+                f"This {type(self).__name__} was saved by skdmn {saved_by}, in a way "
+                f"that skdmn {version()} does not know; load it with skdmn>={saved_by}"
+                ", or fit it again."
+            )
+        super().__setstate__(held)  # type: ignore[misc]
 
     def __copy__(self) -> Self:
         """Copy without a pickle."""

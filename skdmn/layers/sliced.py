@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 import array_api_compat
@@ -78,5 +79,17 @@ class Sliced:
     def _checked(self, images: Any) -> np.ndarray:
         # a copy where `images` is a view of a memory map: results may share its memory
         images = np.array(images, dtype=self.dtype)
+        self._forget_pages()
         assert_all_finite(images, estimator_name=self.estimator_name, input_name="X")
         return images.reshape(-1, *self.shape[1:])
+
+    def _forget_pages(self) -> None:
+        """Tell the system that what was read of a memory map is not needed again.
+
+        Else all of the file counts as this process's memory in the end. Not of a map
+        that is private: what was changed there would be lost.
+        """
+        mapped = getattr(self.source, "_mmap", None)
+        private = getattr(self.source, "mode", "c") == "c"
+        if mapped is not None and not private and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
