@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from skdmn.core.backend import float_dtype
 from skdmn.distributed.blocks import Blocks, checked, collected, sizes_of
 from skdmn.distributed.layers import FITTED, fit_network, portable
-from skdmn.distributed.softmax import DistributedSoftmax
+from skdmn.distributed.softmax import fit_softmax
 from skdmn.softmax import SoftmaxClassifier
 from skdmn.stack import DensityMatrixNetwork
 
@@ -71,7 +71,8 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
     for each such layer, so ``X.persist()`` where they fit in the workers' memory. For
     the softmax, features are computed once and stay on the workers, 4 bytes each;
     each step of the solver is a round over them. Up to 128 MiB of them, a sample, is
-    copied to this process.
+    copied to this process. Dask takes some milliseconds for each block and round, so
+    that blocks of 10 to 100 MB are best.
 
     Results depend on the blocks by rounding alone, and not at all on which worker
     computes what, or fails: its blocks are computed again.
@@ -110,20 +111,19 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
             "sample_weight is for a SoftmaxClassifier, but there is none; leave it out."
         )
     # copies are fitted, so that nothing is half fitted where something goes wrong
-    fitted: list[Any] = []
+    learned: list[dict[str, Any]] = []
     if layers:
         network = _network(layers)
         fit_network(network, blocks, y)
-        fitted = [network] if _is_network(layers) else [o for _, o in network.layers_]
+        whole = [("network", network)]
+        fitted = whole if _is_network(layers) else network.layers_
+        learned = [layer.__dict__ for _, layer in fitted]
         if softmax is not None:
             blocks = Blocks.of(_transformed(X, network, rows=True), sizes)
     if softmax is not None:
-        own = DistributedSoftmax()
-        own.__dict__ = vars(softmax).copy()
-        fitted.append(own.fit(blocks, y, sample_weight))
-    steps = [step for _, step in layers] + ([softmax] if softmax is not None else [])
-    for step, copied in zip(steps, fitted, strict=True):
-        step.__dict__ = vars(copied).copy()
+        learned.append(fit_softmax(softmax, blocks, y, sample_weight))
+    for step, attributes in zip(_all(layers, softmax), learned, strict=True):
+        step.__dict__ = attributes.copy()
     return estimator
 
 
@@ -289,10 +289,14 @@ def _split(
                 "of skdmn, one DensityMatrixNetwork, a SoftmaxClassifier, or a "
                 "Pipeline of these with the softmax last."
             )
-    for step in [step for _, step in steps] + [softmax] * (softmax is not None):
-        if fitted:
+    if fitted:
+        for step in _all(steps, softmax):
             check_is_fitted(step)
     return steps, softmax
+
+
+def _all(steps: Steps, softmax: SoftmaxClassifier | None) -> list[Any]:
+    return [step for _, step in steps] + ([] if softmax is None else [softmax])
 
 
 def _is_network(steps: Steps) -> bool:

@@ -20,7 +20,25 @@ from skdmn.distributed.blocks import Blocks, merged_moments
 from skdmn.softmax import SoftmaxClassifier
 
 
-class DistributedSoftmax(SoftmaxClassifier):
+def fit_softmax(
+    softmax: SoftmaxClassifier, blocks: Blocks, y: Any, sample_weight: Any
+) -> dict[str, Any]:
+    """Fit a copy of a softmax on blocks of rows; return its attributes.
+
+    Parameters
+    ----------
+    softmax : SoftmaxClassifier
+        Not changed.
+    blocks : Blocks
+        Kept on the workers meanwhile.
+    y, sample_weight : ndarrays of shape (len(blocks),); weights may be None
+    """
+    copied = _DistributedSoftmax()
+    copied.__dict__ = vars(softmax).copy()
+    return copied.fit(blocks, y, sample_weight).__dict__
+
+
+class _DistributedSoftmax(SoftmaxClassifier):
     """A SoftmaxClassifier that takes `Blocks` as X, and NumPy labels and weights."""
 
     def _check_rows(
