@@ -1,4 +1,6 @@
-"""Any shape, dtype and layout in memory: fast is slow, batches and order do not matter."""
+"""Any shape, dtype, layout, batches and order: the definition holds."""
+
+import itertools
 
 import numpy as np
 from hypothesis import given, settings
@@ -30,7 +32,7 @@ def image_arrays(draw, most=5):
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     values = rng.uniform(0, 100, (n, height, width, channels))
     values[0, 0, 0, 0] = 50  # not all of them round to 0
-    return (values > 40 if dtype == bool else values).astype(dtype)
+    return (values > 40 if dtype.kind == "b" else values).astype(dtype)
 
 
 @st.composite
@@ -84,7 +86,7 @@ def images_and_views(draw):
 # fast is slow
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     arrays=images_and_views(),
     size=st.tuples(st.integers(1, 2), st.integers(1, 2)),
@@ -144,7 +146,7 @@ def test_energies_of_any_channels_are_the_definition(arrays):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    name=st.sampled_from(sorted(STACKS)),
+    name=st.sampled_from(sorted(STACKS.keys() - {"subsample"})),  # drawn anew
     dtype=st.sampled_from(["u1", "f4", "f8"]),
     seed=st.integers(0, 99),
     batch_size=st.integers(1, 20),
@@ -213,7 +215,7 @@ def test_merging_is_associative_and_commutative(images, seed, centered, cuts, or
     labels = np.random.default_rng(seed).integers(0, 3, len(images))
     exact = images.dtype.kind in "bu" or images.dtype.itemsize == 1
     edges = [0, *np.minimum(cuts, len(images)), len(images)]
-    pieces = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    pieces = [slice(a, b) for a, b in itertools.pairwise(edges)]
     a, b, c = (accumulated(images[p], labels[p], centered) for p in pieces)
     whole = accumulated(images, labels, centered)
     assert_same_sums(merged(a, b, c), whole, exact)
