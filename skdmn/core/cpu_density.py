@@ -69,8 +69,9 @@ def second_moments(
     n_patches = len(members) * rows * columns
     mean_square = np.trace(outer) / (n_patches * len(outer))
     if not 1 / _UNLIKE < mean_square < _UNLIKE:  # or is not a number
-        largest = largest_left(images, members, shift)
-        outer, total, scale = _scaled(images, members, size, shift, largest)
+        found = largest_left(images, members, shift)
+        if found != largest:  # all zeros are as the sample was
+            outer, total, scale = _scaled(images, members, size, shift, found)
     return unshifted(outer / scale**2, total / scale, shift, size, n_patches)
 
 

@@ -272,6 +272,11 @@ def times(shape: Shape) -> str:
 
 def check_is_one_array(X: Any) -> None:
     """Raise where X is a collection of images that make no array."""
+    if type(X).__module__.startswith("dask."):
+        raise TypeError(
+            "X is a dask collection; pass it to skdmn.distributed.fit(estimator, X, y) "
+            "or transform(estimator, X), or its values, X.compute()."
+        )
     if hasattr(X, "__next__"):
         raise ValueError(
             "X is an iterator, but fitting takes several passes; write it to a file "
