@@ -136,7 +136,6 @@ class Writer:
         self.model, self.graph, self.at = model, graph, at
         self.shape = model.shape
         self.layout = "rows" if ndim == 2 else "last"
-        self.given = "last" if ndim == 3 else self.layout
         self.is_rows = False  # whether the operations made rows of images
         if dtype != np.float32:
             self.add("Cast", to=_FLOAT)
