@@ -86,7 +86,7 @@ def images_and_views(draw):
 # fast is slow
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     arrays=images_and_views(),
     size=st.tuples(st.integers(1, 2), st.integers(1, 2)),
