@@ -1,6 +1,6 @@
 """Networks that are half computed, half trained: Tables 3 and 4 of the class-PCA paper.
 
-    python benchmarks/hybrids.py --data DIR
+    python benchmarks/hybrids.py --data DIR [--only MNIST]
 
 Every architecture of the tables is built by `skdmn.export.make_hybrid` and what is to
 be trained is trained by torch's Adam, the same way for all. Accuracy is that of 10,000
@@ -12,6 +12,8 @@ from class density matrices (`init_conv_`): accuracy against epochs and seconds.
 hold all that is computed and trained, not what looks at the accuracy.
 """
 
+import argparse
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -153,21 +155,22 @@ def starts(architecture: str, data: Data) -> dict[str, Callable]:
     }
 
 
-def draw(curves: dict[str, dict[str, list]], path: Path) -> None:
+def draw(results: dict[str, dict[str, dict]], path: Path) -> None:
     """Draw the median accuracy of seeds against epochs and against seconds."""
     figure, axes = plt.subplots(
-        len(curves), 2, figsize=(9, 3.2 * len(curves)), sharey="row", squeeze=False
+        len(results), 2, figsize=(9, 3.2 * len(results)), sharey="row", squeeze=False
     )
-    for row, (name, ways) in zip(axes, curves.items(), strict=True):
-        for way, runs in ways.items():
-            looked = np.median([run["curve"] for run in runs], axis=0)
-            spread = np.array([run["curve"] for run in runs])[:, :, 2]
-            for axis, x in zip(row, (looked[:, 0], looked[:, 1]), strict=True):
-                axis.plot(x, looked[:, 2], label=way)
-                axis.fill_between(x, spread.min(0), spread.max(0), alpha=0.2)
-        row[0].set(ylabel=f"{name}, held out, %", xlabel="epochs")
-        first = [run["curve"][0][2] for runs in ways.values() for run in runs]
-        row[0].set_ylim(bottom=float(np.median(first)) - 2)
+    for row, (name, ways) in zip(axes, results.items(), strict=True):
+        curves = {way: np.array(of["curves"]) for way, of in ways.items()}
+        for (way, runs), dash in zip(curves.items(), ("-", "--", ":"), strict=True):
+            looked, found = np.median(runs, axis=0), runs[:, :, 2]
+            for axis, x in zip(row, looked.T[:2], strict=True):
+                axis.plot(x, looked[:, 2], dash, label=way)
+                axis.fill_between(x, found.min(0), found.max(0), alpha=0.2)
+        first = np.median([runs[:, 0, 2] for runs in curves.values()])
+        row[0].set(
+            ylabel=f"{name}, held out, %", xlabel="epochs", ylim=(first - 2, None)
+        )
         row[1].set(xlabel="seconds")
         row[1].legend(fontsize=7, loc="lower right")
         for axis in row:
@@ -176,53 +179,55 @@ def draw(curves: dict[str, dict[str, list]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def compare(name: str, options: argparse.Namespace) -> dict:
+    """Train everything that one data set's table has."""
+    data, held_out = split(name, options.data, 0.02 if options.quick else 1.0)
+    best = {
+        way: [
+            train(b, data, held_out, epochs=options.epochs, seed=seed, looks=2)
+            for seed in range(options.seeds)
+        ]
+        for way, b in starts(BEST[name], data).items()
+    }
+    for way, runs in best.items():
+        print(name, way, [round(run["validation"], 2) for run in runs], flush=True)
+    rows = []
+    for architecture, *paper in TABLES[name]:
+        found = train(
+            lambda a=architecture: make_hybrid(a, *data),
+            data,
+            held_out,
+            epochs=options.epochs,
+            seed=0,
+        )
+        rows.append({"architecture": architecture, "paper": paper})
+        rows[-1] |= {k: v for k, v in found.items() if k != "curve"}
+        print(rows[-1], flush=True)
+    final = {
+        way: {
+            "validation": median(run["validation"] for run in runs),
+            "seconds": median(run["seconds"] for run in runs),
+            "curves": [run["curve"] for run in runs],
+        }
+        for way, runs in best.items()
+    }
+    settings = {"epochs": options.epochs, "seeds": options.seeds}
+    return {**settings, "machine": machine.facts(), "rows": rows, "best": final}
+
+
 def main() -> None:
     parser = machine.timing_parser(__doc__.splitlines()[0], "hybrids.json")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", choices=TABLES, help="keep the others' results")
     options = parser.parse_args()
     machine.limit(options.threads)
-    share = 0.02 if options.quick else 1.0
-    rows, curves = [], {}
-    for name, table in TABLES.items():
-        data, held_out = split(name, options.data, share)
-        seeds = range(options.seeds)
-        curves[name] = {
-            way: [
-                train(b, data, held_out, epochs=options.epochs, seed=seed, looks=2)
-                for seed in seeds
-            ]
-            for way, b in starts(BEST[name], data).items()
-        }
-        for way, runs in curves[name].items():
-            print(name, way, [round(run["validation"], 2) for run in runs], flush=True)
-        for architecture, *paper in table:
-            found = train(
-                lambda a=architecture, d=data: make_hybrid(a, *d),
-                data,
-                held_out,
-                epochs=options.epochs,
-                seed=0,
-            )
-            rows.append({"data": name, "architecture": architecture, "paper": paper})
-            rows[-1] |= {k: v for k, v in found.items() if k != "curve"}
-            print(rows[-1], flush=True)
-    draw(curves, options.json.with_suffix(".png"))
-    final = {
-        name: {
-            way: {
-                "validation": median(run["validation"] for run in runs),
-                "seconds": median(run["seconds"] for run in runs),
-                "curves": [run["curve"] for run in runs],
-            }
-            for way, runs in ways.items()
-        }
-        for name, ways in curves.items()
-    }
-    machine.write(
-        options.json,
-        {"epochs": options.epochs, "seeds": options.seeds, "rows": rows, "best": final},
-    )
+    kept = json.loads(options.json.read_text()) if options.json.exists() else {}
+    data = kept.get("data", {})
+    for name in [options.only] if options.only else TABLES:
+        data[name] = compare(name, options)
+        machine.write(options.json, {"data": data})
+    draw({n: of["best"] for n, of in data.items()}, options.json.with_suffix(".png"))
 
 
 if __name__ == "__main__":
