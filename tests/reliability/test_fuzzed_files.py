@@ -268,10 +268,9 @@ def test_sizes_that_lie_are_damage(tmp_path, size):
     refused(load_cifar10, folder, "damaged, truncated or of another format")
 
 
-@pytest.mark.parametrize("name", ["././@LongLink", "test_batch.bin"])
 @pytest.mark.parametrize("kind", [b"L", b"K", b"x", b"g", b"X", b"S", b"D", b"?"])
-def test_headers_of_any_size_are_passed_over(tmp_path, name, kind):
-    long = header(name, kind, size=b"00620000000")  # 100 MiB
+def test_headers_of_any_size_are_passed_over(tmp_path, kind):
+    long = header(kind=kind, size=b"00620000000")  # 100 MiB
     content = gzip.compress(long) + zeros(100) + archive(CIFAR_TEST)
     folder = write(tmp_path, {"cifar-10-binary.tar.gz": content})
     tracemalloc.start()
