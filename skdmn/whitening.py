@@ -17,10 +17,14 @@ from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdmn.layers.portable import PortableMixin
+
 _BATCH_VALUES = 2**21  # rows are made float64 so many values at a time
 
 
-class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class ZCAWhitening(
+    PortableMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
     """Make the features uncorrelated and of variance 1, changing them least.
 
     The mean is taken away, and every direction of the data divided by its standard
@@ -110,6 +114,15 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ValueError
             Where X is not a finite array of at least two rows.
         """
+        before = self.__dict__.copy()
+        try:
+            self._fit(X)
+        except BaseException:
+            self.__dict__ = before
+            raise
+        return self
+
+    def _fit(self, X: Any) -> None:
         X = validate_data(self, X, dtype="numeric", ensure_min_samples=2)
         n, d = X.shape
         self.mean_ = np.mean(X, axis=0, dtype=np.float64)
@@ -127,7 +140,6 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.components_ = (vectors / np.sqrt(scaled)) @ vectors.T
         self.explained_variance_ = values[::-1].copy()
         self.n_samples_seen_ = n
-        return self
 
     def transform(self, X: Any) -> Any:
         """Whiten.

@@ -122,6 +122,7 @@ def block_curvature(
 # All rows
 
 
+@np.errstate(invalid="ignore", over="ignore")
 def column_moments(rows: Rows, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return each feature's weighted mean and variance, in one pass.
 

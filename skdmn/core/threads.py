@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -52,6 +53,16 @@ def in_threads(
 
 
 _single = threading.RLock()
+
+
+def _let_go() -> None:
+    """Let a forked process compute: the thread that held the lock is not in it."""
+    global _single
+    _single = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 @contextlib.contextmanager

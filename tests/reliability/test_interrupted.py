@@ -88,13 +88,7 @@ def kinds():
         for method in methods(estimator):
             for fitted, error in ((False, KeyboardInterrupt), (True, MemoryError)):
                 name = f"{type(estimator).__name__}-{method}-{error.__name__}"
-                marks = []
-                if isinstance(estimator, ZCAWhitening):
-                    reason = "keeps the mean and the number of features of a fit"
-                    marks = [pytest.mark.xfail(reason=reason)]
-                yield pytest.param(
-                    estimator, method, fitted, error, id=name, marks=marks
-                )
+                yield pytest.param(estimator, method, fitted, error, id=name)
 
 
 def made(estimator, fitted):

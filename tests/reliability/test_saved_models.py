@@ -206,10 +206,9 @@ FILES = {
         lambda data: skops.io.loads(data, trusted=sorted(OWN_TYPES)),
     ),
 }
-VERSIONED = [name for name in MODELS if name != "whitening"]
 
 
-@pytest.mark.parametrize("name", VERSIONED)
+@each_model
 @pytest.mark.parametrize("way", FILES)
 def test_a_model_of_a_later_format_is_refused_by_name(monkeypatch, name, way):
     save, load = FILES[way]
@@ -224,7 +223,7 @@ def test_a_model_of_a_later_format_is_refused_by_name(monkeypatch, name, way):
         load(data)
 
 
-@pytest.mark.parametrize("name", VERSIONED)
+@each_model
 @pytest.mark.parametrize("way", FILES)
 def test_a_model_of_a_later_version_of_the_same_format_is_loaded(
     monkeypatch, name, way
