@@ -2,6 +2,7 @@
 
 import _thread
 import multiprocessing
+import signal
 import threading
 import time
 
@@ -137,7 +138,10 @@ def test_an_error_comes_out_and_the_rest_is_left(n, error):
     assert threading.active_count() == before
 
 
-def test_an_interrupt_of_the_main_thread_stops_the_others():
+def test_an_interrupt_of_the_main_thread_stops_the_others(request):
+    # a process that was started in the background may ignore interrupts
+    before_test = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before_test))
     started, before = [], threading.active_count()
 
     def work(i):
