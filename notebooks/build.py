@@ -1,8 +1,8 @@
 """Run the notebooks, which are kept as text, and keep them with their outputs.
 
-    python notebooks/build.py           # all of them
-    python notebooks/build.py 04        # those whose names begin so
-    python notebooks/build.py --check   # are the .ipynb files of these texts?
+python notebooks/build.py           # all of them
+python notebooks/build.py 04        # those whose names begin so
+python notebooks/build.py --check   # are the .ipynb files of these texts?
 """
 
 import sys
