@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from skdmn.analysis.subspaces import variance_shares
 from skdmn.core.backend import to_numpy
 from skdmn.core.convolve import Padding, Pair
 from skdmn.core.filters import eigenbases
@@ -185,7 +186,7 @@ def _with_filters(
     norms = np.linalg.norm(flat, axis=1, keepdims=True)
     units = flat / np.where(norms > 0, norms, 1.0)
     densities = layer.density_matrices_
-    shares = np.einsum("nd,cde,ne->nc", units, densities, units, optimize=True)
+    shares = variance_shares(units, densities)
     classes = shares.argmax(axis=1)
     bases = eigenbases(densities)
     ranks = [
