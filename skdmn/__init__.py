@@ -8,8 +8,9 @@ from skdmn.display.filters import FilterDisplay
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
 from skdmn.layers.overlap import OverlapPruner
-from skdmn.layers.pooling import MaxPool2DTransformer
+from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
+from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 from skdmn.lazy import LazyFeatures
 from skdmn.network import make_dmn
 from skdmn.softmax import SoftmaxClassifier
@@ -19,6 +20,7 @@ from skdmn.whitening import ZCAWhitening
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AveragePool2DTransformer",
     "ChannelStandardScaler",
     "ClassPCAPatchTransformer",
     "DensityMatrixNetwork",
@@ -28,6 +30,7 @@ __all__ = [
     "MaxPool2DTransformer",
     "OverlapPruner",
     "SoftmaxClassifier",
+    "WhitenedPCAPatchTransformer",
     "ZCAWhitening",
     "make_dmn",
 ]

@@ -282,7 +282,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
             started = time.perf_counter()
             fitted = self._prepared(layer, layers, images)
             stream = self._stream(images, layers, fitted.image_shape_)
-            with self._task(name, stream) as stream:
+            with self._task(name, stream, fitted._n_passes) as stream:
                 fitted._fit(stream, y)
             layers.append((name, fitted))
             if self.verbose:
@@ -313,10 +313,10 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         return layer
 
     @contextmanager
-    def _task(self, name: str, stream: Stream) -> Iterator[Stream]:
+    def _task(self, name: str, stream: Stream, n_passes: int) -> Iterator[Stream]:
         """Tell callbacks how far the fit of a layer is."""
         size = stream.batch_size()
-        n_batches = -(-len(stream) // size)
+        n_batches = n_passes * -(-len(stream) // size)
         task = self._callback_fit_ctx.subcontext(f"fit {name}", max_subtasks=n_batches)
         task.call_on_fit_task_begin(estimator=self)
 

@@ -12,13 +12,15 @@ import joblib
 
 from skdmn.core import engine, transfer
 from skdmn.core.backend import Array, Place, own_place, take, to_numpy, to_place
+from skdmn.core.contrast import Encoding
 from skdmn.core.convolve import WHOLE, Padding, Pair, Window, output_size
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
 from skdmn.layers.images import Images, Shape, times, working_memory
 from skdmn.layers.overlap import OverlapPruner
-from skdmn.layers.pooling import MaxPool2DTransformer
+from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
+from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 
 STREAM_BYTES = 2**27  # half of what DensityMatrixNetwork promises to stay below
 
@@ -58,13 +60,46 @@ class Convolution:
             kept = layer.get_support(indices=True)
             return replace(self, filters=take(self.filters, to_numpy(kept), axis=0))
         if isinstance(layer, MaxPool2DTransformer) and self.window == WHOLE:
-            window = Window(layer.pool_size_, layer._strides(), layer.padding)
-            return replace(self, window=window)
+            return replace(self, window=layer._windows())
         return None
 
     def fingerprint(self) -> str:
         """Hash all that the output depends on."""
         return joblib.hash(replace(self, filters=to_numpy(self.filters)))
+
+
+@dataclass(frozen=True)
+class ContrastEncoding:
+    """An encoding by contrast, and the averaging that was fused into it."""
+
+    shape: Shape
+    how: Encoding
+    window: Window = WHOLE
+    power: float = 1.0
+
+    @property
+    def output_shape(self) -> Shape:
+        """Height, width and channels of what comes out."""
+        size = output_size(self.shape, self.how.size, (1, 1), "valid")
+        return *self.window.output_size(size), 2 * self.how.filters.shape[0]
+
+    def __call__(self, batch: Array) -> Array:
+        """Encode images of any dtype."""
+        return engine.encode(batch, self.how, self.window, self.power)
+
+    def fused_with(self, layer: ImageTransformer) -> ContrastEncoding | None:
+        """Return this with a layer behind it as one stage, None where it cannot be."""
+        if layer.image_shape_ != self.output_shape or self.window != WHOLE:
+            return None
+        if isinstance(layer, AveragePool2DTransformer):
+            power = float(layer.power)
+            return replace(self, window=layer._windows(), power=power)
+        return None
+
+    def fingerprint(self) -> str:
+        """Hash all that the output depends on."""
+        how = self.how._replace(filters=to_numpy(self.how.filters))
+        return joblib.hash(replace(self, how=how))
 
 
 @dataclass(frozen=True)
@@ -95,7 +130,8 @@ class Single:
         return joblib.hash(self.layer)
 
 
-Stage = Convolution | Single
+Fusing = Convolution | ContrastEncoding
+Stage = Fusing | Single
 
 
 def plan(
@@ -124,25 +160,28 @@ def plan(
             _check_fits(before, layer)
         before = layer
         last = stages[-1] if stages else None
-        fused = last.fused_with(layer) if isinstance(last, Convolution) else None
+        fused = last.fused_with(layer) if isinstance(last, Fusing) else None
         if fused is not None:
             stages[-1] = fused
-        elif isinstance(layer, ClassPCAPatchTransformer):
+        elif isinstance(layer, ClassPCAPatchTransformer | WhitenedPCAPatchTransformer):
             filters = to_place(layer.filters_, compute)
             filters = compute.xp.astype(filters, getattr(compute.xp, dtype))
-            stages.append(
-                Convolution(
-                    layer.image_shape_,
-                    filters,
-                    layer._strides(),
-                    layer.padding,
-                    layer.activation,
-                )
-            )
+            stages.append(_computed(layer, filters))
         elif not isinstance(layer, FlattenTransformer):  # the order is C already
             # a copy: what is set later acts on later plans
             stages.append(Single(copy.copy(layer), dtype))
     return tuple(stages)
+
+
+def _computed(
+    layer: ClassPCAPatchTransformer | WhitenedPCAPatchTransformer, filters: Array
+) -> Fusing:
+    """Return a layer as a stage, with its filters where batches are computed."""
+    if isinstance(layer, WhitenedPCAPatchTransformer):
+        return ContrastEncoding(layer.image_shape_, layer._encoding(filters))
+    return Convolution(
+        layer.image_shape_, filters, layer._strides(), layer.padding, layer.activation
+    )
 
 
 def _check_fits(before: ImageTransformer, layer: ImageTransformer) -> None:
@@ -234,7 +273,7 @@ class Stream(Images):
         """Return what the last stage gives for all images that count, where X lies."""
         if len(self.stages) == 1 and self.n_per_batch == "auto":
             stage = self.stages[0]
-            if isinstance(stage, Convolution):  # needs no batches, which are copied
+            if isinstance(stage, Fusing):  # needs no batches, which are copied
                 shape = stage.output_shape
                 out = self._images().map(stage, shape, any_dtype=True)
                 return self.place.xp.reshape(out, (len(self), *self.seen_as))

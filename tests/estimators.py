@@ -1,6 +1,7 @@
 """The instances of every public estimator that are put through common tests."""
 
 from skdmn import (
+    AveragePool2DTransformer,
     ChannelStandardScaler,
     ClassPCAPatchTransformer,
     DensityMatrixNetwork,
@@ -8,6 +9,7 @@ from skdmn import (
     MaxPool2DTransformer,
     OverlapPruner,
     SoftmaxClassifier,
+    WhitenedPCAPatchTransformer,
     ZCAWhitening,
 )
 
@@ -19,6 +21,10 @@ ESTIMATORS = [
     ClassPCAPatchTransformer(padding="same", stride=2, random_state=0),
     MaxPool2DTransformer(),
     MaxPool2DTransformer(3, stride=2, padding="same"),
+    AveragePool2DTransformer(),
+    AveragePool2DTransformer(3, stride=2, padding="same", power=0.5),
+    WhitenedPCAPatchTransformer(3, n_filters=5),
+    WhitenedPCAPatchTransformer(2, position_grid=(1, 2), class_based=False),
     ChannelStandardScaler(),
     FlattenTransformer(),
     OverlapPruner(),
@@ -38,6 +44,12 @@ ESTIMATORS = [
             ("prune", OverlapPruner()),
         ],
         batch_size=7,
+    ),
+    DensityMatrixNetwork(
+        [
+            ("conv", WhitenedPCAPatchTransformer(3, n_filters=6)),
+            ("pool", AveragePool2DTransformer(2, padding="same", power=0.5)),
+        ]
     ),
     SoftmaxClassifier(),
     SoftmaxClassifier(C=0.1, standardize=False, class_weight="balanced"),

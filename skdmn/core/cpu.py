@@ -69,25 +69,25 @@ def convolve(
 ) -> np.ndarray:
     """Convolve, then pool; see `core.convolve.convolve_and_pool`."""
     size = (filters.shape[1], filters.shape[2])
-    g = _geometry(images, len(filters), size, stride, padding, window, filters.dtype)
+    g = plan(images, len(filters), size, stride, padding, window, filters.dtype)
     weights = np.zeros((filters[0].size, g.padded), filters.dtype)
     weights[:, : g.n_filters] = filters.reshape(g.n_filters, -1).T
     start = filters.dtype.type(0 if activation == "relu" else -np.inf)
     products = g.rows * g.columns * weights.size
     function = _convolve_fours if _in_fours(g) else _convolve
-    return _run(function, images, g, products, weights.ravel(), start)
+    return run(function, images, g, products, weights.ravel(), start)
 
 
 def max_pool(images: np.ndarray, window: Window, dtype: Any) -> np.ndarray:
     """Keep the largest value of every window; see `core.convolve.max_pool`."""
     dtype = np.dtype(dtype)
     channels = images.shape[3]
-    g = _geometry(images, channels, (1, 1), (1, 1), "valid", window, dtype)
+    g = plan(images, channels, (1, 1), (1, 1), "valid", window, dtype)
     values = math.prod(images.shape[1:])
-    return _run(_max_pool, images, g, values, dtype.type(-np.inf))
+    return run(_max_pool, images, g, values, dtype.type(-np.inf))
 
 
-def _geometry(
+def plan(
     images: np.ndarray,
     n_filters: int,
     size: Pair,
@@ -96,6 +96,7 @@ def _geometry(
     window: Window,
     dtype: np.dtype,
 ) -> Geometry:
+    """Return where a convolution and the pooling behind it read and write."""
     height, width, channels = images.shape[1:]
     shape = (height, width)
     inner = output_size(shape, size, stride, padding)
@@ -131,7 +132,7 @@ def _in_fours(g: Geometry) -> bool:
     return twos == (2, 2, 2, 2) and inside
 
 
-def _run(
+def run(
     function: Callable, images: np.ndarray, g: Geometry, products: int, *operands: Any
 ) -> np.ndarray:
     """Compute all images, some at a time, in threads."""
@@ -182,7 +183,7 @@ def _convolve(images, g, weights, start, out, first, last):
     rest = np.empty(g.padded, weights.dtype)
     row_size = g.out_columns * g.n_filters
     for i in range(len(images)):
-        _load(images[i], g, image, above, below, pitch)
+        load(images[i], g, image, above, below, pitch)
         ring[:] = start  # rows above the first count for nothing
         done = top
         for row in range(first, last):
@@ -214,7 +215,7 @@ def _convolve_fours(images, g, weights, start, out, first, last):
     line = np.empty((g.out_columns + TALL) * width, weights.dtype)
     rest = np.empty(width, weights.dtype)
     for i in range(len(images)):
-        _load(images[i], g, image, above, below, pitch)
+        load(images[i], g, image, above, below, pitch)
         for row in range(first, last):
             base = (row - first) * 2 * g.stride_y * pitch
             for f in range(0, width, VECTORS * g.lane):
@@ -262,7 +263,7 @@ def _max_pool(images, g, start, out, first, last):
     rest = np.empty(g.padded, out.dtype)
     row_size = g.out_columns * g.n_filters
     for i in range(len(images)):
-        _load(images[i], g, image, above, below, pitch)
+        load(images[i], g, image, above, below, pitch)
         for row in range(first, last):
             upper = row * g.step_y - g.window_before_y
             lower = min(upper + g.window_height, g.height)
@@ -276,7 +277,7 @@ def _max_pool(images, g, start, out, first, last):
 
 
 @kernel
-def _load(image, g, to, above, below, pitch):
+def load(image, g, to, above, below, pitch):
     """Copy rows of an image between the zeros around it, as floats."""
     values = g.width * g.channels
     for y in range(max(above, 0), min(below, g.height)):

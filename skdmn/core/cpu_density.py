@@ -42,7 +42,7 @@ _BUDGET = 2**25  # bytes of sums that a thread keeps at a time
 _ALONE = 2**20  # products that are sooner done than threads are started
 # a mean square, in the unit of the sample's largest value, of images unlike the sample
 _UNLIKE = 2.0**60
-_NARROW = [np.dtype(name) for name in ("u1", "i1", "?", "f4")]  # computed in float32
+NARROW = [np.dtype(name) for name in ("u1", "i1", "?", "f4")]  # computed in float32
 
 # `steps` times `pixels` pixels side by side in the rows from top to bottom, each
 # multiplied with those from `back` pixels before it in the row dy below. What comes
@@ -62,7 +62,7 @@ def second_moments(
     images: np.ndarray, members: np.ndarray, size: Pair
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum the patches of some images; see `core.moments.second_moments`."""
-    dtype = np.dtype(np.float32 if images.dtype in _NARROW else np.float64)
+    dtype = np.dtype(np.float32 if images.dtype in NARROW else np.float64)
     shift, largest = provisional_mean(images, members, dtype)
     outer, total, scale = _scaled(images, members, size, shift, largest)
     rows, columns = output_size(images.shape[1:], size, (1, 1), "valid")

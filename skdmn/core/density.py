@@ -15,8 +15,8 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -84,6 +84,20 @@ class DensityAccumulator:
             np.zeros((n_classes, d)) if centered else None,
             np.zeros(n_classes, dtype=np.int64),
             np.zeros(n_classes, dtype=np.int64),
+        )
+
+    def like(self, n_classes: int) -> Self:
+        """Return an accumulator of the same kind that has seen nothing."""
+
+        def zeros(held: np.ndarray) -> np.ndarray:
+            return np.zeros((n_classes, *held.shape[1:]), held.dtype)
+
+        return replace(
+            self,
+            outer_products=zeros(self.outer_products),
+            sums=None if self.sums is None else zeros(self.sums),
+            n_patches=zeros(self.n_patches),
+            n_images=zeros(self.n_images),
         )
 
     # an overflow is told where it matters, in density matrices that are not finite

@@ -14,9 +14,10 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
+from skdmn.core import contrast, moments
 from skdmn.core import convolve as definition
-from skdmn.core import moments
 from skdmn.core.backend import Array, own_place
+from skdmn.core.contrast import Encoding
 from skdmn.core.convolve import WHOLE, Padding, Pair, Window
 
 # what the kernels read as it is
@@ -62,6 +63,34 @@ def second_moments(
     if moments.rows_are_cheaper(images.shape[1:], size):
         return moments.row_moments(images, members, size)
     return moments.second_moments(images, members, size)
+
+
+def encode(
+    images: Array, how: Encoding, window: Window = WHOLE, power: float = 1.0
+) -> Array:
+    """Encode images, of any dtype, in the filters' dtype, and average what comes out.
+
+    See `core.contrast.encode_and_pool`.
+    """
+    kernels = kernels_for(images, "cpu_contrast")
+    if kernels:
+        return kernels.encode_and_pool(images, how, window, power)
+    return contrast.encode_and_pool(images, how, window, power)
+
+
+def average_pool(images: Array, window: Window, power: float, dtype: Any) -> Array:
+    """Average every window, in a dtype; see `core.contrast`."""
+    return contrast.average_pool(images, window, power, dtype)
+
+
+def contrast_moments(
+    images: Array, members: np.ndarray, size: Pair, cells: Pair, floor: float
+) -> np.ndarray:
+    """Sum outer products of patches by contrast, cell by cell; see `core.contrast`."""
+    kernels = kernels_for(images, "cpu_contrast")
+    if kernels:
+        return kernels.contrast_moments(images, members, size, cells, floor)
+    return contrast.contrast_moments(images, members, size, cells, floor)
 
 
 def kernels_for(

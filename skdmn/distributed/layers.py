@@ -19,7 +19,7 @@ from skdmn.layers.flatten import FlattenTransformer
 from skdmn.layers.images import Images
 from skdmn.layers.labels import draw
 from skdmn.layers.overlap import OverlapPruner
-from skdmn.layers.pooling import MaxPool2DTransformer
+from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
 from skdmn.stack import DensityMatrixNetwork
 from skdmn.stages import Stream
@@ -28,7 +28,11 @@ ClassSums = tuple[np.ndarray, DensityAccumulator]  # class indices, and sums of 
 
 # what can be fitted: sums over classes, over channels, or nothing
 _BY_CHANNEL = (ChannelStandardScaler, OverlapPruner)
-_LEARN_NOTHING = (MaxPool2DTransformer, FlattenTransformer)
+_LEARN_NOTHING = (
+    MaxPool2DTransformer,
+    AveragePool2DTransformer,
+    FlattenTransformer,
+)
 FITTED = (ClassDensityTransformer, *_BY_CHANNEL, *_LEARN_NOTHING)
 
 
@@ -107,6 +111,12 @@ def _learn_densities(
     y: Any,
     dtype: str,
 ) -> None:
+    if getattr(layer, "contrast_floor", None) == "auto":
+        raise ValueError(
+            f"{type(layer).__name__} takes contrast_floor='auto' from all images at "
+            "once, which blocks are not; pass a number, such as the contrast_floor_ of "
+            "one that was fitted on a single block."
+        )
     layer._set_shapes()
     labels, codes = layer._encode(y, len(blocks))
     chosen = draw(codes, layer.subsample, check_random_state(layer.random_state))
@@ -144,12 +154,7 @@ def _class_sums(
     codes, chosen = own
     stream = replace(_stream(block, network, layer), chosen=chosen)
     present, codes = np.unique(codes, return_inverse=True)
-    sums = DensityAccumulator.empty(
-        len(present),
-        layer.kernel_size_,
-        layer.image_shape_[2],
-        centered=layer.centered,
-    )
+    sums = layer._empty(len(present), stream)
     return present, cached_accumulate(memory, stream, codes, sums, _silently)
 
 
@@ -159,12 +164,8 @@ def _silently(done: int) -> None:
 
 def _merged_sums(parts: list[ClassSums]) -> ClassSums:
     """Merge the sums of blocks, which may have different classes."""
-    first = parts[0][1]
-    n_channels = first.outer_products.shape[1] // math.prod(first.kernel_size)
     present = np.unique(np.concatenate([codes for codes, _ in parts]))
-    total = DensityAccumulator.empty(
-        len(present), first.kernel_size, n_channels, centered=first.sums is not None
-    )
+    total = parts[0][1].like(len(present))
     for codes, sums in parts:
         total.merge(sums, np.searchsorted(present, codes))
     return present, total

@@ -67,6 +67,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     }
     _needs_positions = True  # whether rows without image_shape may be a mistake
     _any_dtype = False  # whether _forward takes any batch, in any dtype
+    _n_passes = 1  # over the images, in a fit
     _one_to_one = False  # whether values keep their places, so names theirs
 
     image_shape: tuple[int, ...] | None

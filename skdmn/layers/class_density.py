@@ -200,12 +200,9 @@ class ClassDensityTransformer(ImageTransformer):
                 "images up."
             )
         if not traces.any():
-            found = (
-                "all patches of X are the same, or their squares underflow"
-                if self.centered
-                else "the squares of all patches of X are 0, or underflow"
+            raise ValueError(
+                f"No filter can be computed: {self._why_nothing()}; check the images."
             )
-            raise ValueError(f"No filter can be computed: {found}; check the images.")
         self.classes_ = classes
         self._class_based = self.class_based
         self._sums = sums
@@ -217,6 +214,12 @@ class ClassDensityTransformer(ImageTransformer):
         self.n_patches_ = self._here(np.array(sums.n_patches))
         self.class_counts_ = self._here(np.array(sums.n_images))
         self._set_filters(density.matrices, dtype)
+
+    def _why_nothing(self) -> str:
+        """Say what images are like that have no variance to compute filters from."""
+        if self.centered:
+            return "all patches of X are the same, or their squares underflow"
+        return "the squares of all patches of X are 0, or underflow"
 
     def _set_filters(self, densities: np.ndarray, dtype: str) -> None:
         raise NotImplementedError

@@ -1,0 +1,185 @@
+"""Patches by their contrast: moments, encoding and average pooling, the definitions.
+
+Every patch is taken less its mean and divided by its contrast, the square root of its
+variance and a floor. What filters give for that is soft thresholded, for both signs,
+and averaged over windows. For any array library.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skdmn.core.backend import Array, own_place, take, to_numpy, widest_float
+from skdmn.core.convolve import Pair, Window, output_size, pad, patches, tiles
+
+
+class Encoding(NamedTuple):
+    """What `encode` does with a patch.
+
+    Attributes
+    ----------
+    filters : array of shape (n_filters, kernel height, kernel width, channels)
+        Entries of each sum to 0: the mean of a patch gives nothing.
+    floor : float
+        Added to the variance of a patch, in the squared unit of the images.
+    threshold : float
+        What a product must exceed to count.
+    """
+
+    filters: Array
+    floor: float
+    threshold: float
+
+    @property
+    def size(self) -> Pair:
+        """Height and width of a patch."""
+        return self.filters.shape[1], self.filters.shape[2]
+
+
+def by_contrast(windows: Array, floor: float) -> Array:
+    """Return patches (..., d) less their means, divided by their contrasts."""
+    xp = own_place(windows).xp
+    windows = windows - xp.mean(windows, axis=-1, keepdims=True)
+    variance = xp.mean(windows * windows, axis=-1, keepdims=True)
+    return windows / xp.sqrt(variance + floor)
+
+
+def cell_edges(length: int, cells: int) -> list[int]:
+    """Return where cells begin and end along an axis of positions."""
+    return [(2 * i * length + cells) // (2 * cells) for i in range(cells + 1)]
+
+
+def contrast_moments(
+    images: Array, members: np.ndarray, size: Pair, cells: Pair, floor: float
+) -> np.ndarray:
+    """Sum the outer products of patches by contrast, for each cell of the image.
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels), real
+    members : ndarray of shape (n_members,), int
+        Indices of the images that count, at least one.
+    size : (int, int)
+        Height and width of a patch.
+    cells : (int, int)
+        The positions of patches are cut into so many cells, down and across.
+    floor : float
+        Added to the variance of a patch.
+
+    Returns
+    -------
+    ndarray of shape (cells down * cells across, d, d), float64
+        d entries of a patch, C order of (y, x, channel).
+    """
+    place = own_place(images)
+    xp, dtype = place.xp, widest_float(place)
+    rows, columns = output_size(images.shape[1:], size, (1, 1), "valid")
+    d = size[0] * size[1] * images.shape[3]
+    down, across = cell_edges(rows, cells[0]), cell_edges(columns, cells[1])
+    outer = np.zeros((cells[0] * cells[1], d, d))
+    for some, _ in tiles(len(members), 1, rows * columns * d):
+        tile = xp.astype(take(images, members[some], axis=0), dtype)
+        windows = by_contrast(patches(tile, size), floor)
+        spans = itertools.product(itertools.pairwise(down), itertools.pairwise(across))
+        for cell, ((top, bottom), (left, right)) in enumerate(spans):
+            inside = xp.reshape(windows[:, top:bottom, left:right, :], (-1, d))
+            outer[cell] += to_numpy(inside.T @ inside)
+    return outer
+
+
+def encode(images: Array, how: Encoding) -> Array:
+    """Multiply patches by contrast with filters, and soft threshold both signs.
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels), real
+        Of any dtype; computed in that of the filters.
+    how : Encoding
+
+    Returns
+    -------
+    array of shape (n, rows, columns, 2 * n_filters)
+        ``max(z - threshold, 0)`` of the products z, then ``max(-z - threshold, 0)``.
+    """
+    place = own_place(images)
+    xp, filters = place.xp, how.filters
+    rows, columns = output_size(images.shape[1:], how.size, (1, 1), "valid")
+    weights = xp.reshape(filters, (filters.shape[0], -1)).T
+    shape = (images.shape[0], rows, columns, 2 * filters.shape[0])
+    out = xp.empty(shape, dtype=filters.dtype, device=place.device)
+    for some, strip in tiles(images.shape[0], rows, columns * weights.shape[0]):
+        under = slice(strip.start, strip.stop + how.size[0] - 1)
+        tile = xp.astype(images[some, under, :, :], filters.dtype, copy=False)
+        windows = by_contrast(patches(tile, how.size), how.floor)
+        products = xp.reshape(windows, (-1, weights.shape[0])) @ weights
+        both = xp.concat([products, -products], axis=1) - how.threshold
+        out[some, strip, :, :] = xp.reshape(
+            xp.clip(both, min=0), (*windows.shape[:3], -1)
+        )
+    return out
+
+
+def average_pool(images: Array, window: Window, power: float, dtype: Any) -> Array:
+    """Average every window, channel by channel, and raise what comes out to a power.
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels), real
+    window : Window
+        With "same", averages are those of the pixels inside the image.
+    power : float
+        The sign stays: ``sign(mean) * abs(mean) ** power``.
+    dtype : floating dtype of the images' library
+
+    Returns
+    -------
+    array of shape (n, rows, columns, channels)
+    """
+    place = own_place(images)
+    xp, (size, stride, padding) = place.xp, window
+    images = xp.astype(images, dtype, copy=False)
+    inside = xp.ones((1, *images.shape[1:3], 1), dtype=dtype, device=place.device)
+    rows, columns = window.output_size(images.shape[1:])
+
+    def total(of: Array) -> Array:
+        of = pad(of, size, stride, padding, 0)
+        for axis, n in ((1, rows), (2, columns)):
+            lines = [
+                _along(
+                    of,
+                    axis,
+                    slice(i, i + (n - 1) * stride[axis - 1] + 1, stride[axis - 1]),
+                )
+                for i in range(size[axis - 1])
+            ]
+            of = sum(lines[1:], start=lines[0])
+        return of
+
+    mean = total(images) / total(inside)
+    return mean if power == 1 else xp.sign(mean) * xp.abs(mean) ** power
+
+
+def _along(images: Array, axis: int, some: slice) -> Array:
+    return images[:, some, :, :] if axis == 1 else images[:, :, some, :]
+
+
+def encode_and_pool(
+    images: Array, how: Encoding, window: Window, power: float
+) -> Array:
+    """Encode, then average, some images at a time: no feature map of all is made.
+
+    Parameters and result are those of `encode` and `average_pool`.
+    """
+    place = own_place(images)
+    xp, filters = place.xp, how.filters
+    inner = output_size(images.shape[1:], how.size, (1, 1), "valid")
+    shape = (images.shape[0], *window.output_size(inner), 2 * filters.shape[0])
+    out = xp.empty(shape, dtype=filters.dtype, device=place.device)
+    for some, _ in tiles(images.shape[0], 1, math.prod(inner) * shape[3]):
+        features = encode(images[some, ...], how)
+        out[some, ...] = average_pool(features, window, power, filters.dtype)
+    return out

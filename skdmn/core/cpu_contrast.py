@@ -1,0 +1,205 @@
+"""Patches by their contrast, for processors: one pass over each image, in its cache.
+
+`encode_and_pool` computes what `core.contrast` defines without windows and without
+feature maps: a row of products is scaled by the contrasts of its patches, thresholded
+and added to the averages that it is part of while it is in the cache.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+from skdmn.core.blocks import (
+    ROWS,
+    VECTORS,
+    kernel,
+    multiply,
+    rectified_block,
+)
+from skdmn.core.contrast import Encoding, cell_edges
+from skdmn.core.convolve import WHOLE, Pair, Window
+from skdmn.core.cpu import load, plan, run
+from skdmn.core.cpu_density import NARROW
+from skdmn.core.threads import in_threads, n_threads, single_blas
+
+_PATCHES = 2**21  # values of patches that a thread holds at a time
+
+
+def encode_and_pool(
+    images: np.ndarray, how: Encoding, window: Window, power: float
+) -> np.ndarray:
+    """Encode, then average; see `core.contrast.encode_and_pool`."""
+    n_filters, dtype = len(how.filters), how.filters.dtype
+    g = plan(images, n_filters, how.size, (1, 1), "valid", window, dtype)
+    # filters less their means: those of patches then give nothing but rounding
+    flat = how.filters.reshape(n_filters, -1)
+    weights = np.zeros((flat.shape[1], g.padded), dtype)
+    weights[:, :n_filters] = (flat - flat.mean(axis=1, keepdims=True)).T
+    products = g.rows * g.columns * weights.size
+    numbers = (np.float64(how.floor), np.float64(power), dtype.type(how.threshold))
+    g = g._replace(n_filters=2 * n_filters)  # both signs
+    return run(_encode, images, g, products, weights.ravel(), *numbers)
+
+
+def contrast_moments(
+    images: np.ndarray, members: np.ndarray, size: Pair, cells: Pair, floor: float
+) -> np.ndarray:
+    """Sum outer products cell by cell; see `core.contrast.contrast_moments`."""
+    dtype = np.dtype(np.float32 if images.dtype in NARROW else np.float64)
+    g = plan(images, 1, size, (1, 1), "valid", WHOLE, dtype)
+    d = size[0] * size[1] * g.channels
+    edges = [cell_edges(n, c) for n, c in zip((g.rows, g.columns), cells, strict=True)]
+    spans = list(itertools.product(*map(itertools.pairwise, edges)))
+    flat = np.ascontiguousarray(images).reshape(len(images), -1)
+    parts = np.array_split(members, min(n_threads(), len(members)))
+    outer = np.zeros((len(parts), len(spans), d, d))
+    step = max(1, _PATCHES // (g.rows * g.columns * d))
+
+    def work(part: np.ndarray, sums: np.ndarray) -> None:
+        for i in range(0, len(part), step):
+            some = flat[part[i : i + step]]
+            for total, ((top, bottom), (left, right)) in zip(sums, spans, strict=True):
+                shape = (len(some), bottom - top, right - left, d)
+                windows = np.empty(shape, dtype)
+                _by_contrast(some, g, np.float64(floor), top, left, windows)
+                windows = windows.reshape(-1, d)
+                total += windows.T @ windows
+
+    with single_blas():
+        in_threads(work, list(zip(parts, outer, strict=True)), len(parts))
+    return outer.sum(axis=0)  # in the order of the parts: the same bytes each time
+
+
+@kernel
+def _by_contrast(images, g, floor, top, left, out):
+    """Copy the patches of a cell, less their means and divided by their contrasts."""
+    run_ = g.kernel_width * g.channels
+    image = np.empty(g.height * g.width * g.channels, out.dtype)
+    sums = np.empty((2, g.width))
+    means, scales = np.empty(g.columns, out.dtype), np.empty(g.columns, out.dtype)
+    for i in range(len(images)):
+        load(images[i], g, image, 0, g.height, g.width * g.channels)
+        for y in range(out.shape[1]):
+            _contrasts(image, top + y, g, floor, sums, means, scales)
+            for x in range(out.shape[2]):
+                mean, scale = means[left + x], scales[left + x]
+                for row in range(g.kernel_height):
+                    at = ((top + y + row) * g.width + left + x) * g.channels
+                    pixels = image[at : at + run_]
+                    to = out[i, y, x, row * run_ : (row + 1) * run_]
+                    for j in range(run_):
+                        to[j] = (pixels[j] - mean) * scale
+
+
+@kernel
+def _encode(images, g, weights, floor, power, threshold, out, first, last):
+    """Encode and average the output rows from first to last of every image."""
+    pitch, step, width = g.width * g.channels, g.channels, g.padded
+    image = np.zeros(g.height * pitch + ROWS * step, weights.dtype)
+    line = np.empty((g.columns + ROWS) * width, weights.dtype)
+    means = np.empty(g.columns, weights.dtype)
+    scales = np.empty(g.columns, weights.dtype)
+    sums = np.empty((2, g.width))
+    # as many rows of averages as one row of products may count for
+    n_open = -(-g.window_height // g.step_y)
+    above = np.zeros(n_open * g.out_columns * width, weights.dtype)
+    below = np.zeros(n_open * g.out_columns * width, weights.dtype)
+    top = max(0, first * g.step_y - g.window_before_y)
+    bottom = (last - 1) * g.step_y - g.window_before_y + g.window_height
+    bottom = min(bottom, g.rows)
+    for i in range(len(images)):
+        load(images[i], g, image, 0, g.height, pitch)
+        for y in range(top, bottom):
+            _multiply_row(image, y * pitch, pitch, g, weights, line)
+            _contrasts(image, y, g, floor, sums, means, scales)
+            at = y + g.window_before_y
+            earliest = max(first, -(-(at - g.window_height + 1) // g.step_y))
+            for row in range(earliest, min(last, at // g.step_y + 1)):
+                slot = row % n_open * g.out_columns * width
+                _add_row(line, scales, threshold, g, above, below, slot)
+                upper = row * g.step_y - g.window_before_y
+                lower = min(upper + g.window_height, g.rows)
+                if y == lower - 1:
+                    n_rows = lower - max(upper, 0)
+                    to = (i * g.out_rows + row) * g.out_columns * g.n_filters
+                    _write_averages(above, below, slot, n_rows, g, power, out, to)
+
+
+@kernel
+def _multiply_row(image, base, pitch, g, weights, line):
+    """Set a row of positions to the products of their patches with all filters."""
+    step, width, run_ = g.channels, g.padded, g.kernel_width * g.channels
+    for f in range(0, width, VECTORS * g.lane):
+        vectors = min(VECTORS, (width - f) // g.lane)
+        x = 0
+        while x < g.columns:
+            x += multiply(
+                g.columns - x,
+                vectors,
+                (image, base + x * step, step, 0, pitch, 1),
+                (weights, f, 0, run_ * width, width),
+                (1, g.kernel_height, run_),
+                (line, x * width + f, width),
+            )
+
+
+@kernel
+def _contrasts(image, y, g, floor, sums, means, scales):
+    """Set means and inverse contrasts of the patches of a row of positions."""
+    middle = image[y * g.width * g.channels]  # bright images lose fewer digits
+    for x in range(g.width):
+        total, squares = 0.0, 0.0
+        for row in range(y, y + g.kernel_height):
+            at = (row * g.width + x) * g.channels
+            for c in range(g.channels):
+                value = np.float64(image[at + c]) - middle
+                total += value
+                squares += value * value
+        sums[0, x], sums[1, x] = total, squares
+    size = g.kernel_height * g.kernel_width * g.channels
+    for x in range(g.columns):
+        total, squares = 0.0, 0.0
+        for column in range(x, x + g.kernel_width):
+            total += sums[0, column]
+            squares += sums[1, column]
+        mean = total / size
+        contrast = math.sqrt(max(squares / size - mean * mean, 0.0) + floor)
+        means[x] = middle + mean
+        scales[x] = 1.0 / contrast if contrast > 0 else 0.0
+
+
+@kernel
+def _add_row(line, scales, threshold, g, above, below, slot):
+    """Add a row of positions to the averages of the windows that they are in."""
+    width = g.padded
+    for column in range(g.out_columns):
+        left = column * g.step_x - g.window_before_x
+        right = min(left + g.window_width, g.columns)
+        left = max(left, 0)
+        at, n, base = slot + column * width, right - left, left * width
+        for f in range(0, width, g.lane):
+            rectified_block(
+                *(line, base + f, width, scales, left, n, threshold),
+                *(above, below, at + f),
+            )
+
+
+@kernel
+def _write_averages(above, below, slot, n_rows, g, power, out, to):
+    """Write a row of averages, and set their sums to 0."""
+    width, n_filters = g.padded, g.n_filters // 2
+    for column in range(g.out_columns):
+        left = column * g.step_x - g.window_before_x
+        n_columns = min(left + g.window_width, g.columns) - max(left, 0)
+        share = 1.0 / (n_rows * n_columns)
+        base = slot + column * width
+        for f in range(n_filters):
+            over, under = above[base + f] * share, below[base + f] * share
+            out[to + f] = over if power == 1.0 else over**power
+            out[to + n_filters + f] = under if power == 1.0 else under**power
+        above[base : base + width] = 0
+        below[base : base + width] = 0
+        to += g.n_filters

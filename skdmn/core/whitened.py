@@ -1,0 +1,162 @@
+"""What sets groups of patches apart: density matrices relative to that of all.
+
+Patches are taken by their contrast (`core.contrast`) and grouped by class and by the
+cell of the image that they lie in. The filters are the directions in which a group has
+the most variance for that of all patches: generalized eigenvectors, which are the
+eigenvectors of the group's density matrix in whitened space [1]_.
+
+References
+----------
+.. [1] K. Fukunaga, W. Koontz, "Application of the Karhunen-Loeve expansion to feature
+   selection and ordering", IEEE Transactions on Computers C-19, 1970.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from skdmn.core.backend import Array
+from skdmn.core.contrast import cell_edges
+from skdmn.core.convolve import Pair, output_size
+from skdmn.core.density import DensityAccumulator, DensityMatrices
+from skdmn.core.engine import contrast_moments
+from skdmn.core.filters import eigenbases, fix_signs
+
+
+_LEAST = 1e-6  # a ratio that is not rounding, such as of patches' means, taken away
+
+
+@dataclass
+class ContrastAccumulator(DensityAccumulator):
+    """Sums of the outer products of patches by contrast, by class and cell.
+
+    Attributes
+    ----------
+    kernel_size : (int, int)
+        Height and width of a patch.
+    outer_products : ndarray of shape (n_classes, n_cells, d, d), float64
+        Sums over the patches of a class in a cell.
+    sums : None
+    n_patches : ndarray of shape (n_classes, n_cells), int64
+    n_images : ndarray of shape (n_classes,), int64
+        How many have been seen.
+    cells : (int, int)
+        How many cells there are, down and across.
+    floor : float
+        Added to the variance of a patch.
+    """
+
+    cells: Pair
+    floor: float
+
+    @classmethod
+    def of(
+        cls,
+        n_classes: int,
+        kernel_size: Pair,
+        n_channels: int,
+        cells: Pair,
+        floor: float,
+    ) -> ContrastAccumulator:
+        """Return an accumulator that has seen nothing."""
+        d, n_cells = math.prod(kernel_size) * n_channels, math.prod(cells)
+        counts = np.zeros((n_classes, n_cells), np.int64)
+        outer = np.zeros((n_classes, n_cells, d, d))
+        return cls(kernel_size, outer, None, counts, counts[:, 0].copy(), cells, floor)
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def update(self, images: Array, labels: np.ndarray) -> None:
+        """Add all valid patches of some images; see `DensityAccumulator`."""
+        size, cells = self.kernel_size, self.cells
+        positions = output_size(images.shape[1:], size, (1, 1), "valid")
+        down, across = (
+            np.diff(cell_edges(length, n))
+            for length, n in zip(positions, cells, strict=True)
+        )
+        for label in np.unique(labels):
+            members = np.flatnonzero(labels == label)
+            outer = contrast_moments(images, members, size, cells, self.floor)
+            self.outer_products[label] += outer
+            self.n_patches[label] += len(members) * np.outer(down, across).ravel()
+            self.n_images[label] += len(members)
+
+    def density_matrices(self) -> DensityMatrices:
+        """Divide by numbers of patches and traces."""
+        counts = np.maximum(self.n_patches, 1)[..., np.newaxis, np.newaxis]
+        moments = self.outer_products / counts
+        traces = np.trace(moments, axis1=2, axis2=3)
+        moments /= np.where(traces > 0, traces, np.inf)[..., np.newaxis, np.newaxis]
+        return DensityMatrices(moments, traces, None)
+
+
+class WhitenedBank(NamedTuple):
+    """Filters by the variance that they give their group for that of all.
+
+    Attributes
+    ----------
+    filters : ndarray of shape (n_filters, d), float64
+    ratios : ndarray of shape (n_filters,), float64
+        Generalized eigenvalues, largest first.
+    groups : ndarray of shape (n_filters,), int64
+        The group, from 0, that each filter was computed from.
+    """
+
+    filters: np.ndarray
+    ratios: np.ndarray
+    groups: np.ndarray
+
+
+def whitened_bank(
+    densities: np.ndarray,
+    *,
+    n_filters: int,
+    correlation_cutoff: float,
+    regularization: float,
+) -> WhitenedBank:
+    """Compute filters from the density matrices of groups.
+
+    A filter w of group g solves ``rho_g w = ratio * (rho + r / d * 1) w``, rho being
+    the mean of the groups' matrices, and ``w (rho + r / d * 1) w = 1``.
+
+    Parameters
+    ----------
+    densities : ndarray of shape (n_groups, d, d), float64
+        Trace 1 each, or all zero for a group that gives no filters.
+    n_filters : int
+        At most so many, those of largest ratio.
+    correlation_cutoff : float in [0, 1]
+        A filter is left out where its absolute cosine, in whitened space, with one of
+        larger ratio exceeds this; 1.0 leaves none out.
+    regularization : float above 0
+        r: the share of the mean eigenvalue that is added to all.
+
+    Returns
+    -------
+    WhitenedBank
+    """
+    groups = np.flatnonzero(np.trace(densities, axis1=1, axis2=2))
+    d = densities.shape[1]
+    values, vectors = np.linalg.eigh(densities[groups].mean(axis=0))
+    values = np.maximum(values, 0.0) + regularization / d
+    whitening = (vectors / np.sqrt(values)) @ vectors.T
+    bases = eigenbases(whitening @ densities[groups] @ whitening)
+    ratios = np.array([shares for shares, _ in bases])
+    kept = np.empty((min(n_filters, ratios.size), d))
+    chosen: list[tuple[int, int]] = []
+    # equal to rounding: in the order of group and rank
+    for index in np.argsort(-ratios.round(9), axis=None, kind="stable"):
+        group, rank = divmod(int(index), d)
+        if len(chosen) == len(kept) or not ratios[group, rank] > _LEAST:
+            break
+        vector = bases[group][1][rank]
+        cosines = np.abs(kept[: len(chosen)] @ vector)
+        if correlation_cutoff >= 1.0 or cosines.max(initial=0) <= correlation_cutoff:
+            kept[len(chosen)] = vector
+            chosen.append((group, rank))
+    filters = fix_signs(kept[: len(chosen)] @ whitening)
+    at = np.array(chosen).T
+    return WhitenedBank(filters, ratios[at[0], at[1]], groups[at[0]])

@@ -1,0 +1,349 @@
+"""A convolutional layer of what sets classes apart: class-based PCA, whitened."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any, Literal, Self
+
+import numpy as np
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
+
+from skdmn.core.backend import Array
+from skdmn.core.contrast import Encoding
+from skdmn.core.convolve import Pair, output_size
+from skdmn.core.density import DensityAccumulator
+from skdmn.core.engine import encode
+from skdmn.core.whitened import ContrastAccumulator, whitened_bank
+from skdmn.layers.base import ImageTransformer
+from skdmn.layers.class_density import ClassDensityTransformer, accumulate
+from skdmn.layers.images import Images, Shape, as_pair
+
+_FLOOR = 0.01  # of the mean variance of a patch
+
+
+class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer):
+    """Encode images by filters in which one group of patches varies most for all.
+
+    Class-based PCA, carried on: patches are taken by their contrast (less their mean,
+    divided by their standard deviation), grouped by class and by the cell of the image
+    that they lie in, and the filters of a group are the directions in which it has the
+    most variance compared with all patches, not the most variance as such: generalized
+    eigenvectors, or class-based PCA in whitened space. So neither brightness nor the
+    spectrum that all images share decides. Products are soft thresholded, for both
+    signs of each filter.
+
+    The feature maps are large; put an `AveragePool2DTransformer` behind, and run both
+    as a `DensityMatrixNetwork`, which never holds them.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int), default=6
+        Height and width of a patch.
+    n_filters : int, default=400
+        At most so many filters, those of largest variance ratio; two channels each.
+    position_grid : int or (int, int), default=4
+        Patches are grouped by class and by the cell that they lie in, of so many down
+        and across. 1: by class alone.
+    correlation_cutoff : float in [0, 1], default=0.9
+        Leave a filter out whose absolute cosine, in whitened space, with one of larger
+        ratio exceeds this. 1.0 leaves none out.
+    regularization : float above 0, default=0.1
+        Added to the eigenvalues of the density matrix of all patches before whitening,
+        as a share of their mean.
+    contrast_floor : float above 0 or "auto", default="auto"
+        Added to the variance of a patch before its root is taken, in the squared unit
+        of `X`; keeps flat patches flat. "auto": 0.01 of the mean variance of a patch,
+        which one more pass over the images finds.
+    threshold : float, default=0.5
+        What a product must exceed to count. One filter's products have a mean square
+        of about 1 over all patches.
+    class_based : bool, default=True
+        Group by class and cell, `y` required; or by cell alone, `y` ignored.
+    subsample : float in (0, 1] or int, default=1.0
+        Share of the images of each class, rounded up, that the density matrices are
+        computed from; or how many in all. A tenth is often enough.
+    image_shape : (int, int) or (int, int, int) or None, default=None
+        Height, width and, where there are several, channels of the images that rows
+        of `X` hold, flattened in C order of (y, x, channel). Rows without it are
+        read as signals one pixel high. Not needed for images.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where to compute. "auto": where `X` lies, for NumPy a GPU where CuPy finds
+        one, else the processor.
+    memory : str, path, joblib.Memory or None, default=None
+        Where to cache density matrices. They do not depend on `n_filters`,
+        `correlation_cutoff`, `regularization` or `threshold`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of `subsample`.
+    verbose : bool, default=False
+        Print progress, about once a second. scikit-learn's callbacks
+        (``set_callbacks``) are told of every batch.
+
+    Attributes
+    ----------
+    filters_ : array of shape (n_filters, kernel height, kernel width, channels)
+        In the order of their ratios. The sum of the entries of each is 0; signs are
+        chosen as by `ClassPCAPatchTransformer`.
+    variance_ratios_ : array of shape (n_filters,), float64
+        Generalized eigenvalues: the variance that a filter finds in its group, each
+        group's whole variance being 1, divided by that in all patches.
+    filter_classes_ : array of shape (n_filters,)
+        Label of the class that each filter was computed from.
+    filter_cells_ : array of shape (n_filters, 2), int64
+        The cell, down and across, that each filter was computed from.
+    contrast_floor_ : float
+        What was added to variances.
+    position_grid_ : (int, int)
+        Cells down and across: no more than patches have positions.
+    density_matrices_ : array of shape (n_classes, n_cells, d, d), float64
+        Second moments of the d entries of patches by contrast, divided by their trace.
+    partition_functions_ : array of shape (n_classes, n_cells), float64
+        The traces.
+    n_patches_ : array of shape (n_classes, n_cells), int64
+        How many patches each density matrix was computed from.
+    class_counts_ : array of shape (n_classes,), int64
+        How many images.
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted; ``[0]`` where not `class_based`.
+    kernel_size_ : (int, int)
+        Height and width of a patch; for signals ``(1, min(kernel_size, width))``.
+    image_shape_, output_shape_ : (int, int, int)
+        Height, width and channels, in and out.
+    n_features_in_ : int
+        Values of one image: the product of `image_shape_`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of `X`, where it was a data frame.
+
+    See Also
+    --------
+    ClassPCAPatchTransformer : The papers' layer.
+    AveragePool2DTransformer : What belongs behind.
+
+    Notes
+    -----
+    The argument for class density matrices is that inputs that take the same paths
+    through the network share a second moment ([1]_); classes are the first guess at
+    such groups, cells of the image make them finer. A filter w of group g solves
+    ``rho_g w = ratio (rho + r/d) w`` ([2]_), rho being the mean of the groups' density
+    matrices and r the `regularization`. Contrast, whitening and soft thresholds are
+    those of [3]_, whose filters are found by k-means.
+
+    `partial_fit` keeps the `contrast_floor_` of the first images.
+
+    References
+    ----------
+    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "Separation of time scales and
+       direct computation of weights in deep neural networks", arXiv:1703.04757v3,
+       2018.
+    .. [2] K. Fukunaga, W. Koontz, "Application of the Karhunen-Loeve expansion to
+       feature selection and ordering", IEEE Transactions on Computers C-19, 1970.
+    .. [3] A. Coates, A. Ng, "Learning feature representations with k-means", 2012.
+
+    Examples
+    --------
+    >>> from skdmn import AveragePool2DTransformer, DensityMatrixNetwork
+    >>> from skdmn import WhitenedPCAPatchTransformer
+    >>> from skdmn.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> network = DensityMatrixNetwork([
+    ...     ("conv", WhitenedPCAPatchTransformer(4, n_filters=50, position_grid=2)),
+    ...     ("pool", AveragePool2DTransformer(3, stride=2)),
+    ... ])
+    >>> network.fit_transform(X, y).shape
+    (1797, 400)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        **ImageTransformer._parameter_constraints,
+        "kernel_size": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        "n_filters": [Interval(Integral, 1, None, closed="left")],
+        "position_grid": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        "correlation_cutoff": [Interval(Real, 0, 1, closed="both")],
+        "regularization": [Interval(Real, 0, None, closed="neither")],
+        "contrast_floor": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "threshold": [Interval(Real, 0, None, closed="left")],
+        "class_based": ["boolean"],
+        "subsample": [
+            Interval(RealNotInt, 0, 1, closed="right"),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "memory": [str, HasMethods("cache"), HasMethods("__fspath__"), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    _any_dtype = True
+    centered = False  # patches are, each by itself
+
+    filters_: Array
+    contrast_floor_: float
+    position_grid_: Pair
+
+    def __init__(
+        self,
+        kernel_size: int | Pair = 6,
+        *,
+        n_filters: int = 400,
+        position_grid: int | Pair = 4,
+        correlation_cutoff: float = 0.9,
+        regularization: float = 0.1,
+        contrast_floor: float | Literal["auto"] = "auto",
+        threshold: float = 0.5,
+        class_based: bool = True,
+        subsample: float = 1.0,
+        image_shape: tuple[int, ...] | None = None,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        memory: Any = None,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.kernel_size = kernel_size
+        self.n_filters = n_filters
+        self.position_grid = position_grid
+        self.correlation_cutoff = correlation_cutoff
+        self.regularization = regularization
+        self.contrast_floor = contrast_floor
+        self.threshold = threshold
+        self.class_based = class_based
+        self.subsample = subsample
+        self.image_shape = image_shape
+        self.device = device
+        self.memory = memory
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Compute density matrices and filters.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
+            Images, integer or float; or rows, see `image_shape`.
+        y : array-like of shape (n,) or None
+            Labels, required where `class_based`, else ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Where X or y is not what the parameters ask for, images are smaller than
+            the kernel, or all patches are constant.
+        RuntimeError
+            Where ``device="cuda"`` finds no GPU.
+        """
+        context = self._init_callback_context(max_subtasks=None)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        super().fit(X, y)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    @property
+    def _n_passes(self) -> int:  # type: ignore[override]
+        return 2 if self.contrast_floor == "auto" else 1
+
+    def _set_shapes(self) -> None:
+        self.kernel_size_ = self._window("kernel_size")
+        if math.prod(self.kernel_size_) * self.image_shape_[2] == 1:
+            raise ValueError(
+                f"{type(self).__name__} takes patches by their contrast, but a patch of "
+                f"X has a single value (n_features = {self.n_features_in_} and "
+                f"kernel_size={self.kernel_size}); pass larger patches or images."
+            )
+        positions = output_size(self.image_shape_, self.kernel_size_, (1, 1), "valid")
+        cells = as_pair(self.position_grid, "position_grid")
+        down, across = map(min, cells, positions)
+        self.position_grid_ = down, across
+
+    def _fit(self, images: Images, y: Any) -> None:
+        self.__dict__.pop("contrast_floor_", None)  # that of images seen before
+        super()._fit(images, y)
+
+    def _empty(self, n_classes: int, images: Images) -> ContrastAccumulator:
+        if not hasattr(self, "contrast_floor_"):
+            given = self.contrast_floor
+            floor = _floor(images, self.kernel_size_) if given == "auto" else given
+            self.contrast_floor_ = float(floor)
+        return ContrastAccumulator.of(
+            n_classes,
+            self.kernel_size_,
+            images.shape[2],
+            self.position_grid_,
+            self.contrast_floor_,
+        )
+
+    def _resumable(self) -> DensityAccumulator:
+        sums, grid = super()._resumable(), self.position_grid_
+        self._set_shapes()
+        now: dict[str, Any] = {"position_grid": self.position_grid_}
+        then: dict[str, Any] = {"position_grid": grid}
+        if self.contrast_floor != "auto":
+            now["contrast_floor"] = self.contrast_floor
+            then["contrast_floor"] = self.contrast_floor_
+        for name, value in now.items():
+            if value != then[name]:
+                raise ValueError(
+                    f"{name} was {then[name]} when the density matrices were computed "
+                    f"and is {value} now; set it back, or call fit."
+                )
+        return sums
+
+    def _why_nothing(self) -> str:
+        return "all patches of X are constant"
+
+    def _set_filters(self, densities: np.ndarray, dtype: str) -> None:
+        n_cells, d = densities.shape[1:3]
+        bank = whitened_bank(
+            densities.reshape(-1, d, d),
+            n_filters=self.n_filters,
+            correlation_cutoff=self.correlation_cutoff,
+            regularization=self.regularization,
+        )
+        # products of a mean square of 1 for patches by contrast as they are
+        traces = np.array(self._sums.density_matrices().partition_functions)
+        filters = bank.filters / np.sqrt(traces[traces > 0].mean())
+        filters -= filters.mean(axis=1, keepdims=True)
+        shape = (len(filters), *self.kernel_size_, self.image_shape_[2])
+        self.filters_ = self._here(filters.reshape(shape).astype(dtype))
+        self.variance_ratios_ = self._here(bank.ratios)
+        of_class, cells = np.divmod(bank.groups, n_cells)
+        labels = self.classes_[of_class]
+        numbers = labels.dtype.kind in "biuf"
+        self.filter_classes_ = self._here(labels) if numbers else labels
+        cells = np.stack(np.divmod(cells, self.position_grid_[1]), axis=1)
+        self.filter_cells_ = self._here(cells)
+        if self.verbose:
+            print(
+                f"[{type(self).__name__}] {len(filters)} filters of "
+                f"{len(densities) * n_cells} groups"
+            )
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        size = output_size(shape, self.kernel_size_, (1, 1), "valid")
+        return *size, 2 * self.filters_.shape[0]
+
+    def _encoding(self, filters: Array) -> Encoding:
+        return Encoding(filters, self.contrast_floor_, float(self.threshold))
+
+    def _forward(self, batch: Array) -> Array:
+        return encode(batch, self._encoding(self._like(self.filters_, batch)))
+
+
+def _floor(images: Images, size: Pair) -> float:
+    """Return a hundredth of the mean variance of a patch; 1 where there is none."""
+    sums = DensityAccumulator.empty(1, size, images.shape[2], centered=False)
+    accumulate(images, np.zeros(len(images), np.int64), sums, lambda done: None)
+    outer = sums.outer_products[0]
+    d = len(outer)
+    # the squares of a patch less d times that of its mean
+    variance = (np.trace(outer) - outer.sum() / d) / (
+        d * max(int(sums.n_patches[0]), 1)
+    )
+    return _FLOOR * variance if variance > 0 else 1.0
