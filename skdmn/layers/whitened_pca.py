@@ -20,7 +20,7 @@ from skdmn.layers.base import ImageTransformer
 from skdmn.layers.class_density import ClassDensityTransformer, accumulate
 from skdmn.layers.images import Images, Shape, as_pair
 
-_FLOOR = 0.01  # of the mean variance of a patch
+_FLOOR = 0.1  # of the mean variance of a patch
 
 
 class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer):
@@ -49,12 +49,12 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
     correlation_cutoff : float in [0, 1], default=0.9
         Leave a filter out whose absolute cosine, in whitened space, with one of larger
         ratio exceeds this. 1.0 leaves none out.
-    regularization : float above 0, default=0.1
+    regularization : float above 0, default=0.3
         Added to the eigenvalues of the density matrix of all patches before whitening,
         as a share of their mean.
     contrast_floor : float above 0 or "auto", default="auto"
         Added to the variance of a patch before its root is taken, in the squared unit
-        of `X`; keeps flat patches flat. "auto": 0.01 of the mean variance of a patch,
+        of `X`; keeps flat patches flat. "auto": 0.1 of the mean variance of a patch,
         which one more pass over the images finds.
     threshold : float, default=0.5
         What a product must exceed to count. One filter's products have a mean square
@@ -190,7 +190,7 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
         n_filters: int = 400,
         position_grid: int | Pair = 4,
         correlation_cutoff: float = 0.9,
-        regularization: float = 0.1,
+        regularization: float = 0.3,
         contrast_floor: float | Literal["auto"] = "auto",
         threshold: float = 0.5,
         class_based: bool = True,
@@ -337,7 +337,7 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
 
 
 def _floor(images: Images, size: Pair) -> float:
-    """Return a hundredth of the mean variance of a patch; 1 where there is none."""
+    """Return a tenth of the mean variance of a patch; 1 where there is none."""
     sums = DensityAccumulator.empty(1, size, images.shape[2], centered=False)
     accumulate(images, np.zeros(len(images), np.int64), sums, lambda done: None)
     outer = sums.outer_products[0]
