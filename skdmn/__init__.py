@@ -13,6 +13,7 @@ from skdmn.layers.scaling import ChannelStandardScaler
 from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 from skdmn.lazy import LazyFeatures
 from skdmn.network import make_dmn
+from skdmn.presets import recommended_dmn
 from skdmn.softmax import SoftmaxClassifier
 from skdmn.stack import DensityMatrixNetwork
 from skdmn.whitening import ZCAWhitening
@@ -33,4 +34,5 @@ __all__ = [
     "WhitenedPCAPatchTransformer",
     "ZCAWhitening",
     "make_dmn",
+    "recommended_dmn",
 ]

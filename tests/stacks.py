@@ -5,12 +5,14 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from skdmn import (
+    AveragePool2DTransformer,
     ChannelStandardScaler,
     ClassPCAPatchTransformer,
     DensityMatrixNetwork,
     FlattenTransformer,
     MaxPool2DTransformer,
     OverlapPruner,
+    WhitenedPCAPatchTransformer,
 )
 
 
@@ -39,6 +41,16 @@ STACKS = {
     "pool first": [MaxPool2DTransformer(2), conv(), ChannelStandardScaler()],
     "prune first": [OverlapPruner(1), conv(), FlattenTransformer()],
     "subsample": [conv(subsample=0.5, random_state=0), conv(subsample=9, n_filters=2)],
+    "average": [AveragePool2DTransformer(3, stride=2, padding="same", power=0.5)],
+    "whitened": [
+        WhitenedPCAPatchTransformer(3, n_filters=4, position_grid=2),
+        AveragePool2DTransformer(4, stride=3, padding="same", power=0.5),
+    ],
+    "whitened twice": [
+        WhitenedPCAPatchTransformer((2, 3), n_filters=3, subsample=0.5, random_state=0),
+        AveragePool2DTransformer(2),
+        WhitenedPCAPatchTransformer(2, n_filters=5, position_grid=1, threshold=0.1),
+    ],
     "flatten": [FlattenTransformer()],
 }
 

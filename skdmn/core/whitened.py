@@ -26,7 +26,6 @@ from skdmn.core.density import DensityAccumulator, DensityMatrices
 from skdmn.core.engine import contrast_moments
 from skdmn.core.filters import eigenbases, fix_signs
 
-
 _LEAST = 1e-6  # a ratio that is not rounding, such as of patches' means, taken away
 
 

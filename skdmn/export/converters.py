@@ -14,14 +14,17 @@ from skdmn.export.operations import model_of
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
 from skdmn.layers.overlap import OverlapPruner
-from skdmn.layers.pooling import MaxPool2DTransformer
+from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
+from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 from skdmn.softmax import SoftmaxClassifier
 from skdmn.stack import DensityMatrixNetwork
 
 _LAYERS = (
     ClassPCAPatchTransformer,
+    WhitenedPCAPatchTransformer,
     MaxPool2DTransformer,
+    AveragePool2DTransformer,
     OverlapPruner,
     ChannelStandardScaler,
     FlattenTransformer,

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from skdmn.export.operations import (
+    AveragePool,
     Convolve,
+    EncodeContrasts,
     Flatten,
     MaxPool,
     Model,
     Operation,
+    Power,
     Rectify,
     ScaleChannels,
     ScaleValues,
@@ -191,6 +194,18 @@ class Writer:
             case MaxPool(window=window):
                 self.add("MaxPool", **_attributes(window))
                 self.channels(self.shape[2], window)
+            case EncodeContrasts():
+                self.encode(operation)
+            case AveragePool(window=window):
+                self.add("AveragePool", **_attributes(window), count_include_pad=0)
+                self.channels(self.shape[2], window)
+            case Power(power=power):
+                sign, size = (
+                    self.graph.node(kind, self.at) for kind in ("Sign", "Abs")
+                )
+                self.at = size
+                self.add("Pow", np.array(power))
+                self.at = self.graph.node("Mul", sign, self.at)
             case ScaleChannels(mean=mean, scale=scale):
                 ones, zeros = np.ones_like(mean), np.zeros_like(mean)
                 operands = [1 / scale, zeros, mean, ones]
@@ -198,6 +213,29 @@ class Writer:
             case Select(channels=channels):
                 self.add("Gather", channels.astype(np.int64), axis=1)
                 self.shape = (*self.shape[:2], len(channels))
+
+    def encode(self, operation: EncodeContrasts) -> None:
+        """Add an encoding: products, contrasts, both signs over a threshold."""
+        images, window = self.at, _attributes(operation.window)
+        n, height, width, channels = operation.filters.shape
+        box = np.full((1, channels, height, width), 1 / (height * width * channels))
+        self.at = self.graph.node("Mul", images, images)
+        self.add("Conv", box, **window)
+        squares, self.at = self.at, images
+        self.add("Conv", box, **window)
+        mean_square = self.graph.node("Mul", self.at, self.at)
+        self.at = self.graph.node("Sub", squares, mean_square)
+        self.add("Relu")  # rounding
+        self.add("Add", np.array(operation.floor))
+        self.add("Sqrt")
+        contrasts, self.at = self.at, images
+        self.add("Conv", np.moveaxis(operation.filters, 3, 1), **window)
+        self.at = self.graph.node("Div", self.at, contrasts)
+        opposite = self.graph.node("Neg", self.at)
+        self.at = self.graph.node("Concat", self.at, opposite, axis=1)
+        self.add("Sub", np.array(operation.threshold))
+        self.add("Relu")
+        self.channels(2 * n, operation.window)
 
     def channels(self, n: int, window: Window) -> None:
         """Remember what came out of windows."""

@@ -21,8 +21,9 @@ from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
 from skdmn.layers.images import Shape
 from skdmn.layers.overlap import OverlapPruner
-from skdmn.layers.pooling import MaxPool2DTransformer
+from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
+from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 from skdmn.softmax import SoftmaxClassifier
 from skdmn.stack import DensityMatrixNetwork
 
@@ -75,6 +76,34 @@ class MaxPool:
     """Keep the largest value of every window; what is added is minus infinity."""
 
     window: Window
+
+
+@dataclass(frozen=True)
+class EncodeContrasts:
+    """Multiply patches by contrast with filters, soft threshold both signs.
+
+    Filters (n, height, width, channels) have no mean; see `core.contrast`.
+    """
+
+    filters: np.ndarray
+    window: Window
+    floor: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class AveragePool:
+    """Average every window over the pixels inside an image of a size."""
+
+    window: Window
+    size: Pair
+
+
+@dataclass(frozen=True)
+class Power:
+    """Raise values to a power, and keep their signs."""
+
+    power: float
 
 
 @dataclass(frozen=True)
@@ -134,7 +163,8 @@ class Scores:
         return Scores(coef, intercept, self.mean)
 
 
-OfImages = Convolve | Rectify | MaxPool | ScaleChannels | Select
+Pool = MaxPool | AveragePool
+OfImages = Convolve | EncodeContrasts | Rectify | Power | Pool | ScaleChannels | Select
 Operation = OfImages | Flatten | Unflatten | ScaleValues | Scores
 
 
@@ -298,6 +328,22 @@ def _(layer: MaxPool2DTransformer) -> list[Operation]:
 
 
 @_layer.register
+def _(layer: AveragePool2DTransformer) -> list[Operation]:
+    size, strides = layer.pool_size_, layer._strides()
+    window = Window.of(layer.image_shape_, size, strides, layer.padding)
+    power = [] if layer.power == 1 else [Power(float(layer.power))]
+    pool = AveragePool(window, (layer.image_shape_[0], layer.image_shape_[1]))
+    return [pool, *power]
+
+
+@_layer.register
+def _(layer: WhitenedPCAPatchTransformer) -> list[Operation]:
+    how = layer._encoding(to_numpy(layer.filters_))
+    window = Window.of(layer.image_shape_, how.size, (1, 1), "valid")
+    return [EncodeContrasts(how.filters, window, how.floor, how.threshold)]
+
+
+@_layer.register
 def _(layer: OverlapPruner) -> list[Operation]:
     kept = to_numpy(layer.get_support(indices=True))
     return [Select(kept, layer.image_shape_[2])]
@@ -343,13 +389,13 @@ def _merged(
             return (
                 Convolve(filters[kept], window, None if bias is None else bias[kept]),
             )
-        case Rectify() | MaxPool(), Select():
+        case Rectify() | Power() | MaxPool() | AveragePool(), Select():
             return second, first
         case ScaleChannels(mean=mean, scale=scale), Select(channels=kept):
             return second, ScaleChannels(mean[kept], scale[kept])
         case Select(channels=channels, n_channels=n), Select(channels=kept):
             return (Select(channels[kept], n),)
-        case ScaleChannels(), MaxPool() if fold:
+        case ScaleChannels(), MaxPool() | AveragePool() if fold:
             return second, first
         case ScaleChannels(), Convolve() if fold and not second.window.is_padded:
             return (_scaled(first, second),)

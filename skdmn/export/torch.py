@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skdmn.export.operations import (
+    AveragePool,
     Convolve,
+    EncodeContrasts,
     Flatten,
     MaxPool,
     Model,
     Operation,
+    Power,
     Rectify,
     ScaleChannels,
     ScaleValues,
@@ -125,6 +128,12 @@ class _Writer:
                 self.modules.append(self.nn.ReLU())
             case MaxPool(window=window):
                 self.pool(window)
+            case EncodeContrasts():
+                self.encode(operation)
+            case AveragePool():
+                self.average(operation)
+            case Power(power=power):
+                self.modules.append(_power(self.torch, power))
             case Select(channels=channels, n_channels=n):
                 self.convolve(_one_hot(channels, n))
             case ScaleChannels(mean=mean, scale=scale):
@@ -138,6 +147,27 @@ class _Writer:
                 self.unflatten(shape)
             case Scores():
                 self.scores(operation.of_all_classes())
+
+    def encode(self, operation: EncodeContrasts) -> None:
+        """Add an encoding, of a convolution and functions of torch."""
+        self.convolve(Convolve(operation.filters, operation.window))
+        convolution = self.modules.pop()
+        self.modules.append(_encoding(self.torch, convolution, operation))
+
+    def average(self, operation: AveragePool) -> None:
+        """Add average pooling; torch knows the pixels inside where sides are alike."""
+        window = operation.window
+        before, size = window.before, window.size
+        if before == window.after and all(2 * before[i] <= size[i] for i in (0, 1)):
+            self.modules.append(
+                self.nn.AvgPool2d(size, window.stride, before, count_include_pad=False)
+            )
+            return
+        (top, left), (bottom, right) = before, window.after
+        pads = self.nn.ZeroPad2d((left, right, top, bottom))
+        pool = self.nn.AvgPool2d(size, window.stride)
+        ones = self.torch.ones((1, 1, *operation.size), dtype=self.torch.float64)
+        self.modules += [pads, pool, _times(self.torch, 1 / pool(pads(ones)))]
 
     def convolve(self, operation: Convolve) -> None:
         window, bias = operation.window, operation.bias
@@ -220,6 +250,49 @@ class _Writer:
     def fill(self, tensor: Any, values: np.ndarray) -> None:
         with self.torch.no_grad():
             tensor.copy_(self.torch.from_numpy(np.ascontiguousarray(values)))
+
+
+# what is no module of torch is a graph of its functions, which needs torch alone
+
+
+def _encoding(torch: Any, convolution: Any, operation: EncodeContrasts) -> Any:
+    """Return an encoding: products, contrasts, both signs over a threshold."""
+    graph, functional = torch.fx.Graph(), torch.nn.functional
+
+    def call(function: Any, *args: Any) -> Any:
+        return graph.call_function(function, args)
+
+    def box(node: Any) -> Any:
+        of_channels = call(torch.mean, node, 1, True)
+        return call(functional.avg_pool2d, of_channels, operation.window.size, 1)
+
+    images = graph.placeholder("images")
+    products = graph.call_module("products", (images,))
+    mean, squares = box(images), box(call(torch.mul, images, images))
+    variance = call(torch.sub, squares, call(torch.mul, mean, mean))
+    variance = call(torch.add, call(torch.relu, variance), operation.floor)
+    products = call(torch.div, products, call(torch.sqrt, variance))
+    both = call(torch.cat, (products, call(torch.neg, products)), 1)
+    graph.output(call(torch.relu, call(torch.sub, both, operation.threshold)))
+    return torch.fx.GraphModule({"products": convolution}, graph, "Encoding")
+
+
+def _power(torch: Any, power: float) -> Any:
+    graph = torch.fx.Graph()
+    values = graph.placeholder("values")
+    size = graph.call_function(torch.abs, (values,))
+    raised = graph.call_function(torch.pow, (size, power))
+    sign = graph.call_function(torch.sign, (values,))
+    graph.output(graph.call_function(torch.mul, (sign, raised)))
+    return torch.fx.GraphModule({}, graph, "Power")
+
+
+def _times(torch: Any, factors: Any) -> Any:
+    graph = torch.fx.Graph()
+    values = graph.placeholder("values")
+    node = graph.get_attr("factors")
+    graph.output(graph.call_function(torch.mul, (values, node)))
+    return torch.fx.GraphModule({"factors": factors}, graph, "Times")
 
 
 def _one_hot(channels: np.ndarray, n_channels: int) -> Convolve:

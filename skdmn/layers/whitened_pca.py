@@ -253,8 +253,8 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
         self.kernel_size_ = self._window("kernel_size")
         if math.prod(self.kernel_size_) * self.image_shape_[2] == 1:
             raise ValueError(
-                f"{type(self).__name__} takes patches by their contrast, but a patch of "
-                f"X has a single value (n_features = {self.n_features_in_} and "
+                f"{type(self).__name__} takes patches by their contrast, but a patch "
+                f"of X has a single value (n_features = {self.n_features_in_} and "
                 f"kernel_size={self.kernel_size}); pass larger patches or images."
             )
         positions = output_size(self.image_shape_, self.kernel_size_, (1, 1), "valid")

@@ -3,11 +3,13 @@
 import numpy as np
 
 from skdmn import (
+    AveragePool2DTransformer,
     ChannelStandardScaler,
     ClassPCAPatchTransformer,
     FlattenTransformer,
     MaxPool2DTransformer,
     OverlapPruner,
+    WhitenedPCAPatchTransformer,
 )
 
 LAYERS = [
@@ -17,8 +19,19 @@ LAYERS = [
     ChannelStandardScaler(),
     FlattenTransformer(),
     OverlapPruner(),
+    AveragePool2DTransformer(3, stride=2, padding="same"),
+    WhitenedPCAPatchTransformer(3, n_filters=4, position_grid=2),
 ]
-IDS = ["class_pca", "naive_pca", "pool", "scaler", "flatten", "pruner"]
+IDS = [
+    "class_pca",
+    "naive_pca",
+    "pool",
+    "scaler",
+    "flatten",
+    "pruner",
+    "average",
+    "whitened",
+]
 
 
 def make_images(n=24, height=7, width=6, channels=2, seed=0, dtype=np.float64):

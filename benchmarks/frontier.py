@@ -1,0 +1,190 @@
+"""Accuracy against seconds: features that are computed, and a ConvNet trained well.
+
+    python benchmarks/frontier.py --data DIR [--only MNIST]
+
+`recommended_dmn` in the sizes of `PRESETS`, fixed beforehand, from uint8 images in
+memory to a fitted classifier; and a ConvNet with about as many parameters as the middle
+one of them, trained for `BUDGETS` of seconds, each a run of its own with a schedule for
+that time. Its rate and batch size are the best of `RATES` and `BATCH_SIZES` on 5,000
+training images held out, for `TUNED_FOR` seconds.
+
+MNIST's test images; of CIFAR-10, which has no test batch here, the fifth training
+batch, which nothing was chosen on.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+import machine
+from rival import Rival, best_of, n_parameters, train
+from skdmn import recommended_dmn
+from skdmn.datasets import load_cifar10, load_mnist, with_mirrored
+
+RATES = (2e-3, 5e-3, 1e-2)
+BATCH_SIZES = (64, 128, 256)
+TUNED_FOR = {"MNIST": 8.0, "CIFAR-10": 20.0}  # seconds
+BUDGETS = {"MNIST": (3, 6, 12, 25, 50), "CIFAR-10": (5, 10, 20, 40, 80, 120)}
+CONVNETS = {"MNIST": (32, 64), "CIFAR-10": (32, 64, 128)}
+# filters, share of the images, whether mirrored images are added
+PRESETS = {
+    "MNIST": [
+        *[(15, 0.2, False), (25, 0.5, False), (50, 1.0, False)],
+        *[(100, 1.0, False), (200, 1.0, False), (300, 1.0, False)],
+    ],
+    "CIFAR-10": [
+        *[(25, 0.25, False), (50, 0.5, False), (100, 1.0, False), (200, 1.0, False)],
+        *[(400, 1.0, False), (400, 1.0, True), (800, 1.0, True)],
+    ],
+}
+
+
+def load(name: str, data: str | None, quick: bool) -> tuple[np.ndarray, ...]:
+    """Return training and test images and labels."""
+    if name == "MNIST":
+        found = (
+            *load_mnist("train", data_home=data),
+            *load_mnist("test", data_home=data),
+        )
+    else:
+        X, y = load_cifar10("train", data_home=data)
+        found = X[:40_000], y[:40_000], X[40_000:], y[40_000:]
+    return tuple(part[:3000] for part in found) if quick else found
+
+
+def fit(preset: tuple, data: tuple[np.ndarray, ...], seed: int) -> dict:
+    """Fit one preset; return seconds, accuracy, and numbers of what was learned."""
+    n_filters, share, mirrored = preset
+    X, y, X_test, y_test = data
+    started = time.perf_counter()
+    if share < 1:
+        some = np.random.default_rng(seed).permutation(len(X))[: int(share * len(X))]
+        X, y = X[some], y[some]
+    if mirrored:
+        X, y = with_mirrored(X, y)
+    dmn = recommended_dmn(X.shape[1:], n_filters=n_filters, random_state=seed)
+    features = dmn["features"].fit_transform(X, y)
+    computed = time.perf_counter()
+    dmn["softmax"].fit(features, y)
+    done = time.perf_counter()
+    accuracy = 100 * dmn.score(X_test, y_test)
+    n_learned = dmn["features"]["conv"].filters_.size + dmn["softmax"].coef_.size
+    return {
+        "seconds": done - started,
+        "features_seconds": computed - started,
+        "softmax_seconds": done - computed,
+        "scoring_seconds": time.perf_counter() - done,
+        "accuracy": accuracy,
+        "n_features": int(features.shape[1]),
+        "n_parameters": int(n_learned),
+    }
+
+
+def medians(runs: list[dict]) -> dict:
+    found = {key: median(run[key] for run in runs) for key in runs[0]}
+    return {**found, "accuracies": [run["accuracy"] for run in runs]}
+
+
+def compare(name: str, options: argparse.Namespace) -> dict:
+    """Run both on one data set."""
+    data = load(name, options.data, options.quick)
+    fit(PRESETS[name][0], tuple(part[:500] for part in data), 0)  # kernels are loaded
+    computed = []
+    for preset in PRESETS[name]:
+        # what is computed hardly depends on the seed: the largest run once
+        seeds = range(options.seeds if preset[0] < 400 else 1)
+        found = medians([fit(preset, data, seed) for seed in seeds])
+        keys = ("n_filters", "share", "mirrored")
+        computed.append({**dict(zip(keys, preset, strict=True)), **found})
+        print(computed[-1], flush=True)
+    models = [
+        Rival(CONVNETS[name], rate, size, mirrored=name != "MNIST")
+        for rate in RATES
+        for size in BATCH_SIZES
+    ]
+    best, tried = best_of(models, data, 1.0 if options.quick else TUNED_FOR[name])
+    trained = []
+    for seconds in (1.0,) if options.quick else BUDGETS[name]:
+        runs = [train(best, data, seconds, seed) for seed in range(options.seeds)]
+        trained.append({"budget": seconds, **medians(runs)})
+        print(trained[-1], flush=True)
+    shape = (*data[0].shape[1:3], data[0].shape[3] if data[0].ndim == 4 else 1)
+    return {
+        "machine": machine.facts(),
+        "n_training": len(data[0]),
+        "n_test": len(data[2]),
+        "computed": computed,
+        "convnet": {
+            "filters": best.filters,
+            "rate": best.rate,
+            "batch_size": best.batch_size,
+            "decay": best.decay,
+            "mirrored": best.mirrored,
+            "n_parameters": n_parameters(best, shape),
+            "tuning": tried,
+        },
+        "trained": trained,
+    }
+
+
+def envelope(points: list[dict]) -> tuple[list[float], list[float]]:
+    """Return the best accuracy so far at each number of seconds."""
+    seconds, best = [], []
+    for point in sorted(points, key=lambda p: p["seconds"]):
+        seconds.append(point["seconds"])
+        best.append(max([point["accuracy"], *best[-1:]]))
+    return seconds, best
+
+
+def draw(results: dict[str, dict], path: Path) -> None:
+    """Draw both curves of each data set."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        1, len(results), figsize=(4.6 * len(results), 3.4), squeeze=False
+    )
+    for axis, (name, found) in zip(axes[0], results.items(), strict=True):
+        for key, label, style in (
+            ("trained", "ConvNet", "s--C1"),
+            ("computed", "computed", "o-C0"),
+        ):
+            axis.plot(*envelope(found[key]), style, label=label, ms=4)
+        points = found["computed"] + found["trained"]
+        axis.set(xscale="log", xlabel="seconds, two cores", title=name)
+        axis.set_ylim(
+            bottom=median(p["accuracy"] for p in points) - 8 * (name != "MNIST") - 1.2
+        )
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.set_ylabel("accuracy, %")
+        axis.legend(frameon=False, loc="lower right")
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=140)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = machine.timing_parser(__doc__.splitlines()[0], "frontier.json")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--only", choices=PRESETS, help="keep the other's results")
+    options = parser.parse_args()
+    machine.limit(options.threads)
+    machine.keep_memory()
+    kept = json.loads(options.json.read_text()) if options.json.exists() else {}
+    data = kept.get("data", {})
+    for name in [options.only] if options.only else PRESETS:
+        data[name] = compare(name, options)
+        machine.write(options.json, {"data": data})
+    draw({n: data[n] for n in PRESETS if n in data}, options.json.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

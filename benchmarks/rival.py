@@ -1,0 +1,128 @@
+"""The ConvNet that computed features are compared with: torch, trained well.
+
+Convolutions of 3 x 3, batch normalization, ReLU, pooling, a linear layer; Adam with
+decoupled weight decay and a rate that rises for a third of the time and falls to 0 in
+the rest: what is best for a given number of seconds. Each budget is a run of its own.
+Images are mirrored at random where that makes sense.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+try:
+    import torch
+    from torch.nn import functional
+except ImportError as error:
+    raise SystemExit("The rival is torch: pip install torch") from error
+
+RISING = 0.3  # of the time
+HELD_OUT = 5_000  # training images
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A ConvNet, and how it is trained.
+
+    `plain` is the papers': no padding at the border, no batch normalization.
+    """
+
+    filters: tuple[int, ...]
+    rate: float
+    batch_size: int
+    mirrored: bool = False
+    decay: float = 5e-4
+    plain: bool = False
+
+    def network(self, shape: tuple[int, ...]) -> torch.nn.Sequential:
+        """Return the network, untrained, for images (height, width, channels)."""
+        height, width, before = shape
+        modules: list[torch.nn.Module] = []
+        border = 0 if self.plain else 1
+        for n in self.filters:
+            modules.append(
+                torch.nn.Conv2d(before, n, 3, padding=border, bias=self.plain)
+            )
+            modules += [] if self.plain else [torch.nn.BatchNorm2d(n)]
+            modules += [torch.nn.ReLU(inplace=True), torch.nn.MaxPool2d(2)]
+            before = n
+            height, width = ((s - 2 * (1 - border)) // 2 for s in (height, width))
+        linear = torch.nn.Linear(before * height * width, 10)
+        network = torch.nn.Sequential(*modules, torch.nn.Flatten(), linear)
+        return network.to(memory_format=torch.channels_last)
+
+
+def n_parameters(model: Rival, shape: tuple[int, ...]) -> int:
+    return sum(p.numel() for p in model.network(shape).parameters())
+
+
+def as_tensor(X: np.ndarray) -> torch.Tensor:
+    """Return uint8 images as torch has them, from 0 to 255, channels last in memory."""
+    images = torch.from_numpy(np.ascontiguousarray(X.reshape(*X.shape[:3], -1)))
+    return images.permute(0, 3, 1, 2)
+
+
+def best_of(
+    models: list[Rival], data: tuple[np.ndarray, ...], seconds: float
+) -> tuple[Rival, list[dict]]:
+    """Train each for some seconds on part of some images; return the best on others.
+
+    `HELD_OUT` of the training images that data begins with are what it is best on.
+    """
+    X, y = data[:2]
+    order = np.random.default_rng(0).permutation(len(X))
+    n = min(HELD_OUT, len(X) // 5)
+    split = tuple(part[some] for some in (order[:-n], order[-n:]) for part in (X, y))
+    tried = []
+    for model in models:
+        found = train(model, split, seconds, seed=0)
+        tried.append({"rate": model.rate, "batch_size": model.batch_size, **found})
+        print(tried[-1], flush=True)
+    best = max(range(len(models)), key=lambda i: tried[i]["accuracy"])
+    return models[best], tried
+
+
+def train(
+    model: Rival, data: tuple[np.ndarray, ...], seconds: float, seed: int
+) -> dict[str, float]:
+    """Train for some seconds, from uint8 images on; return seconds and accuracy."""
+    X, y, X_test, y_test = data
+    torch.manual_seed(seed)
+    started = time.perf_counter()
+    images, labels = as_tensor(X), torch.from_numpy(y)
+    some = images[:5000].float()
+    mean, std = some.mean((0, 2, 3), keepdim=True), some.std((0, 2, 3), keepdim=True)
+
+    def prepared(batch: torch.Tensor) -> torch.Tensor:
+        batch = batch.float().sub_(mean).div_(std)
+        return batch.contiguous(memory_format=torch.channels_last)
+
+    network = model.network((*X.shape[1:3], images.shape[1]))
+    adam = torch.optim.AdamW(network.parameters(), 0.0, weight_decay=model.decay)
+    steps = 0
+    while (passed := time.perf_counter() - started) < seconds:
+        for some in torch.randperm(len(images)).split(model.batch_size):
+            passed = (time.perf_counter() - started) / seconds
+            if passed >= 1:
+                break
+            rise, fall = passed / RISING, (1 - passed) / (1 - RISING)
+            adam.param_groups[0]["lr"] = model.rate * min(rise, fall)
+            batch = prepared(images[some])
+            if model.mirrored and torch.rand(()) < 0.5:
+                batch = batch.flip(3)
+            adam.zero_grad()
+            functional.cross_entropy(network(batch), labels[some]).backward()
+            adam.step()
+            steps += 1
+    took = time.perf_counter() - started
+    network.eval()
+    with torch.inference_mode():
+        parts = as_tensor(X_test).split(500)
+        found = torch.cat([network(prepared(part)).argmax(1) for part in parts])
+    accuracy = 100 * float((found.numpy() == y_test).mean())
+    return {
+        "seconds": took,
+        "accuracy": accuracy,
+        "epochs": steps * model.batch_size / len(X),
+    }

@@ -1,0 +1,208 @@
+"""WhitenedPCAPatchTransformer: what it learns, keeps, gives and refuses."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from layer_reference import all_patches, make_images
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skdmn import (
+    AveragePool2DTransformer,
+    DensityMatrixNetwork,
+    SoftmaxClassifier,
+    WhitenedPCAPatchTransformer,
+)
+from skdmn.datasets import load_digits_images
+
+X, Y = make_images(60)
+
+
+def layer(**options):
+    options = {"n_filters": 7, "position_grid": 2, **options}
+    return WhitenedPCAPatchTransformer(3, **options)
+
+
+def network(**options):
+    return DensityMatrixNetwork(
+        [("conv", layer(**options)), ("pool", AveragePool2DTransformer(2, power=0.5))]
+    )
+
+
+# what it learns
+
+
+def test_density_matrices_are_those_of_patches_by_contrast():
+    fitted = layer(contrast_floor=0.01).fit(X, Y)
+    # positions of 3 x 3 patches are 5 x 4: cells of 2 or 3 by 2, counted from above
+    top, left = X[Y == 1][:, : 3 - 1 + 2], X[Y == 1][:, :, : 2 + 2]
+    corner = top[:, :, : left.shape[2]]
+    patches = all_patches(corner, (3, 3))
+    patches = patches - patches.mean(axis=1, keepdims=True)
+    patches /= np.sqrt(patches.var(axis=1, keepdims=True) + 0.01)
+    moment = patches.T @ patches / len(patches)
+    down = int(fitted.n_patches_[1, 0]) // (20 * 2)  # rows of the first cell
+    if down == 2:
+        expected = moment / np.trace(moment)
+        assert_allclose(fitted.density_matrices_[1, 0], expected, atol=1e-12)
+        assert_allclose(fitted.partition_functions_[1, 0], np.trace(moment))
+    assert down in (2, 3)
+    assert fitted.density_matrices_.shape == (3, 4, 18, 18)
+    assert fitted.n_patches_.sum() == 60 * 5 * 4
+    assert_array_equal(fitted.class_counts_, [20, 20, 20])
+
+
+def test_filters_have_no_mean_and_products_a_mean_square_of_about_one():
+    fitted = layer(threshold=0.0, n_filters=12).fit(X, Y)
+    assert_allclose(fitted.filters_.sum(axis=(1, 2, 3)), 0, atol=1e-12)
+    n = len(fitted.filters_)
+    out = fitted.transform(X)
+    squares = (out[..., :n] ** 2 + out[..., n:] ** 2).mean(axis=(0, 1, 2))
+    assert (squares < 1.3).all()
+    assert (squares > 0.2).all()
+
+
+def test_ratios_fall_and_say_whose_filter_it_is():
+    fitted = layer().fit(X, Y)
+    assert (np.diff(fitted.variance_ratios_) <= 0).all()
+    assert fitted.variance_ratios_[0] > 1
+    assert set(fitted.filter_classes_) <= {0, 1, 2}
+    assert fitted.filter_cells_.shape == (7, 2)
+    assert fitted.filter_cells_.max() <= 1
+
+
+def test_auto_floor_is_a_tenth_of_the_mean_variance_of_a_patch():
+    patches = all_patches(X, (3, 3))
+    fitted = layer().fit(X, Y)
+    assert_allclose(fitted.contrast_floor_, 0.1 * patches.var(axis=1).mean())
+
+
+def test_scale_and_brightness_of_all_images_do_not_matter():
+    one, other = layer().fit(X, Y), layer().fit(50 * X + 1000, Y)
+    assert_allclose(other.filters_, one.filters_, atol=1e-7)
+    assert_allclose(other.transform(50 * X + 1000), one.transform(X), atol=1e-6)
+
+
+def test_without_classes_groups_are_cells():
+    fitted = layer(class_based=False).fit(X)
+    assert_array_equal(fitted.filter_classes_, 0)
+    assert fitted.density_matrices_.shape == (1, 4, 18, 18)
+
+
+def test_no_more_cells_than_positions():
+    fitted = layer(position_grid=(9, 2)).fit(X, Y)
+    assert fitted.position_grid_ == (5, 2)
+
+
+def test_it_finds_what_tells_digits_apart():
+    digits, labels = load_digits_images()
+    net = DensityMatrixNetwork(
+        [
+            ("conv", WhitenedPCAPatchTransformer(4, n_filters=60, position_grid=2)),
+            ("pool", AveragePool2DTransformer(3, stride=2, power=0.5)),
+        ]
+    ).fit(digits[:1200], labels[:1200])
+    softmax = SoftmaxClassifier(C=0.1).fit(net.transform(digits[:1200]), labels[:1200])
+    assert softmax.score(net.transform(digits[1200:]), labels[1200:]) > 0.955
+
+
+# batches, orders, copies
+
+
+def test_order_and_batches_do_not_matter():
+    order = np.random.default_rng(0).permutation(len(X))
+    one, other = network().fit(X, Y), network().fit(X[order], Y[order])
+    assert_allclose(one.transform(X), other.transform(X), atol=1e-9)
+    small = network().set_params(batch_size=7).fit(X, Y)
+    assert_allclose(one.transform(X), small.transform(X), atol=1e-9)
+
+
+def test_partial_fit_adds_up_where_the_floor_is_given():
+    whole = layer(contrast_floor=0.02).fit(X, Y)
+    parts = layer(contrast_floor=0.02)
+    for some in (slice(0, 25), slice(25, None)):
+        parts.partial_fit(X[some], Y[some])
+    assert_allclose(parts.filters_, whole.filters_, atol=1e-9)
+    assert_array_equal(parts.n_patches_, whole.n_patches_)
+
+
+def test_partial_fit_keeps_the_first_floor():
+    parts = layer().partial_fit(X[:30], Y[:30])
+    floor = parts.contrast_floor_
+    assert parts.partial_fit(9 * X[30:], Y[30:]).contrast_floor_ == floor
+    assert parts.fit(9 * X, Y).contrast_floor_ > 10 * floor
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("position_grid", 1), ("contrast_floor", 0.5), ("class_based", False)],
+)
+def test_partial_fit_refuses_what_the_sums_were_not_made_with(name, value):
+    fitted = layer().fit(X, Y)
+    fitted.set_params(**{name: value})
+    with pytest.raises(ValueError, match=name):
+        fitted.partial_fit(X, Y)
+    assert fitted.position_grid_ == (2, 2)
+
+
+def test_a_network_of_both_is_one_stage_and_the_same(monkeypatch):
+    fitted = network().fit(X, Y)
+    conv, pool = (part for _, part in fitted.layers_)
+    expected = pool.transform(conv.transform(X)).reshape(len(X), -1)
+    monkeypatch.setattr(type(pool), "_forward", None)  # nothing is pooled apart
+    assert_allclose(fitted.transform(X), expected, atol=1e-7)
+
+
+def test_memory_finds_sums_again_whatever_the_filters(tmp_path):
+    with_memory = layer(memory=tmp_path).fit(X, Y)
+    again = layer(memory=tmp_path, n_filters=3, regularization=0.01).fit(X, Y)
+    assert_array_equal(again.density_matrices_, with_memory.density_matrices_)
+    assert len(again.filters_) == 3
+
+
+def test_pickles_and_compact_copies_transform_the_same():
+    fitted = layer().fit(X, Y)
+    for copy in (pickle.loads(pickle.dumps(fitted)), fitted.compact()):
+        assert_array_equal(copy.transform(X), fitted.transform(X))
+    with pytest.raises(ValueError, match="compact"):
+        fitted.compact().partial_fit(X, Y)
+
+
+def test_a_failed_fit_changes_nothing():
+    fitted = layer().fit(X, Y)
+    before = dict(vars(fitted))
+    with pytest.raises(ValueError, match="constant"):
+        fitted.fit(np.ones_like(X), Y)
+    assert vars(fitted).keys() == before.keys()
+    assert fitted.contrast_floor_ == before["contrast_floor_"]
+
+
+# what it refuses
+
+
+def test_constant_images_have_no_contrast():
+    with pytest.raises(ValueError, match="all patches of X are constant"):
+        layer().fit(np.full((6, 7, 7), 3.0), np.arange(6) % 2)
+
+
+def test_patches_of_one_value_have_no_contrast():
+    with pytest.raises(ValueError, match="single value"):
+        WhitenedPCAPatchTransformer(1).fit(X[..., :1], Y)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("regularization", 0), ("threshold", -1), ("contrast_floor", 0.0)],
+)
+def test_numbers_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        layer(**{name: value}).fit(X, Y)
+
+
+def test_one_image_and_one_class():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = layer().fit(X[:1], Y[:1])
+        out = fitted.transform(X)
+    assert np.isfinite(out).all()
