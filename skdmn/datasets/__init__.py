@@ -30,6 +30,7 @@ from skdmn.datasets.files import (
     read_cifar,
     read_idx,
 )
+from skdmn.datasets.mirrored import with_mirrored
 
 __all__ = [
     "load_cifar10",
@@ -44,50 +45,6 @@ Subset: TypeAlias = Literal["train", "test", "all"]
 Home: TypeAlias = str | os.PathLike[str] | None
 Pixels: TypeAlias = NDArray[np.uint8]
 Targets: TypeAlias = NDArray[np.int64]
-
-
-def with_mirrored(X: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
-    """Return images and, behind them, the same images mirrored left to right.
-
-    Twice the images to fit a softmax to, where a mirrored object is the same object: on
-    CIFAR-10 worth about two points. Not for digits or letters.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, height, width[, channels])
-        Images.
-    y : ndarray of shape (n,)
-        Labels.
-
-    Returns
-    -------
-    X : ndarray of shape (2 * n, height, width[, channels])
-        Of the dtype of `X`.
-    y : ndarray of shape (2 * n,)
-        The labels, twice.
-
-    Raises
-    ------
-    ValueError
-        Where X holds no images, or y not a label for each.
-
-    Examples
-    --------
-    >>> from skdmn.datasets import load_digits_images, with_mirrored
-    >>> X, y = with_mirrored(*load_digits_images())
-    >>> X.shape, y.shape
-    ((3594, 8, 8), (3594,))
-    """
-    if X.ndim not in (3, 4):
-        raise ValueError(
-            f"X has shape {X.shape}, but only images (n, height, width[, channels]) "
-            "can be mirrored; reshape rows into images first."
-        )
-    if len(X) != len(y):
-        raise ValueError(
-            f"X holds {len(X)} images but y {len(y)} labels; pass one label for each."
-        )
-    return np.concatenate([X, X[:, :, ::-1]]), np.concatenate([y, y])
 
 
 def load_digits_images(*, return_X_y: bool = True) -> tuple[Pixels, Targets] | Bunch:

@@ -1,0 +1,77 @@
+"""recommended_dmn: sizes that fit the images, and a classifier that learns."""
+
+import numpy as np
+import pytest
+
+from skdmn import recommended_dmn
+from skdmn.datasets import load_digits_images
+
+
+def layers(shape, **options):
+    return dict(recommended_dmn(shape, **options)["features"].layers)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "cells"),
+    [
+        ((28, 28), 7, 4),
+        ((28, 28, 1), 7, 4),
+        ((8, 8), 4, 4),
+        ((4, 5), 2, None),
+        ((32, 32, 3), 6, 3),
+        ((20, 44, 3), 6, 3),
+        ((96, 96, 3), 6, 3),
+        ((224, 160, 3), 6, 3),
+    ],
+)
+def test_sizes_fit_the_images(rng, shape, kernel, cells):
+    X = rng.integers(0, 255, (12, *shape)).astype(np.uint8)
+    y = np.arange(12) % 2
+    dmn = recommended_dmn(shape, n_filters=5, subsample=1.0).fit(X, y)
+    network = dmn["features"]
+    assert network["conv"].kernel_size_ == (kernel, kernel)
+    if cells:
+        assert network.output_shape_ == (cells, cells, 10)
+    positions, pool = network["conv"].output_shape_, network["pool"]
+    for axis in (0, 1):  # windows cover all but a remainder
+        seen = (network.output_shape_[axis] - 1) * pool.stride[axis]
+        seen += pool.pool_size_[axis]
+        assert positions[axis] == seen
+
+
+def test_large_images_are_shrunk_first():
+    assert "shrink" not in layers((48, 48, 3))
+    assert layers((64, 300, 3))["shrink"].pool_size == 2
+    assert layers((128, 128))["shrink"].pool_size == 4
+
+
+def test_photographs_and_drawings_differ():
+    assert layers((28, 28))["conv"].n_filters == 200
+    assert layers((28, 28, 3))["conv"].n_filters == 400
+    assert layers((28, 28, 3), n_filters=7)["conv"].n_filters == 7
+
+
+def test_parameters_are_passed_on(tmp_path):
+    dmn = recommended_dmn(
+        (9, 9), C=0.3, subsample=40, memory=tmp_path, random_state=3, verbose=True
+    )
+    conv = dmn["features"].layers[0][1]
+    assert (conv.subsample, conv.memory, conv.random_state) == (40, tmp_path, 3)
+    assert dmn["softmax"].C == 0.3
+    assert conv.verbose
+    assert dmn["softmax"].verbose
+    assert recommended_dmn((9, 9), device="cpu")["features"].device == "cpu"
+
+
+@pytest.mark.parametrize(
+    "shape", [(28,), (28, 28, 3, 1), (3, 28), (28.0, 28), (9, 9, 0)]
+)
+def test_other_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match="image_shape must be"):
+        recommended_dmn(shape)
+
+
+def test_it_learns_the_digits():
+    X, y = load_digits_images()
+    dmn = recommended_dmn(X.shape[1:], n_filters=60).fit(X[:1200], y[:1200])
+    assert dmn.score(X[1200:], y[1200:]) > 0.96
