@@ -65,7 +65,7 @@ def split(name: str, data: str | None, share: float) -> tuple[Data, Data]:
     X, y = LOAD[name]("train", data_home=data)
     order = np.random.default_rng(0).permutation(len(X))
     X = X[order].reshape(len(X), *X.shape[1:3], -1)
-    images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(X, 3, 1))).float() / 255
+    images = torch.from_numpy(X).permute(0, 3, 1, 2).float() / 255  # channels last
     labels = torch.from_numpy(y[order].astype(np.int64))
     n, held_out = int(share * (len(X) - HELD_OUT)), int(share * HELD_OUT)
     return (images[:n], labels[:n]), (images[-held_out:], labels[-held_out:])
@@ -105,7 +105,7 @@ def train(
     """Train what is to be trained; look at the accuracy so often in an epoch."""
     torch.manual_seed(seed)
     started = time.perf_counter()
-    network = build()
+    network = build().to(memory_format=torch.channels_last)
     n_frozen = frozen_part(network)
     frozen, rest = network[:n_frozen], network[n_frozen:]
     X = outputs(frozen, data[0]) if n_frozen else data[0]

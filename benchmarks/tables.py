@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import export_tables
+import feature_tables
 import speed_tables
 
 README = Path(__file__).parents[1] / "README.md"
@@ -100,6 +101,7 @@ def rendered(text: str) -> str:
         pruning,
         *speed_tables.TABLES,
         *export_tables.TABLES,
+        *feature_tables.TABLES,
     ):
         pattern = rf"(<!-- {table.__name__} -->\n).*?(<!-- end -->)"
         there = (RESULTS / f"{table.__name__}.json").exists()

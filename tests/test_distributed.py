@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from skdmn import (
+    AveragePool2DTransformer,
     ChannelStandardScaler,
     ClassPCAPatchTransformer,
     DensityMatrixNetwork,
@@ -21,6 +22,7 @@ from skdmn import (
     MaxPool2DTransformer,
     OverlapPruner,
     SoftmaxClassifier,
+    WhitenedPCAPatchTransformer,
     make_dmn,
 )
 from skdmn.core.density import DensityAccumulator
@@ -80,6 +82,7 @@ LAYERS = [
     ChannelStandardScaler(),
     OverlapPruner(0),
     MaxPool2DTransformer(3, padding="same"),
+    AveragePool2DTransformer(3, padding="same"),
     FlattenTransformer(),
 ]
 
@@ -92,6 +95,22 @@ def test_layers_learn_what_they_learn_in_one_process(digits, layer, dtype):
     assert distributed.fit(ours, cut(X), y) is ours
     assert_same_fit(ours, expected, rtol=1e-9, atol=1e-12)
     assert_allclose(ours.transform(X), expected.transform(X), rtol=1e-6, atol=1e-6)
+
+
+def test_whitened_filters_are_those_of_one_process(digits):
+    X, y = digits[0].astype(np.float64), digits[1]
+    layer = WhitenedPCAPatchTransformer(4, n_filters=9, contrast_floor=2.0)
+    expected = clone(layer).fit(X, y)
+    ours = distributed.fit(layer.set_params(contrast_floor=1.0).fit(X, y), cut(X), y)
+    assert ours.contrast_floor_ == 1.0
+    ours = distributed.fit(layer.set_params(contrast_floor=2.0), cut(X), y)
+    assert_same_fit(ours, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_floor_from_all_images_is_refused(digits):
+    X, y = digits
+    with pytest.raises(ValueError, match="contrast_floor_ of one that was fitted"):
+        distributed.fit(WhitenedPCAPatchTransformer(4), cut(X), y)
 
 
 def test_channels_are_scaled_and_pruned_as_in_one_process(rng):

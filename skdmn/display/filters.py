@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdmn.core.backend import to_numpy
 from skdmn.display.drawing import pyplot
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
+from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 
 
 class FilterDisplay:
@@ -25,9 +26,11 @@ class FilterDisplay:
     ----------
     filters : ndarray of shape (n_filters, kernel height, kernel width, channels)
     energies : ndarray of shape (n_filters,)
-        In nats.
+        In nats, or the number that `quantity` names.
     classes : ndarray of shape (n_filters,)
         Label of the class that each filter was computed from.
+    quantity : str, default="energy in nats"
+        What is written at each filter, besides its class.
 
     Attributes
     ----------
@@ -43,21 +46,30 @@ class FilterDisplay:
     """
 
     def __init__(
-        self, filters: np.ndarray, energies: np.ndarray, classes: np.ndarray
+        self,
+        filters: np.ndarray,
+        energies: np.ndarray,
+        classes: np.ndarray,
+        *,
+        quantity: str = "energy in nats",
     ) -> None:
         self.filters = filters
         self.energies = energies
         self.classes = classes
+        self.quantity = quantity
 
     @classmethod
     def from_estimator(
-        cls, layer: ClassPCAPatchTransformer, *, max_filters: int = 64
+        cls,
+        layer: ClassPCAPatchTransformer | WhitenedPCAPatchTransformer,
+        *,
+        max_filters: int = 64,
     ) -> Self:
         """Draw the filters of a fitted layer.
 
         Parameters
         ----------
-        layer : ClassPCAPatchTransformer
+        layer : ClassPCAPatchTransformer or WhitenedPCAPatchTransformer
             Fitted.
         max_filters : int, default=64
             Draw at most so many, the first.
@@ -73,16 +85,22 @@ class FilterDisplay:
         NotFittedError
             Where it was not fitted.
         """
-        if not isinstance(layer, ClassPCAPatchTransformer):
+        if isinstance(layer, WhitenedPCAPatchTransformer):
+            check_is_fitted(layer)
+            numbers, quantity = layer.variance_ratios_, "variance ratio"
+        elif isinstance(layer, ClassPCAPatchTransformer):
+            check_is_fitted(layer)
+            numbers, quantity = layer.energies_, "energy in nats"
+        else:
             raise TypeError(
                 f"{type(layer).__name__} has no filters; pass a fitted "
                 "ClassPCAPatchTransformer, such as pipeline['conv1']."
             )
-        check_is_fitted(layer)
         return cls(
             to_numpy(layer.filters_)[:max_filters],
-            to_numpy(layer.energies_)[:max_filters],
+            to_numpy(numbers)[:max_filters],
             to_numpy(layer.filter_classes_)[:max_filters],
+            quantity=quantity,
         ).plot()
 
     def plot(self, *, figure: Any = None) -> Self:
@@ -121,16 +139,14 @@ class FilterDisplay:
             drawn = axis.imshow(
                 picture, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest"
             )
-            title = (
-                f"E = {energy:.2f}, class {label}" if wide else f"{energy:.2f}\n{label}"
-            )
+            title = f"{energy:.2f}, class {label}" if wide else f"{energy:.2f}\n{label}"
             axis.set_title(title, fontsize=8, loc="left" if wide else "center")
         if pictures[0].ndim == 2:
             bar = figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.02)
             bar.set_label("filter entry", fontsize=8)
             bar.ax.tick_params(labelsize=8)
         figure.suptitle(
-            "Filters: energy in nats, class they were computed from", fontsize=9
+            f"Filters: {self.quantity}, class they were computed from", fontsize=9
         )
         self.figure_, self.axes_ = figure, axes
         return self

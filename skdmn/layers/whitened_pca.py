@@ -267,16 +267,17 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
         super()._fit(images, y)
 
     def _empty(self, n_classes: int, images: Images) -> ContrastAccumulator:
-        if not hasattr(self, "contrast_floor_"):
-            given = self.contrast_floor
-            floor = _floor(images, self.kernel_size_) if given == "auto" else given
-            self.contrast_floor_ = float(floor)
+        floor = self.contrast_floor
+        if floor == "auto":  # going on, that of the images seen first
+            floor = getattr(self, "contrast_floor_", None) or _floor(
+                images, self.kernel_size_
+            )
         return ContrastAccumulator.of(
             n_classes,
             self.kernel_size_,
             images.shape[2],
             self.position_grid_,
-            self.contrast_floor_,
+            float(floor),
         )
 
     def _resumable(self) -> DensityAccumulator:
@@ -297,6 +298,11 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
 
     def _why_nothing(self) -> str:
         return "all patches of X are constant"
+
+    def _set(self, classes: np.ndarray, sums: DensityAccumulator, dtype: str) -> None:
+        assert isinstance(sums, ContrastAccumulator)
+        self.contrast_floor_ = sums.floor
+        super()._set(classes, sums, dtype)
 
     def _set_filters(self, densities: np.ndarray, dtype: str) -> None:
         n_cells, d = densities.shape[1:3]

@@ -9,7 +9,11 @@ from layer_reference import IDS, LAYERS, make_images
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from skdmn import ClassPCAPatchTransformer, FlattenTransformer
+from skdmn import (
+    ClassPCAPatchTransformer,
+    FlattenTransformer,
+    WhitenedPCAPatchTransformer,
+)
 
 SPLIT = {"variance_cutoff": 0.97, "random_state": 0}
 
@@ -80,7 +84,12 @@ def test_dtype_of_the_output(layer, dtype, out):
     assert layer.transform(X).dtype == out
     if hasattr(layer, "filters_"):
         assert layer.filters_.dtype == out
-        for name in ("energies_", "density_matrices_", "explained_variance_ratio_"):
+        names = ["density_matrices_", "partition_functions_"]
+        if isinstance(layer, WhitenedPCAPatchTransformer):
+            names += ["variance_ratios_"]
+        else:
+            names += ["energies_", "explained_variance_ratio_"]
+        for name in names:
             assert getattr(layer, name).dtype == np.float64
 
 

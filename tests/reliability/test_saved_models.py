@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import skdmn
 from skdmn import (
+    AveragePool2DTransformer,
     ChannelStandardScaler,
     ClassPCAPatchTransformer,
     DensityMatrixNetwork,
@@ -26,6 +27,7 @@ from skdmn import (
     MaxPool2DTransformer,
     OverlapPruner,
     SoftmaxClassifier,
+    WhitenedPCAPatchTransformer,
     ZCAWhitening,
     make_dmn,
 )
@@ -35,11 +37,14 @@ from skdmn.layers import portable
 FILE = Path(__file__).parent / "data" / "models_format1.skops"
 OWN_TYPES = {
     "skdmn.core.density.DensityAccumulator",
+    "skdmn.core.whitened.ContrastAccumulator",
     "skdmn.layers.class_pca.ClassPCAPatchTransformer",
     "skdmn.layers.flatten.FlattenTransformer",
     "skdmn.layers.overlap.OverlapPruner",
+    "skdmn.layers.pooling.AveragePool2DTransformer",
     "skdmn.layers.pooling.MaxPool2DTransformer",
     "skdmn.layers.scaling.ChannelStandardScaler",
+    "skdmn.layers.whitened_pca.WhitenedPCAPatchTransformer",
     "skdmn.softmax.SoftmaxClassifier",
     "skdmn.stack.DensityMatrixNetwork",
     "skdmn.whitening.ZCAWhitening",
@@ -49,6 +54,8 @@ MODELS = {
     "class_pca": CONV,
     "centered": clone(CONV).set_params(centered=True, signs="both", class_based=False),
     "pool": MaxPool2DTransformer((2, 3), padding="same"),
+    "average": AveragePool2DTransformer(3, stride=2, power=0.5),
+    "whitened": WhitenedPCAPatchTransformer(3, n_filters=4, position_grid=2),
     "scaler": ChannelStandardScaler(),
     "flatten": FlattenTransformer(),
     "pruner": OverlapPruner(),

@@ -1,0 +1,156 @@
+"""The README's tables of how good computed features are; see `tables`."""
+
+from speed_tables import read, table, where
+
+
+def frontier() -> str:
+    """Return accuracy against seconds, computed and trained."""
+    results = read("frontier")["data"]
+    rows = []
+    for name, found in results.items():
+        for row in found["computed"]:
+            share = "" if row["share"] == 1 else f", {row['share']:.0%} of the images"
+            mirrored = ", mirrored too" if row["mirrored"] else ""
+            rows.append(
+                [
+                    name,
+                    f"computed, {row['n_filters']} filters{share}{mirrored}",
+                    f"{row['n_parameters'] / 1000:.0f}",
+                    f"{row['accuracy']:.2f} %",
+                    f"{row['seconds']:.1f}",
+                ]
+            )
+        net = found["convnet"]
+        for row in found["trained"]:
+            rows.append(
+                [
+                    name,
+                    "ConvNet, " + ", ".join(map(str, net["filters"])) + " filters",
+                    f"{net['n_parameters'] / 1000:.0f}",
+                    f"{row['accuracy']:.2f} %",
+                    f"{row['seconds']:.1f}",
+                ]
+            )
+    head = ["images", "", "parameters, 1000", "accuracy", "seconds"]
+    sizes = "; ".join(
+        f"{name}: {found['n_training']} training images, {found['n_test']} others, "
+        f"rate {found['convnet']['rate']:g} and batches of "
+        f"{found['convnet']['batch_size']}, the best of "
+        f"{len(found['convnet']['tuning'])}"
+        for name, found in results.items()
+    )
+    return (
+        "![Accuracy against seconds](benchmarks/results/frontier.png)\n\n"
+        + table(head, rows)
+        + "\n\nFrom uint8 images in memory to a fitted classifier. "
+        "`recommended_dmn` in sizes fixed beforehand; the ConvNet has batch "
+        "normalization, AdamW and a rate that rises and falls over the seconds it is "
+        "given, each number of seconds a run of its own, and mirrored photographs. "
+        f"{sizes}. Of CIFAR-10 the accuracy is that on held-out training images (the "
+        "fifth batch). Medians of two seeds; one of 400 filters and more. "
+        + where(next(iter(results.values())), "frontier", "torch")
+    )
+
+
+def paper_tables() -> str:
+    """Return Table 2, the fraction claim and Fig. 6."""
+    results = read("paper_tables")["data"]
+    rows = []
+    for name, found in results.items():
+        for row in found["table_2"]:
+            ours, net = row["dmn"], row["convnet"]
+            rows.append(
+                [
+                    name,
+                    ", ".join(f"d{n}" for n in ours["filters"]),
+                    f"{row['share']:g}",
+                    f"{ours['accuracy']:.2f} ± {ours['std']:.2f}",
+                    f"{row['paper']:.2f}",
+                    f"{ours['seconds']:.1f}",
+                    f"{net['accuracy']:.2f} ± {net['std']:.2f}",
+                    f"{row['paper_convnet']:.2f}",
+                    f"{net['seconds']:.0f}",
+                ]
+            )
+    head = ["images", "filters", "share", "DMN, %", "paper", "s", "ConvNet, %"]
+    seen = [
+        [
+            f"{name}, {', '.join(f'd{n}' for n in row['filters'])}",
+            f"{row['share']:.0%}",
+            f"{row['accuracy']:.2f} ± {row['std']:.2f} %",
+        ]
+        for name, found in results.items()
+        for row in found["shares"]
+    ]
+    counts = [
+        [name, *(f"{n}: {acc:.2f} %" for n, acc in of_figure(found))]
+        for name, found in results.items()
+    ]
+    widest = max(map(len, counts))
+    counts = [row + [""] * (widest - len(row)) for row in counts]
+    some = next(iter(results.values()))
+    return (
+        table([*head, "paper", "s"], rows)
+        + f"\n\nMeans and standard deviations of {some['draws']} draws and seeds. A "
+        "ConvNet of the same architecture, trained for as many seconds as stand there, "
+        "its rate chosen on training images held out; of CIFAR-10, held-out training "
+        "images. " + where(some, "paper_tables", "torch") + "\n\n"
+        "By the share of the images that density matrices see; the softmax sees "
+        "all:\n\n" + table(["layers", "share", "accuracy"], seen) + "\n\n"
+        "One layer, by its number of filters (the paper's Fig. 6):\n\n"
+        + table(["images", *[""] * (widest - 1)], counts)
+    )
+
+
+def of_figure(found: dict) -> list[tuple[int, float]]:
+    return [(row["asked"], row["accuracy"]) for row in found["figure_6"]]
+
+
+def peers() -> str:
+    """Return other features, and other filters in the same place."""
+    results = read("peers")
+    rows = []
+    for name, found in results["peers"].items():
+        for row in found:
+            if "error" in row:
+                rows.append([name, row["peer"], "", "does not import here", "", ""])
+                continue
+            rows.append(
+                [
+                    name,
+                    row["peer"],
+                    str(row["n_features"]),
+                    f"{row['accuracy']:.2f} %",
+                    f"{row['fit_seconds'] + row['transform_seconds']:.1f}",
+                    f"{row['softmax_seconds']:.1f}",
+                ]
+            )
+    head = ["images", "features", "number", "accuracy", "to compute, s"]
+    asked = sorted({row["asked"] for row in results["same_place"]})
+    kinds = list(dict.fromkeys(row["kind"] for row in results["same_place"]))
+    found = {
+        (row["kind"], row["asked"]): (row["accuracy"], row["filters"])
+        for row in results["same_place"]
+    }
+
+    def cell(kind: str, n: int) -> str:
+        if (kind, n) not in found:
+            return ""
+        accuracy, filters = found[kind, n]
+        return f"{accuracy:.1f}" + ("" if filters == n else f" ({filters})")
+
+    place = [[kind, *(cell(kind, n) for n in asked)] for kind in kinds]
+    n = results["n_training"]
+    return (
+        table([*head, "softmax, s"], rows)
+        + f"\n\n{n['MNIST']} training images of each, the same softmax, C chosen on a "
+        "fifth of them. "
+        + where(results, "peers")
+        + "\n\nOther filters in the place of those of `WhitenedPCAPatchTransformer`: "
+        f"accuracy, %, on CIFAR-10, {n['same place']} training images, by the number "
+        "of filters asked for (in brackets: found):\n\n"
+        + table(["filters from", *map(str, asked)], place)
+    )
+
+
+TABLES = (frontier, paper_tables, peers)
