@@ -77,7 +77,8 @@ def best_of(
     tried = []
     for model in models:
         found = train(model, split, seconds, seed=0)
-        tried.append({"rate": model.rate, "batch_size": model.batch_size, **found})
+        of = {k: getattr(model, k) for k in ("filters", "rate", "batch_size")}
+        tried.append({**of, **found})
         print(tried[-1], flush=True)
     best = max(range(len(models)), key=lambda i: tried[i]["accuracy"])
     return models[best], tried
