@@ -26,8 +26,8 @@ from rival import Rival, best_of, n_parameters, train
 from skdmn import recommended_dmn
 from skdmn.datasets import load_cifar10, load_mnist, with_mirrored
 
-RATES = (2e-3, 5e-3, 1e-2)
-BATCH_SIZES = (64, 128, 256)
+RATES = (3e-3, 6e-3, 1.2e-2)
+BATCH_SIZES = (32, 64, 128)
 TUNED_FOR = {"MNIST": 8.0, "CIFAR-10": 15.0}  # seconds
 BUDGETS = {"MNIST": (3, 6, 12, 25, 50), "CIFAR-10": (8, 15, 30, 60, 120)}
 # narrow, middle and wide; what is narrow sees more images in few seconds
