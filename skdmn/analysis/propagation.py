@@ -23,7 +23,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skdmn.core.convolve import Pair
-from skdmn.export.operations import (
+from skdmn.export.operations import model_of
+from skdmn.export.steps import (
     Convolve,
     MaxPool,
     Operation,
@@ -31,7 +32,6 @@ from skdmn.export.operations import (
     ScaleChannels,
     Select,
     Window,
-    model_of,
 )
 from skdmn.stack import DensityMatrixNetwork
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from skdmn.export.operations import (
+from skdmn.export.operations import Model, model_of
+from skdmn.export.steps import (
     AveragePool,
     Convolve,
     EncodeContrasts,
     Flatten,
     MaxPool,
-    Model,
     Operation,
     Power,
     Rectify,
@@ -25,7 +25,6 @@ from skdmn.export.operations import (
     Select,
     Unflatten,
     Window,
-    model_of,
 )
 from skdmn.layers.images import Shape, times
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,23 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from skdmn.core.backend import to_numpy
-from skdmn.core.convolve import Padding, Pair, output_size, same_padding
+from skdmn.export.simplify import simplified
+from skdmn.export.steps import (
+    AveragePool,
+    Convolve,
+    EncodeContrasts,
+    Flatten,
+    MaxPool,
+    Operation,
+    Power,
+    Rectify,
+    ScaleChannels,
+    ScaleValues,
+    Scores,
+    Select,
+    Unflatten,
+    Window,
+)
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
@@ -26,146 +41,6 @@ from skdmn.layers.scaling import ChannelStandardScaler
 from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 from skdmn.softmax import SoftmaxClassifier
 from skdmn.stack import DensityMatrixNetwork
-
-
-@dataclass(frozen=True)
-class Window:
-    """Where the windows of a convolution or a pooling lie."""
-
-    size: Pair
-    stride: Pair
-    before: Pair  # pixels added above and on the left
-    after: Pair  # below and on the right
-
-    @classmethod
-    def of(cls, shape: Shape, size: Pair, stride: Pair, padding: Padding) -> Window:
-        """Work out the padding for images of a shape."""
-        pads = [(0, 0), (0, 0)]
-        if padding == "same":
-            pads = [same_padding(shape[i], size[i], stride[i]) for i in (0, 1)]
-        (top, bottom), (left, right) = pads
-        return cls(size, stride, (top, left), (bottom, right))
-
-    @property
-    def is_padded(self) -> bool:
-        """Whether pixels are added."""
-        return any((*self.before, *self.after))
-
-    def output_size(self, shape: Shape) -> Pair:
-        """Return the positions down and across images of a shape."""
-        height, width = (shape[i] + self.before[i] + self.after[i] for i in (0, 1))
-        return output_size((height, width), self.size, self.stride, "valid")
-
-
-@dataclass(frozen=True)
-class Convolve:
-    """Multiply patches with filters (n, height, width, channels), add a bias."""
-
-    filters: np.ndarray
-    window: Window
-    bias: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Rectify:
-    """Set what is negative to 0."""
-
-
-@dataclass(frozen=True)
-class MaxPool:
-    """Keep the largest value of every window; what is added is minus infinity."""
-
-    window: Window
-
-
-@dataclass(frozen=True)
-class EncodeContrasts:
-    """Multiply patches by contrast with filters, soft threshold both signs.
-
-    Filters (n, height, width, channels) have no mean; see `core.contrast`.
-    """
-
-    filters: np.ndarray
-    window: Window
-    floor: float
-    threshold: float
-
-
-@dataclass(frozen=True)
-class AveragePool:
-    """Average every window over the pixels inside an image of a size."""
-
-    window: Window
-    size: Pair
-
-
-@dataclass(frozen=True)
-class Power:
-    """Raise values to a power, and keep their signs."""
-
-    power: float
-
-
-@dataclass(frozen=True)
-class ScaleChannels:
-    """Take away each channel's mean, and divide by its scale, which is positive."""
-
-    mean: np.ndarray
-    scale: np.ndarray
-
-
-@dataclass(frozen=True)
-class Select:
-    """Keep some of the channels."""
-
-    channels: np.ndarray
-    n_channels: int
-
-
-@dataclass(frozen=True)
-class Flatten:
-    """Make rows of images of a shape, C order of (y, x, channel)."""
-
-    shape: Shape
-
-
-@dataclass(frozen=True)
-class Unflatten:
-    """Make images of a shape of rows."""
-
-    shape: Shape
-
-
-@dataclass(frozen=True)
-class ScaleValues:
-    """Take away each value's mean, and divide by its scale."""
-
-    mean: np.ndarray
-    scale: np.ndarray
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Multiply rows less their mean with coefficients: logits, one for two classes."""
-
-    coef: np.ndarray
-    intercept: np.ndarray
-    mean: np.ndarray
-
-    def of_all_classes(self) -> Scores:
-        """Return logits whose softmax are the probabilities of all classes."""
-        if len(self.coef) > 1:
-            return self
-        coef, intercept = (
-            np.concatenate([np.zeros_like(array), array])
-            for array in (self.coef, self.intercept)
-        )
-        return Scores(coef, intercept, self.mean)
-
-
-Pool = MaxPool | AveragePool
-OfImages = Convolve | EncodeContrasts | Rectify | Power | Pool | ScaleChannels | Select
-Operation = OfImages | Flatten | Unflatten | ScaleValues | Scores
 
 
 @dataclass(frozen=True)
@@ -359,60 +234,3 @@ def _(layer: ChannelStandardScaler) -> list[Operation]:
 @_layer.register
 def _(layer: FlattenTransformer) -> list[Operation]:
     return []  # it gives rows, which is known
-
-
-def simplified(operations: Iterable[Operation], fold: bool) -> tuple[Operation, ...]:
-    """Merge each two operations that one can do, and bring together what may merge."""
-    done, at = list(operations), 0
-    while at + 1 < len(done):
-        merged = _merged(done[at], done[at + 1], fold)
-        if merged is None:
-            at += 1
-        else:
-            done[at : at + 2] = merged
-            at = max(at - 1, 0)
-    return tuple(done)
-
-
-def _merged(
-    first: Operation, second: Operation, fold: bool
-) -> Sequence[Operation] | None:
-    """Return what does the same as two operations; None to leave them.
-
-    Selection moves to the front, into the convolution whose filters it leaves out;
-    scaling to the back, since the largest value stays the largest.
-    """
-    match first, second:
-        case (Flatten(shape=before), Unflatten(shape=behind)) if before == behind:
-            return ()
-        case Convolve(filters=filters, window=window, bias=bias), Select(channels=kept):
-            return (
-                Convolve(filters[kept], window, None if bias is None else bias[kept]),
-            )
-        case Rectify() | Power() | MaxPool() | AveragePool(), Select():
-            return second, first
-        case ScaleChannels(mean=mean, scale=scale), Select(channels=kept):
-            return second, ScaleChannels(mean[kept], scale[kept])
-        case Select(channels=channels, n_channels=n), Select(channels=kept):
-            return (Select(channels[kept], n),)
-        case ScaleChannels(), MaxPool() | AveragePool() if fold:
-            return second, first
-        case ScaleChannels(), Convolve() if fold and not second.window.is_padded:
-            return (_scaled(first, second),)
-        case ScaleChannels(mean=mean, scale=scale), Flatten(shape=shape) if fold:
-            positions = math.prod(shape[:2])
-            values = ScaleValues(np.tile(mean, positions), np.tile(scale, positions))
-            return second, values
-        case ScaleValues(mean=mean, scale=scale), Scores():
-            coef, behind = second.coef / scale, mean + scale * second.mean
-            return (Scores(coef, second.intercept, behind),)
-    return None
-
-
-def _scaled(scaling: ScaleChannels, convolution: Convolve) -> Convolve:
-    """Return a convolution of images as they are before they are scaled."""
-    filters = convolution.filters / scaling.scale
-    bias = -(filters @ scaling.mean).sum(axis=(1, 2))
-    if convolution.bias is not None:
-        bias = bias + convolution.bias
-    return replace(convolution, filters=filters, bias=bias)

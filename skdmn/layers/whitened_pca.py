@@ -129,7 +129,9 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
     matrices and r the `regularization`. Contrast, whitening and soft thresholds are
     those of [3]_, whose filters are found by k-means.
 
-    `partial_fit` keeps the `contrast_floor_` of the first images.
+    `partial_fit` keeps the `contrast_floor_` of the first images. The matrices take
+    8 n_classes n_cells d**2 bytes, which `compact` frees: where d is in the thousands,
+    as behind another layer, a `position_grid` of 1 or 2 is wise.
 
     References
     ----------
