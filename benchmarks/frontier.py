@@ -27,6 +27,7 @@ from skdmn import recommended_dmn
 from skdmn.datasets import load_cifar10, load_mnist, with_mirrored
 
 RATES = (3e-3, 6e-3, 1.2e-2)
+PLAIN_RATES = (1e-3, 2e-3, 4e-3)  # without batch normalization
 BATCH_SIZES = (32, 64, 128)
 TUNED_FOR = {"MNIST": 8.0, "CIFAR-10": 15.0}  # seconds
 BUDGETS = {"MNIST": (3, 6, 12, 25, 50), "CIFAR-10": (8, 15, 30, 60, 120)}
@@ -113,6 +114,10 @@ def compare(name: str, options: argparse.Namespace) -> dict:
         for rate in RATES
         for size in BATCH_SIZES
     ]
+    models += [
+        replace(middle, rate=rate, batch_size=BATCH_SIZES[0], plain=True)
+        for rate in PLAIN_RATES
+    ]
     best, tried = best_of(models, data, 1.0 if options.quick else TUNED_FOR[name])
     trained, budgets = [], (1.0,) if options.quick else BUDGETS[name]
     for seconds in budgets:
@@ -135,6 +140,7 @@ def compare(name: str, options: argparse.Namespace) -> dict:
             "batch_size": best.batch_size,
             "decay": best.decay,
             "mirrored": best.mirrored,
+            "plain": best.plain,
             "tuning": tried,
         },
         "trained": [

@@ -1,6 +1,6 @@
 """The ConvNet that computed features are compared with: torch, trained well.
 
-Convolutions of 3 x 3, batch normalization, ReLU, pooling, a linear layer; Adam with
+Convolutions of 3 x 3, pooling, batch normalization, ReLU, a linear layer; Adam with
 decoupled weight decay and a rate that rises for a third of the time and falls to 0 in
 the rest: what is best for a given number of seconds. Each budget is a run of its own.
 Images are mirrored at random where that makes sense.
@@ -44,8 +44,10 @@ class Rival:
             modules.append(
                 torch.nn.Conv2d(before, n, 3, padding=border, bias=self.plain)
             )
+            # pooled first: normalization and ReLU take a quarter of the time
+            modules.append(torch.nn.MaxPool2d(2))
             modules += [] if self.plain else [torch.nn.BatchNorm2d(n)]
-            modules += [torch.nn.ReLU(inplace=True), torch.nn.MaxPool2d(2)]
+            modules.append(torch.nn.ReLU(inplace=True))
             before = n
             height, width = ((s - 2 * (1 - border)) // 2 for s in (height, width))
         linear = torch.nn.Linear(before * height * width, 10)
@@ -77,7 +79,7 @@ def best_of(
     tried = []
     for model in models:
         found = train(model, split, seconds, seed=0)
-        of = {k: getattr(model, k) for k in ("filters", "rate", "batch_size")}
+        of = {k: getattr(model, k) for k in ("filters", "rate", "batch_size", "plain")}
         tried.append({**of, **found})
         print(tried[-1], flush=True)
     best = max(range(len(models)), key=lambda i: tried[i]["accuracy"])
@@ -96,8 +98,9 @@ def train(
     mean, std = some.mean((0, 2, 3), keepdim=True), some.std((0, 2, 3), keepdim=True)
 
     def prepared(batch: torch.Tensor) -> torch.Tensor:
-        batch = batch.float().sub_(mean).div_(std)
-        return batch.contiguous(memory_format=torch.channels_last)
+        return batch.float().sub_(mean).div_(std)
+
+    rows = prepared(images).permute(0, 2, 3, 1)  # contiguous: picked out fast
 
     network = model.network((*X.shape[1:3], images.shape[1]))
     adam = torch.optim.AdamW(network.parameters(), 0.0, weight_decay=model.decay)
@@ -109,7 +112,7 @@ def train(
                 break
             rise, fall = passed / RISING, (1 - passed) / (1 - RISING)
             adam.param_groups[0]["lr"] = model.rate * min(rise, fall)
-            batch = prepared(images[some])
+            batch = rows[some].permute(0, 3, 1, 2)
             if model.mirrored and torch.rand(()) < 0.5:
                 batch = batch.flip(3)
             adam.zero_grad()

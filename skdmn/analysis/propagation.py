@@ -25,9 +25,12 @@ from sklearn.utils.validation import check_is_fitted
 from skdmn.core.convolve import Pair
 from skdmn.export.operations import model_of
 from skdmn.export.steps import (
+    AveragePool,
     Convolve,
+    EncodeContrasts,
     MaxPool,
     Operation,
+    Power,
     Rectify,
     ScaleChannels,
     Select,
@@ -129,6 +132,12 @@ def propagate_filters(
     model = model_of(_up_to(fitted, layer), fold=False)
     channels = model.shape[2]
     for operation in model.operations:
+        if isinstance(operation, EncodeContrasts | AveragePool | Power):
+            raise ValueError(
+                f"layer={layer!r} is or stands behind an encoding by contrast or an "
+                "average, which propagate_filters does not see through; name "
+                "a ClassPCAPatchTransformer in front of them."
+            )
         if not isinstance(operation, _OF_IMAGES):
             raise ValueError(
                 f"layer={layer!r} gives rows, not feature maps, or stands behind a "
