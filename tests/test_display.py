@@ -6,7 +6,12 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from skdmn import ClassPCAPatchTransformer, FilterDisplay
+from skdmn import (
+    ClassPCAPatchTransformer,
+    FilterDisplay,
+    MaxPool2DTransformer,
+    WhitenedPCAPatchTransformer,
+)
 
 mpl.use("agg")
 
@@ -41,3 +46,18 @@ def test_without_matplotlib_the_extra_is_named(rng, monkeypatch):
     display = FilterDisplay(rng.normal(size=(2, 3, 3, 1)), np.ones(2), np.arange(2))
     with pytest.raises(ImportError, match=r"skdmn\[plot\]"):
         display.plot()
+
+
+def test_whitened_filters_are_drawn_with_their_ratios(rng):
+    X, y = rng.random((20, 6, 6)), np.arange(20) % 2
+    layer = WhitenedPCAPatchTransformer(3, n_filters=4).fit(X, y)
+    display = FilterDisplay.from_estimator(layer)
+    titles = [axis.get_title() for axis in display.axes_.flat if axis.get_title()]
+    for title, ratio in zip(titles, layer.variance_ratios_, strict=True):
+        assert f"{ratio:.2f}" in title
+    assert "variance ratio" in display.figure_.get_suptitle()
+
+
+def test_layers_without_filters_have_no_pictures():
+    with pytest.raises(TypeError, match="has no filters"):
+        FilterDisplay.from_estimator(MaxPool2DTransformer())

@@ -16,6 +16,7 @@ from skdmn import (
     DensityMatrixNetwork,
     MaxPool2DTransformer,
     OverlapPruner,
+    WhitenedPCAPatchTransformer,
     make_dmn,
 )
 from skdmn.analysis.propagation import propagate_filters
@@ -307,3 +308,13 @@ def test_a_position_outside_of_the_window_is_an_error(position):
     _, dmn = with_pooling()
     with pytest.raises(ValueError, match="no position in a window of 2 x 3"):
         propagate_filters(dmn, 2, pooling=position)
+
+
+def test_encodings_by_contrast_are_not_seen_through():
+    X, y = images_and_labels()
+    dmn = make_pipeline(
+        WhitenedPCAPatchTransformer(2, n_filters=3), ClassPCAPatchTransformer(2)
+    ).fit(X, y)
+    for layer in dmn.named_steps:
+        with pytest.raises(ValueError, match="encoding by contrast"):
+            propagate_filters(dmn, layer)
