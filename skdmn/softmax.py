@@ -23,7 +23,7 @@ from skdmn.core.backend import (
     widest_float,
 )
 from skdmn.core.rows import Rows
-from skdmn.core.softmax import Objective, column_moments
+from skdmn.core.softmax import Objective, column_moments, rows_differ
 from skdmn.core.solver import minimize
 from skdmn.layers.labels import encode_labels
 from skdmn.linear import _LinearClassifier
@@ -278,6 +278,11 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
             raise ValueError(
                 "X contains NaN or infinity, or values too large to square in "
                 f"{rows.dtype}; remove, fill in or scale them."
+            )
+        if not var.any() and rows_differ(rows):
+            raise ValueError(
+                "The squares of what the features of X differ by underflow in "
+                f"{rows.dtype}; scale X up."
             )
         # as StandardScaler finds constant features, for the rounding of float64
         rounding = weights.sum() * np.finfo(np.float64).eps

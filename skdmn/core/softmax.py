@@ -162,6 +162,16 @@ def column_moments(rows: Rows, weights: np.ndarray) -> tuple[np.ndarray, np.ndar
     return mean, np.maximum(var, 0.0)
 
 
+def rows_differ(rows: Rows) -> bool:
+    """Return whether any row is not as the first one is."""
+    xp, first = rows.compute.xp, None
+    for _, block in rows.blocks():
+        first = block[:1, :] if first is None else first
+        if bool(xp.any(block != first)):
+            return True
+    return False
+
+
 @dataclass(frozen=True)
 class Objective:
     """The mean loss plus the penalty, as a function of standardized coefficients.

@@ -17,6 +17,7 @@ from skdmn import (
     MaxPool2DTransformer,
     OverlapPruner,
     SoftmaxClassifier,
+    WhitenedPCAPatchTransformer,
     make_dmn,
 )
 
@@ -44,6 +45,7 @@ ESTIMATORS = {
         ]
     ),
     "softmax": SoftmaxClassifier,
+    "whitened": lambda: WhitenedPCAPatchTransformer(2, n_filters=5, position_grid=2),
     "dmn": lambda: make_dmn(1, kernel_size=2),
 }
 each_estimator = pytest.mark.parametrize("name", ESTIMATORS)
@@ -132,7 +134,9 @@ REFUSED = {  # all the others must be computed
     "network": {"narrow denormals": SMALL, "narrow smallest": SMALL}
     | dict.fromkeys(CONSTANT, "are 0")  # behind the scaler
     | ALL_TINY | ALL_HUGE,
-    "softmax": ALL_HUGE,
+    "softmax": {"narrow denormals": SMALL, "narrow smallest": SMALL}
+    | ALL_TINY | ALL_HUGE,
+    "whitened": {},
     "dmn": ALL_TINY | ALL_HUGE,
 }  # fmt: skip
 
