@@ -66,7 +66,7 @@ for grid, groups in ((1, "classes"), (2, "classes by quadrant"), (4, "by 16 cell
     axes.plot(layer.variance_ratios_, label=groups)
 axes.axhline(1, color="0.7", lw=0.8)
 axes.set(xlabel="filter", ylabel="variance ratio")
-axes.legend(frameon=False);
+axes.legend(frameon=False)
 
 # %% [markdown]
 # ## Which is better?
@@ -121,6 +121,4 @@ first = np.array(next(iter(scores.values())))
 for name, found in scores.items():
     difference = np.array(found) - first
     error = difference.std(ddof=1) / np.sqrt(len(difference))
-    print(
-        f"{name:24} {np.mean(found):.2%}  {difference.mean():+.2%} ± {error:.2%}"
-    )
+    print(f"{name:24} {np.mean(found):.2%}  {difference.mean():+.2%} ± {error:.2%}")

@@ -12,7 +12,7 @@ from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 from skdmn.softmax import SoftmaxClassifier
 from skdmn.stack import DensityMatrixNetwork
 
-_LARGE = 48  # pixels: larger images are shrunk first, to two thirds of that or more
+_SMALL = 32  # pixels: larger images are shrunk first, to that or more
 
 
 def recommended_dmn(
@@ -38,7 +38,7 @@ def recommended_dmn(
     image_shape : (int, int) or (int, int, int)
         Height, width and, where there are several, channels of an image: what
         ``X.shape[1:]`` says. Images without channels are taken for drawings and
-        letters, those with channels for photographs; those of more than 48 pixels on
+        letters, those with channels for photographs; those of 64 pixels and more on
         their shorter side are averaged over blocks of pixels first (``shrink``).
     n_filters : int or None, default=None
         Fewer are faster, more are better. None: 400, without channels 200.
@@ -89,8 +89,7 @@ def recommended_dmn(
     True
     """
     height, width, *channels = _checked(image_shape)
-    shrink = max(1, min(height, width) // (2 * _LARGE // 3))
-    shrink = shrink if min(height, width) > _LARGE else 1
+    shrink = max(1, min(height, width) // _SMALL)
     size, photograph = (height // shrink, width // shrink), bool(channels)
     side = min(6 if photograph else 7, min(size) // 2)
     cells = 3 if photograph else 4

@@ -279,7 +279,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
                 "X contains NaN or infinity, or values too large to square in "
                 f"{rows.dtype}; remove, fill in or scale them."
             )
-        if not var.any() and rows_differ(rows):
+        if not var.any() and rows_differ(rows, weights):
             raise ValueError(
                 "The squares of what the features of X differ by underflow in "
                 f"{rows.dtype}; scale X up."

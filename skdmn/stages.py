@@ -89,7 +89,8 @@ class ContrastEncoding:
 
     def fused_with(self, layer: ImageTransformer) -> ContrastEncoding | None:
         """Return this with a layer behind it as one stage, None where it cannot be."""
-        if layer.image_shape_ != self.output_shape or self.window != WHOLE:
+        averaged = self.window != WHOLE or self.power != 1
+        if averaged or layer.image_shape_ != self.output_shape:
             return None
         if isinstance(layer, AveragePool2DTransformer):
             power = float(layer.power)

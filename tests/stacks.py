@@ -46,6 +46,11 @@ STACKS = {
         WhitenedPCAPatchTransformer(3, n_filters=4, position_grid=2),
         AveragePool2DTransformer(4, stride=3, padding="same", power=0.5),
     ],
+    "whitened rooted": [
+        WhitenedPCAPatchTransformer(3, n_filters=4, position_grid=2),
+        AveragePool2DTransformer(1, power=0.5),
+        AveragePool2DTransformer(2),
+    ],
     "whitened twice": [
         WhitenedPCAPatchTransformer((2, 3), n_filters=3, subsample=0.5, random_state=0),
         AveragePool2DTransformer(2),

@@ -81,12 +81,15 @@ def contrast_moments(
     d = size[0] * size[1] * images.shape[3]
     down, across = cell_edges(rows, cells[0]), cell_edges(columns, cells[1])
     outer = np.zeros((cells[0] * cells[1], d, d))
-    for some, _ in tiles(len(members), 1, rows * columns * d):
+    for some, strip in tiles(len(members), rows, columns * d):
         tile = xp.astype(take(images, members[some], axis=0), dtype)
+        tile = tile[:, strip.start : strip.stop + size[0] - 1, :, :]
         windows = by_contrast(patches(tile, size), floor)
         spans = itertools.product(itertools.pairwise(down), itertools.pairwise(across))
         for cell, ((top, bottom), (left, right)) in enumerate(spans):
-            inside = xp.reshape(windows[:, top:bottom, left:right, :], (-1, d))
+            first = max(top - strip.start, 0)
+            last = max(min(bottom, strip.stop) - strip.start, first)
+            inside = xp.reshape(windows[:, first:last, left:right, :], (-1, d))
             outer[cell] += to_numpy(inside.T @ inside)
     return outer
 

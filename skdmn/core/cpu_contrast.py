@@ -57,16 +57,18 @@ def contrast_moments(
     parts = np.array_split(members, min(n_threads(), len(members)))
     outer = np.zeros((len(parts), len(spans), d, d))
     step = max(1, _PATCHES // (g.rows * g.columns * d))
+    high = max(1, _PATCHES // (step * g.columns * d))
 
     def work(part: np.ndarray, sums: np.ndarray) -> None:
         for i in range(0, len(part), step):
             some = flat[part[i : i + step]]
             for total, ((top, bottom), (left, right)) in zip(sums, spans, strict=True):
-                shape = (len(some), bottom - top, right - left, d)
-                windows = np.empty(shape, dtype)
-                _by_contrast(some, g, np.float64(floor), top, left, windows)
-                windows = windows.reshape(-1, d)
-                total += windows.T @ windows
+                for y in range(top, bottom, high):
+                    shape = (len(some), min(high, bottom - y), right - left, d)
+                    windows = np.empty(shape, dtype)
+                    _by_contrast(some, g, np.float64(floor), y, left, windows)
+                    windows = windows.reshape(-1, d)
+                    total += windows.T @ windows
 
     with single_blas():
         in_threads(work, list(zip(parts, outer, strict=True)), len(parts))

@@ -26,7 +26,9 @@ from skdmn.core.density import DensityAccumulator, DensityMatrices
 from skdmn.core.engine import contrast_moments
 from skdmn.core.filters import eigenbases, fix_signs
 
-_LEAST = 1e-6  # a ratio that is not rounding, such as of patches' means, taken away
+# of the largest ratio: what is less is rounding, as of patches' means, taken away
+_LEAST = 1e-6
+_FLAT = 1e-20  # a trace that is rounding: patches by contrast have d at most
 
 
 @dataclass
@@ -88,6 +90,7 @@ class ContrastAccumulator(DensityAccumulator):
         counts = np.maximum(self.n_patches, 1)[..., np.newaxis, np.newaxis]
         moments = self.outer_products / counts
         traces = np.trace(moments, axis1=2, axis2=3)
+        traces = np.where(traces > _FLAT, traces, 0.0)
         moments /= np.where(traces > 0, traces, np.inf)[..., np.newaxis, np.newaxis]
         return DensityMatrices(moments, traces, None)
 
@@ -144,12 +147,13 @@ def whitened_bank(
     whitening = (vectors / np.sqrt(values)) @ vectors.T
     bases = eigenbases(whitening @ densities[groups] @ whitening)
     ratios = np.array([shares for shares, _ in bases])
+    largest = ratios.max()
     kept = np.empty((min(n_filters, ratios.size), d))
     chosen: list[tuple[int, int]] = []
     # equal to rounding: in the order of group and rank
-    for index in np.argsort(-ratios.round(9), axis=None, kind="stable"):
+    for index in np.argsort(-(ratios / largest).round(9), axis=None, kind="stable"):
         group, rank = divmod(int(index), d)
-        if len(chosen) == len(kept) or not ratios[group, rank] > _LEAST:
+        if len(chosen) == len(kept) or ratios[group, rank] <= _LEAST * largest:
             break
         vector = bases[group][1][rank]
         cosines = np.abs(kept[: len(chosen)] @ vector)

@@ -58,11 +58,22 @@ def fit_network(network: DensityMatrixNetwork, blocks: Blocks, y: Any) -> None:
     for _, layer in network.layers:
         if isinstance(layer, ClassDensityTransformer):
             layer._encode(y, len(blocks))  # raises before any layer is fitted
+        _check_sums_of_blocks(layer)
     network.layers_ = []
     for name, layer in network.layers:
         fitted = network._prepared(layer, network.layers_, images)
         _learn(fitted, portable(network), blocks, y, images.dtype)
         network.layers_ = [*network.layers_, (name, fitted)]
+
+
+def _check_sums_of_blocks(layer: ImageTransformer) -> None:
+    """Raise where a layer needs more than sums over blocks."""
+    if getattr(layer, "contrast_floor", None) == "auto":
+        raise ValueError(
+            f"{type(layer).__name__} takes contrast_floor='auto' from all images at "
+            "once, which blocks are not; pass a number, such as the contrast_floor_ of "
+            "one that was fitted on a single block."
+        )
 
 
 def portable(network: DensityMatrixNetwork) -> DensityMatrixNetwork:
@@ -111,12 +122,6 @@ def _learn_densities(
     y: Any,
     dtype: str,
 ) -> None:
-    if getattr(layer, "contrast_floor", None) == "auto":
-        raise ValueError(
-            f"{type(layer).__name__} takes contrast_floor='auto' from all images at "
-            "once, which blocks are not; pass a number, such as the contrast_floor_ of "
-            "one that was fitted on a single block."
-        )
     layer._set_shapes()
     labels, codes = layer._encode(y, len(blocks))
     chosen = draw(codes, layer.subsample, check_random_state(layer.random_state))

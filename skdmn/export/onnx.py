@@ -215,8 +215,13 @@ class Writer:
 
     def encode(self, operation: EncodeContrasts) -> None:
         """Add an encoding: products, contrasts, both signs over a threshold."""
-        images, window = self.at, _attributes(operation.window)
+        window = _attributes(operation.window)
         n, height, width, channels = operation.filters.shape
+        # brightness counts for nothing, but takes digits of float32
+        images = self.at
+        self.add("GlobalAveragePool")
+        self.add("Conv", np.full((1, channels, 1, 1), 1 / channels))
+        self.at = images = self.graph.node("Sub", images, self.at)
         box = np.full((1, channels, height, width), 1 / (height * width * channels))
         self.at = self.graph.node("Mul", images, images)
         self.add("Conv", box, **window)

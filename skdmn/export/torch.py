@@ -266,6 +266,8 @@ def _encoding(torch: Any, convolution: Any, operation: EncodeContrasts) -> Any:
         return call(functional.avg_pool2d, of_channels, operation.window.size, 1)
 
     images = graph.placeholder("images")
+    # brightness counts for nothing, but takes digits of float32
+    images = call(torch.sub, images, call(torch.mean, images, (1, 2, 3), True))
     products = graph.call_module("products", (images,))
     mean, squares = box(images), box(call(torch.mul, images, images))
     variance = call(torch.sub, squares, call(torch.mul, mean, mean))

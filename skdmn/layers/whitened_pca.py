@@ -10,10 +10,10 @@ import numpy as np
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 
-from skdmn.core.backend import Array
+from skdmn.core.backend import Array, to_numpy
 from skdmn.core.contrast import Encoding
 from skdmn.core.convolve import Pair, output_size
-from skdmn.core.density import DensityAccumulator
+from skdmn.core.density import LEAST_SQUARE, DensityAccumulator
 from skdmn.core.engine import encode
 from skdmn.core.whitened import ContrastAccumulator, whitened_bank
 from skdmn.layers.base import ImageTransformer
@@ -73,7 +73,8 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
         one, else the processor.
     memory : str, path, joblib.Memory or None, default=None
         Where to cache density matrices. They do not depend on `n_filters`,
-        `correlation_cutoff`, `regularization` or `threshold`.
+        `correlation_cutoff`, `regularization` or `threshold`. The pass that finds an
+        "auto" floor is made each time.
     random_state : int, RandomState instance or None, default=None
         Seed of `subsample`.
     verbose : bool, default=False
@@ -87,7 +88,8 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
         chosen as by `ClassPCAPatchTransformer`.
     variance_ratios_ : array of shape (n_filters,), float64
         Generalized eigenvalues: the variance that a filter finds in its group, each
-        group's whole variance being 1, divided by that in all patches.
+        group's whole variance being 1, divided by that in all patches and by what
+        `regularization` adds to it.
     filter_classes_ : array of shape (n_filters,)
         Label of the class that each filter was computed from.
     filter_cells_ : array of shape (n_filters, 2), int64
@@ -299,7 +301,7 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
         return sums
 
     def _why_nothing(self) -> str:
-        return "all patches of X are constant"
+        return "all patches of X are constant, or their squares underflow"
 
     def _set(self, classes: np.ndarray, sums: DensityAccumulator, dtype: str) -> None:
         assert isinstance(sums, ContrastAccumulator)
@@ -315,7 +317,7 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
             regularization=self.regularization,
         )
         # products of a mean square of 1 for patches by contrast as they are
-        traces = np.array(self._sums.density_matrices().partition_functions)
+        traces = to_numpy(self.partition_functions_)
         filters = bank.filters / np.sqrt(traces[traces > 0].mean())
         filters -= filters.mean(axis=1, keepdims=True)
         shape = (len(filters), *self.kernel_size_, self.image_shape_[2])
@@ -345,13 +347,28 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
 
 
 def _floor(images: Images, size: Pair) -> float:
-    """Return a tenth of the mean variance of a patch; 1 where there is none."""
+    """Return a tenth of the mean variance of a patch; 1 where there is none.
+
+    To six digits: the last ones depend on the number of threads, and what is cached on
+    all of them.
+    """
     sums = DensityAccumulator.empty(1, size, images.shape[2], centered=False)
     accumulate(images, np.zeros(len(images), np.int64), sums, lambda done: None)
     outer = sums.outer_products[0]
     d = len(outer)
     # the squares of a patch less d times that of its mean
-    variance = (np.trace(outer) - outer.sum() / d) / (
-        d * max(int(sums.n_patches[0]), 1)
-    )
-    return _FLOOR * variance if variance > 0 else 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.trace(outer) - outer.sum() / d
+        variance = squares / (d * max(int(sums.n_patches[0]), 1))
+    if not np.isfinite(variance):
+        raise ValueError(
+            "No filter can be computed: the squares of X overflow, or X has NaN; scale "
+            "the images down, or mend them."
+        )
+    # the inverse of a contrast must be a float32, too
+    narrow = float(np.finfo(np.float32).tiny) ** 2
+    if 0 < variance < (narrow if images.dtype == "float32" else LEAST_SQUARE):
+        raise ValueError(
+            "No filter can be computed: the squares of X underflow; scale the images up."
+        )
+    return float(f"{_FLOOR * variance:.6g}") if variance > 0 else 1.0

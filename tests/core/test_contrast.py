@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skdmn.core import contrast, engine
+from skdmn.core import contrast, convolve, engine
 from skdmn.core.contrast import Encoding, cell_edges
 from skdmn.core.convolve import WHOLE, Window, output_size
+
+kernels = pytest.importorskip("skdmn.core.cpu_contrast", reason="Numba compiles them")
 
 PADDINGS = st.sampled_from(["valid", "same"])
 
@@ -95,6 +97,17 @@ def test_moments_are_the_loop_over_patches_of_each_cell(rng):
     )
 
 
+@pytest.mark.parametrize("most", [1, 100, 1000])
+def test_large_images_are_cut_into_strips(rng, monkeypatch, most):
+    images, members = some_images(rng), np.array([1, 2, 3])
+    given = images, members, (3, 4), (3, 2), 50.0
+    expected = contrast.contrast_moments(*given)
+    monkeypatch.setattr(convolve, "TILE_VALUES", most)
+    assert_allclose(contrast.contrast_moments(*given), expected, rtol=1e-12)
+    monkeypatch.setattr(kernels, "_PATCHES", most)
+    assert_allclose(kernels.contrast_moments(*given), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("cells", [1, 2, 3, 5, 7])
 def test_cells_are_as_even_as_can_be(cells):
     for length in range(cells, 20):
@@ -159,8 +172,6 @@ def test_any_array_library(rng, library):
 
 
 # the kernels
-
-kernels = pytest.importorskip("skdmn.core.cpu_contrast", reason="Numba compiles them")
 
 
 @settings(deadline=None, max_examples=60)
