@@ -42,10 +42,11 @@ def frontier() -> str:
         "![Accuracy against seconds](benchmarks/results/frontier.png)\n\n"
         + table(head, rows)
         + "\n\nFrom uint8 images in memory to a fitted classifier. "
-        "`recommended_dmn` in sizes fixed beforehand; the ConvNet has batch "
-        "normalization, AdamW and a rate that rises and falls over the seconds it is "
-        "given, each number of seconds a run of its own, the better of two widths on "
-        "training images held out, and mirrored photographs. "
+        "`recommended_dmn` in sizes fixed beforehand. The ConvNet has batch "
+        "normalization (chosen against none), AdamW and a rate that rises and falls "
+        "over the seconds it is given, each number of seconds a run of its own, the "
+        "better of two widths on training images held out, and mirrored photographs; "
+        "rate and batches were chosen on such images after 8 and 15 seconds. "
         f"{sizes}. Of CIFAR-10 the accuracy is that on held-out training images (the "
         "fifth batch). Medians of two seeds; one of 400 filters and more. "
         + where(next(iter(results.values())), "frontier", "torch")

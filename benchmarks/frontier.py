@@ -186,7 +186,7 @@ def draw(results: dict[str, dict], path: Path) -> None:
             bottom=median(p["accuracy"] for p in points) - 8 * (name != "MNIST") - 1.2
         )
         axis.xaxis.set_major_formatter("{x:g}")
-        axis.set_ylabel("accuracy, %")
+        axis.set_ylabel("best accuracy so far, %")
         axis.legend(frameon=False, loc="lower right")
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)

@@ -1,9 +1,11 @@
-"""PCANet, as published: a rival in features without gradient descent.
+"""PCANet, a rival in features without gradient descent.
 
 T. Chan, K. Jia, S. Gao, J. Lu, Z. Zeng, Y. Ma, "PCANet: a simple deep learning baseline
 for image classification?", IEEE Transactions on Image Processing 24, 2015. Two stages
 of PCA filters of patches less their means; the signs of the second stage's outputs are
-the bits of numbers, whose histograms over blocks are the features.
+the bits of numbers, whose histograms over blocks are the features. Published with
+blocks that overlap by half; here they lie side by side, a quarter of the features, so
+that a softmax can be fitted to them in memory.
 """
 
 import numpy as np

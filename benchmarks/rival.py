@@ -3,7 +3,7 @@
 Convolutions of 3 x 3, pooling, batch normalization, ReLU, a linear layer; Adam with
 decoupled weight decay and a rate that rises for a third of the time and falls to 0 in
 the rest: what is best for a given number of seconds. Each budget is a run of its own.
-Images are mirrored at random where that makes sense.
+Batches are mirrored at random where that makes sense.
 """
 
 import time

@@ -297,3 +297,9 @@ def test_fitting_holds_a_quarter_of_the_rows_and_some_blocks(rng):
     tracemalloc.stop()
     # a copy as floats would be 46 MiB, and the sample takes 3
     assert peak < X.nbytes / 4 + 40 * 2**20
+
+
+def test_rows_without_weight_do_not_make_features_differ():
+    X, y = np.array([[0.0], [1.0], [0.0]]), np.array([0, 1, 1])
+    softmax = SoftmaxClassifier().fit(X, y, sample_weight=[1.0, 0.0, 1.0])
+    assert_allclose(softmax.predict_proba(X[:1]), [[0.5, 0.5]], atol=1e-3)

@@ -8,8 +8,8 @@ def with_mirrored(X: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
     """Return images and, behind them, the same images mirrored left to right.
 
     Twice the images to fit a softmax to, where a mirrored object is the same object: on
-    CIFAR-10 worth about two points. Not for digits or letters. Mirror what is trained on
-    alone: in a cross-validation of both, an image is scored by what has seen its twin.
+    CIFAR-10 worth about two points. Not for digits or letters. Mirror only what is
+    trained on: cross-validation of both scores an image by what has seen its twin.
 
     Parameters
     ----------

@@ -369,6 +369,7 @@ def _floor(images: Images, size: Pair) -> float:
     narrow = float(np.finfo(np.float32).tiny) ** 2
     if 0 < variance < (narrow if images.dtype == "float32" else LEAST_SQUARE):
         raise ValueError(
-            "No filter can be computed: the squares of X underflow; scale the images up."
+            "No filter can be computed: the squares of X underflow; scale the "
+            "images up."
         )
     return float(f"{_FLOOR * variance:.6g}") if variance > 0 else 1.0
