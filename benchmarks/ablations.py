@@ -4,8 +4,8 @@
 
 One network of the papers' layers is the base, and one whitened layer another; each row
 changes one thing about one of them (one sign where there is no ReLU: both would say the
-same). Accuracy is that on 10,000 training images held out, C chosen on a fifth of the 10,000 that are learned from;
-seconds are those of layers, features and the last softmax.
+same). Accuracy is that on 10,000 training images held out, C chosen on a fifth of the
+10,000 learned from; seconds are those of layers, features and the last softmax.
 """
 
 import time
