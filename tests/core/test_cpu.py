@@ -131,7 +131,7 @@ def test_windows_of_two_by_two_are_the_definitions(
     images = whole_numbers(rng, (2, *shape, channels), dtype)
     filters = some_filters(rng, n_filters, size, channels, dtype)
     window = FOURS._replace(padding=pooling)
-    g = cpu._geometry(images, n_filters, size, stride, padding, window, filters.dtype)
+    g = cpu.plan(images, n_filters, size, stride, padding, window, filters.dtype)
     assert cpu._in_fours(g) == (pooling == "valid" or not any(i % 2 for i in inner))
     with mock.patch.object(cpu, "_convolve_fours", guarded(cpu._convolve_fours)):
         assert_same_convolution(images, filters, stride, padding, activation, window)
@@ -316,7 +316,7 @@ def test_pieces_cover_every_row_of_every_image_once(n, rows, threads, budget):
 def test_a_huge_image_is_cut_into_strips(rng):
     images = whole_numbers(rng, (1, 1500, 400, 1), "u1")
     filters = some_filters(rng, 2, (5, 3), 1)
-    g = cpu._geometry(images, 2, (5, 3), (1, 1), "valid", WHOLE, filters.dtype)
+    g = cpu.plan(images, 2, (5, 3), (1, 1), "valid", WHOLE, filters.dtype)
     assert len(list(cpu._pieces(1, g, 1496 * 398 * 15 * 8, 1))) > 1
     for window in (Window((3, 3), (2, 2), "same"), FOURS):
         assert_same_convolution(images, filters, (1, 1), "same", None, window)

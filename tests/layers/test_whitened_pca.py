@@ -72,7 +72,7 @@ def test_ratios_fall_and_say_whose_filter_it_is():
 def test_auto_floor_is_a_tenth_of_the_mean_variance_of_a_patch():
     patches = all_patches(X, (3, 3))
     fitted = layer().fit(X, Y)
-    assert_allclose(fitted.contrast_floor_, 0.1 * patches.var(axis=1).mean())
+    assert_allclose(fitted.contrast_floor_, 0.1 * patches.var(axis=1).mean(), rtol=1e-5)
 
 
 def test_scale_and_brightness_of_all_images_do_not_matter():

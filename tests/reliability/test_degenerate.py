@@ -138,7 +138,8 @@ REFUSED = {  # all the others must be computed
     | ALL_TINY | ALL_HUGE,
     "whitened": dict.fromkeys([*CONSTANT, "constant classes"], "are constant")
     | {"narrow denormals": SMALL, "narrow smallest": SMALL} | ALL_TINY | ALL_HUGE,
-    "dmn": ALL_TINY | ALL_HUGE,
+    "dmn": {"narrow denormals": SMALL, "narrow smallest": SMALL}
+    | ALL_TINY | ALL_HUGE,
 }  # fmt: skip
 
 
