@@ -180,11 +180,7 @@ def draw(results: dict[str, dict], path: Path) -> None:
             ("computed", "computed", "o-C0"),
         ):
             axis.plot(*envelope(found[key]), style, label=label, ms=4)
-        points = found["computed"] + found["trained"]
         axis.set(xscale="log", xlabel="seconds, two cores", title=name)
-        axis.set_ylim(
-            bottom=median(p["accuracy"] for p in points) - 8 * (name != "MNIST") - 1.2
-        )
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_ylabel("best accuracy so far, %")
         axis.legend(frameon=False, loc="lower right")

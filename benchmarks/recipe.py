@@ -34,7 +34,7 @@ GRIDS: dict[str, dict[str, list]] = {
         "conv2__correlation_cutoff": [0.7, 0.9],
     },
 }
-C_GRID = [0.003, 0.01, 0.03, 0.1]
+C_GRID = [0.003, 0.01, 0.03, 0.1, 0.3]
 
 
 def model(name: str, memory: str, shape: tuple[int, ...]) -> Pipeline:
@@ -85,8 +85,11 @@ def main() -> None:
     X, y = load_mnist("train", data_home=options.data)
     n = 900 if options.quick else N_TRAINING
     data = X[:n], y[:n], X[-10_000:], y[-10_000:]
-    rows = [run(name, kind, data) for name in GRIDS for kind in ("grid", "halving")]
-    machine.write(options.json, {"n_training": n, "folds": FOLDS, "rows": rows})
+    rows = []
+    for name in GRIDS:
+        for kind in ("grid", "halving"):
+            rows.append(run(name, kind, data))
+            machine.write(options.json, {"n_training": n, "folds": FOLDS, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -122,3 +122,10 @@ for name, found in scores.items():
     difference = np.array(found) - first
     error = difference.std(ddof=1) / np.sqrt(len(difference))
     print(f"{name:24} {np.mean(found):.2%}  {difference.mean():+.2%} ± {error:.2%}")
+
+# %% [markdown]
+# What sets classes apart is the better filter here, by about 0.7 points, several
+# times its standard error and a third of all mistakes. Random directions of the same
+# whitened space gain nothing over the papers' filters: it is not contrast and whitening
+# alone. On these small images classes are groups enough; on CIFAR-10, with hundreds of
+# filters, classes by cell are what goes on giving distinct ones.
