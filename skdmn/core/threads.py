@@ -43,9 +43,8 @@ def in_threads(
             function(*piece)
         return
     with ThreadPoolExecutor(threads) as pool:
-        running = [pool.submit(function, *piece) for piece in pieces]
-        try:
-            for done in running:
+        try:  # an interrupt may come before all pieces are handed out
+            for done in [pool.submit(function, *piece) for piece in pieces]:
                 done.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
