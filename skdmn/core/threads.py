@@ -43,8 +43,9 @@ def in_threads(
             function(*piece)
         return
     with ThreadPoolExecutor(threads) as pool:
-        try:  # an interrupt may come before all pieces are handed out
-            for done in [pool.submit(function, *piece) for piece in pieces]:
+        running = [pool.submit(function, *piece) for piece in pieces]
+        try:
+            for done in running:
                 done.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
