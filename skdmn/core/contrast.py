@@ -7,14 +7,16 @@ and averaged over windows. For any array library.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from skdmn.core.backend import Array, own_place, take, to_numpy, widest_float
-from skdmn.core.convolve import Pair, Window, output_size, pad, patches, tiles
+from skdmn.core.convolve import Pair, Window, every, output_size, pad, patches, tiles
 
 
 class Encoding(NamedTuple):
@@ -150,24 +152,13 @@ def average_pool(images: Array, window: Window, power: float, dtype: Any) -> Arr
 
     def total(of: Array) -> Array:
         of = pad(of, size, stride, padding, 0)
-        for axis, n in ((1, rows), (2, columns)):
-            lines = [
-                _along(
-                    of,
-                    axis,
-                    slice(i, i + (n - 1) * stride[axis - 1] + 1, stride[axis - 1]),
-                )
-                for i in range(size[axis - 1])
-            ]
-            of = sum(lines[1:], start=lines[0])
-        return of
+        high = (of[:, every(dy, rows, stride[0]), :, :] for dy in range(size[0]))
+        of = functools.reduce(operator.add, high)
+        wide = (of[:, :, every(dx, columns, stride[1]), :] for dx in range(size[1]))
+        return functools.reduce(operator.add, wide)
 
     mean = total(images) / total(inside)
     return mean if power == 1 else xp.sign(mean) * xp.abs(mean) ** power
-
-
-def _along(images: Array, axis: int, some: slice) -> Array:
-    return images[:, some, :, :] if axis == 1 else images[:, :, some, :]
 
 
 def encode_and_pool(

@@ -111,11 +111,11 @@ def patches(images: Array, kernel: Pair, stride: Pair = (1, 1)) -> Array:
     xp = array_api_compat.array_namespace(images)
     rows, columns = output_size(images.shape[1:], kernel, stride, "valid")
     strips = xp.concat(
-        [images[:, :, _every(dx, columns, stride[1]), :] for dx in range(kernel[1])],
+        [images[:, :, every(dx, columns, stride[1]), :] for dx in range(kernel[1])],
         axis=3,
     )
     return xp.concat(
-        [strips[:, _every(dy, rows, stride[0]), :, :] for dy in range(kernel[0])],
+        [strips[:, every(dy, rows, stride[0]), :, :] for dy in range(kernel[0])],
         axis=3,
     )
 
@@ -231,15 +231,16 @@ def _max_pool(images: Array, size: Pair, stride: Pair, padding: Padding) -> Arra
     rows, columns = output_size(images.shape[1:], size, stride, "valid")
     tallest = functools.reduce(
         xp.maximum,
-        (images[:, _every(dy, rows, stride[0]), :, :] for dy in range(size[0])),
+        (images[:, every(dy, rows, stride[0]), :, :] for dy in range(size[0])),
     )
     return functools.reduce(
         xp.maximum,
-        (tallest[:, :, _every(dx, columns, stride[1]), :] for dx in range(size[1])),
+        (tallest[:, :, every(dx, columns, stride[1]), :] for dx in range(size[1])),
     )
 
 
-def _every(start: int, count: int, step: int) -> slice:
+def every(start: int, count: int, step: int) -> slice:
+    """Return so many indices, a step apart."""
     return slice(start, start + (count - 1) * step + 1, step)
 
 

@@ -192,7 +192,7 @@ def _convolve(images, g, weights, start, out, first, last):
                 at = y % g.window_height * slot
                 if y < g.rows:
                     base = (y * g.stride_y - g.before_y - above) * pitch
-                    _convolve_row(image, base, pitch, g, weights, ring, at, columns)
+                    convolve_row(image, base, pitch, g, weights, ring, at, columns)
                 else:
                     ring[at : at + slot] = start
             done = upper + g.window_height
@@ -288,7 +288,7 @@ def load(image, g, to, above, below, pitch):
 
 
 @kernel
-def _convolve_row(image, base, pitch, g, weights, to, at, columns):
+def convolve_row(image, base, pitch, g, weights, to, at, columns):
     """Set a row of positions, each followed by its filters, rounded up to vectors."""
     step, run = g.stride_x * g.channels, g.kernel_width * g.channels
     under, width, rows = run * g.padded, g.padded, g.kernel_height

@@ -12,16 +12,10 @@ import math
 
 import numpy as np
 
-from skdmn.core.blocks import (
-    ROWS,
-    VECTORS,
-    kernel,
-    multiply,
-    rectified_block,
-)
+from skdmn.core.blocks import ROWS, kernel, rectified_block
 from skdmn.core.contrast import Encoding, cell_edges
 from skdmn.core.convolve import WHOLE, Pair, Window
-from skdmn.core.cpu import load, plan, run
+from skdmn.core.cpu import convolve_row, load, plan, run
 from skdmn.core.cpu_density import NARROW
 from skdmn.core.threads import in_threads, n_threads, single_blas
 
@@ -99,8 +93,8 @@ def _by_contrast(images, g, floor, top, left, out):
 @kernel
 def _encode(images, g, weights, floor, power, threshold, out, first, last):
     """Encode and average the output rows from first to last of every image."""
-    pitch, step, width = g.width * g.channels, g.channels, g.padded
-    image = np.zeros(g.height * pitch + ROWS * step, weights.dtype)
+    pitch, width = g.width * g.channels, g.padded
+    image = np.zeros(g.height * pitch + ROWS * g.channels, weights.dtype)
     line = np.empty((g.columns + ROWS) * width, weights.dtype)
     means = np.empty(g.columns, weights.dtype)
     scales = np.empty(g.columns, weights.dtype)
@@ -115,7 +109,7 @@ def _encode(images, g, weights, floor, power, threshold, out, first, last):
     for i in range(len(images)):
         load(images[i], g, image, 0, g.height, pitch)
         for y in range(top, bottom):
-            _multiply_row(image, y * pitch, pitch, g, weights, line)
+            convolve_row(image, y * pitch, pitch, g, weights, line, 0, g.columns)
             _contrasts(image, y, g, floor, sums, means, scales)
             at = y + g.window_before_y
             earliest = max(first, -(-(at - g.window_height + 1) // g.step_y))
@@ -128,24 +122,6 @@ def _encode(images, g, weights, floor, power, threshold, out, first, last):
                     n_rows = lower - max(upper, 0)
                     to = (i * g.out_rows + row) * g.out_columns * g.n_filters
                     _write_averages(above, below, slot, n_rows, g, power, out, to)
-
-
-@kernel
-def _multiply_row(image, base, pitch, g, weights, line):
-    """Set a row of positions to the products of their patches with all filters."""
-    step, width, run_ = g.channels, g.padded, g.kernel_width * g.channels
-    for f in range(0, width, VECTORS * g.lane):
-        vectors = min(VECTORS, (width - f) // g.lane)
-        x = 0
-        while x < g.columns:
-            x += multiply(
-                g.columns - x,
-                vectors,
-                (image, base + x * step, step, 0, pitch, 1),
-                (weights, f, 0, run_ * width, width),
-                (1, g.kernel_height, run_),
-                (line, x * width + f, width),
-            )
 
 
 @kernel
