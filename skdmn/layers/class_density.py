@@ -7,11 +7,14 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, Self
 
 import joblib
 import numpy as np
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from skdmn.core.backend import Array
@@ -27,12 +30,26 @@ Report = Callable[[int], None]
 _FORMAT = 2
 
 
-class ClassDensityTransformer(ImageTransformer):
+class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
     """Base class of layers that are computed from class density matrices.
 
     A subclass has the parameters below and turns the matrices into what it transforms
     with in ``_set_filters(densities, dtype)``.
     """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        **ImageTransformer._parameter_constraints,
+        "kernel_size": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        "class_based": ["boolean"],
+        "subsample": [
+            Interval(RealNotInt, 0, 1, closed="right"),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "memory": [str, HasMethods("cache"), HasMethods("__fspath__"), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+    _any_dtype = True
 
     kernel_size: int | Pair
     class_based: bool
@@ -48,6 +65,35 @@ class ClassDensityTransformer(ImageTransformer):
     means_: Array
     n_patches_: Array
     class_counts_: Array
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Compute density matrices and filters.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
+            Images, integer or float; or rows, see `image_shape`.
+        y : array-like of shape (n,) or None
+            Labels, required where `class_based`, else ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Where X or y is not what the parameters ask for, images are smaller than
+            the kernel, or there is no variance to compute filters from.
+        RuntimeError
+            Where ``device="cuda"`` finds no GPU.
+        """
+        context = self._init_callback_context(max_subtasks=None)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        super().fit(X, y)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None) -> Self:
         """Go on with more images; the result is that of all images at once.
@@ -214,6 +260,11 @@ class ClassDensityTransformer(ImageTransformer):
         self.n_patches_ = self._here(np.array(sums.n_patches))
         self.class_counts_ = self._here(np.array(sums.n_images))
         self._set_filters(density.matrices, dtype)
+
+    def _labels(self, classes: np.ndarray) -> Array:
+        """Return the labels of class indices, where X was if they are numbers."""
+        labels = self.classes_[classes]
+        return self._here(labels) if labels.dtype.kind in "biuf" else labels
 
     def _why_nothing(self) -> str:
         """Say what images are like that have no variance to compute filters from."""

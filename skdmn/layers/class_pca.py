@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
-from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdmn.core.backend import Array
 from skdmn.core.convolve import Padding, Pair, output_size
 from skdmn.core.engine import convolve
 from skdmn.core.filters import filter_bank
-from skdmn.layers.base import ImageTransformer
 from skdmn.layers.class_density import ClassDensityTransformer
 from skdmn.layers.images import Shape, as_pair
 
 
-class ClassPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer):
+class ClassPCAPatchTransformer(ClassDensityTransformer):
     """Convolve images with filters computed from the classes' density matrices.
 
     The filters of this convolutional layer are not trained. They are the leading
@@ -161,27 +159,16 @@ class ClassPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
-        **ImageTransformer._parameter_constraints,
-        "kernel_size": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        **ClassDensityTransformer._parameter_constraints,
         "n_filters": [Interval(Integral, 1, None, closed="left"), None],
         "variance_cutoff": [Interval(Real, 0, 1, closed="right")],
         "correlation_cutoff": [Interval(Real, 0, 1, closed="both")],
-        "class_based": ["boolean"],
         "signs": [StrOptions({"one", "both"})],
         "activation": [StrOptions({"relu"}), None],
         "centered": ["boolean"],
         "stride": [Interval(Integral, 1, None, closed="left"), tuple, list],
         "padding": [StrOptions({"valid", "same"})],
-        "subsample": [
-            Interval(RealNotInt, 0, 1, closed="right"),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "memory": [str, HasMethods("cache"), HasMethods("__fspath__"), None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
-
-    _any_dtype = True
 
     filters_: Array
 
@@ -222,35 +209,6 @@ class ClassPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer):
         self.random_state = random_state
         self.verbose = verbose
 
-    @with_callbacks
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Compute density matrices and filters.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
-            Images, integer or float; or rows, see `image_shape`.
-        y : array-like of shape (n,) or None
-            Labels, required where `class_based`, else ignored.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            Where X or y is not what the parameters ask for, images are smaller than
-            the kernel, or all patches are 0 (where `centered`, constant).
-        RuntimeError
-            Where ``device="cuda"`` finds no GPU.
-        """
-        context = self._init_callback_context(max_subtasks=None)
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        super().fit(X, y)
-        context.call_on_fit_task_end(estimator=self, X=X, y=y)
-        return self
-
     def _set_shapes(self) -> None:
         self.kernel_size_ = self._window("kernel_size")
         self._strides()
@@ -270,9 +228,7 @@ class ClassPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer):
         self.filters_ = self._here(bank.filters.reshape(shape).astype(dtype))
         self.energies_ = self._here(bank.energies)
         self.explained_variance_ratio_ = self._here(bank.shares)
-        of_class = self.classes_[bank.classes]
-        numbers = of_class.dtype.kind in "biuf"
-        self.filter_classes_ = self._here(of_class) if numbers else of_class
+        self.filter_classes_ = self._labels(bank.classes)
         labels = self.classes_.tolist()
         self.filter_members_ = [
             [(labels[index], rank) for index, rank in members]

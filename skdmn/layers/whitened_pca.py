@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
-from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdmn.core.backend import Array, to_numpy
 from skdmn.core.contrast import Encoding
@@ -16,14 +15,13 @@ from skdmn.core.convolve import Pair, output_size
 from skdmn.core.density import LEAST_SQUARE, DensityAccumulator
 from skdmn.core.engine import encode
 from skdmn.core.whitened import ContrastAccumulator, whitened_bank
-from skdmn.layers.base import ImageTransformer
 from skdmn.layers.class_density import ClassDensityTransformer, accumulate
 from skdmn.layers.images import Images, Shape, as_pair
 
 _FLOOR = 0.1  # of the mean variance of a patch
 
 
-class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer):
+class WhitenedPCAPatchTransformer(ClassDensityTransformer):
     """Encode images by filters in which one group of patches varies most for all.
 
     Class-based PCA, carried on: patches are taken by their contrast (less their mean,
@@ -159,8 +157,7 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
-        **ImageTransformer._parameter_constraints,
-        "kernel_size": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        **ClassDensityTransformer._parameter_constraints,
         "n_filters": [Interval(Integral, 1, None, closed="left")],
         "position_grid": [Interval(Integral, 1, None, closed="left"), tuple, list],
         "correlation_cutoff": [Interval(Real, 0, 1, closed="both")],
@@ -170,17 +167,8 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
             Interval(Real, 0, None, closed="neither"),
         ],
         "threshold": [Interval(Real, 0, None, closed="left")],
-        "class_based": ["boolean"],
-        "subsample": [
-            Interval(RealNotInt, 0, 1, closed="right"),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "memory": [str, HasMethods("cache"), HasMethods("__fspath__"), None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
-    _any_dtype = True
     centered = False  # patches are, each by itself
 
     filters_: Array
@@ -219,35 +207,6 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
         self.memory = memory
         self.random_state = random_state
         self.verbose = verbose
-
-    @with_callbacks
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Compute density matrices and filters.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
-            Images, integer or float; or rows, see `image_shape`.
-        y : array-like of shape (n,) or None
-            Labels, required where `class_based`, else ignored.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            Where X or y is not what the parameters ask for, images are smaller than
-            the kernel, or all patches are constant.
-        RuntimeError
-            Where ``device="cuda"`` finds no GPU.
-        """
-        context = self._init_callback_context(max_subtasks=None)
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        super().fit(X, y)
-        context.call_on_fit_task_end(estimator=self, X=X, y=y)
-        return self
 
     @property
     def _n_passes(self) -> int:  # type: ignore[override]
@@ -324,9 +283,7 @@ class WhitenedPCAPatchTransformer(CallbackSupportMixin, ClassDensityTransformer)
         self.filters_ = self._here(filters.reshape(shape).astype(dtype))
         self.variance_ratios_ = self._here(bank.ratios)
         of_class, cells = np.divmod(bank.groups, n_cells)
-        labels = self.classes_[of_class]
-        numbers = labels.dtype.kind in "biuf"
-        self.filter_classes_ = self._here(labels) if numbers else labels
+        self.filter_classes_ = self._labels(of_class)
         cells = np.stack(np.divmod(cells, self.position_grid_[1]), axis=1)
         self.filter_cells_ = self._here(cells)
         if self.verbose:
