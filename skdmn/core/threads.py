@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import joblib
@@ -35,21 +35,39 @@ def in_threads(
 ) -> None:
     """Call a function that releases the interpreter with each tuple of arguments.
 
-    Threads live as long as the call, so that forked processes, other threads and
-    interrupts find nothing half done.
+    The caller's thread is one of them; the others live as long as the call, so that
+    forked processes, other threads and interrupts find nothing half done.
     """
-    if threads == 1:
-        for piece in pieces:
-            function(*piece)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        running = [pool.submit(function, *piece) for piece in pieces]
+    left = collections.deque(pieces)  # who empties it stops all
+    errors: list[BaseException] = []
+
+    def work() -> None:
         try:
-            for done in running:
-                done.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+            while True:
+                try:
+                    piece = left.popleft()
+                except IndexError:
+                    return
+                function(*piece)
+        except BaseException as error:
+            left.clear()
+            errors.append(error)
+
+    others = [threading.Thread(target=work) for _ in range(threads - 1)]
+    try:
+        for thread in others:
+            thread.start()
+        work()
+        for thread in others:
+            thread.join()
+    except BaseException:  # an interrupt
+        left.clear()
+        for thread in others:
+            if thread.ident is not None:
+                thread.join()
+        raise
+    if errors:
+        raise errors[0]
 
 
 _single = threading.RLock()

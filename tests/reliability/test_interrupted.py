@@ -118,8 +118,9 @@ def test_a_fit_stopped_at_any_line(estimator, method, fitted, error):
             stopped += 1
             now = joblib.hash(vars(one))
             assert is_unchanged(one, before) or now == whole, stop.place
-        else:  # smaller batches, where memory ran out for one
-            assert error is MemoryError
+        else:  # smaller batches, where memory ran out for one, or an end before the
+            # line: threads share the pieces of work as they come
+            assert error is MemoryError or stop.left > 0
             features = [
                 (e.predict_proba if hasattr(e, "predict_proba") else e.transform)(
                     data_for(e, AFTER)
