@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 import machine
+from scoring import best_C, softmax
 from skdmn import (
     AveragePool2DTransformer,
     ClassPCAPatchTransformer,
     DensityMatrixNetwork,
     MaxPool2DTransformer,
     OverlapPruner,
-    SoftmaxClassifier,
     WhitenedPCAPatchTransformer,
 )
 from skdmn.datasets import load_cifar10, load_mnist
@@ -110,18 +110,11 @@ def run(name: str, layers: Layers, data: Data) -> dict:
     network = DensityMatrixNetwork(steps)
     features = network.fit_transform(X, y)
     computed = time.perf_counter()
-    n = len(X) * 4 // 5
-    scores = {
-        C: SoftmaxClassifier(C=C, tol=1e-4)
-        .fit(features[:n], y[:n])
-        .score(features[n:], y[n:])
-        for C in C_GRID
-    }
-    C = max(scores, key=lambda C: scores[C])
+    C = best_C(features, y, C_GRID)
     chosen = time.perf_counter()
-    softmax = SoftmaxClassifier(C=C, tol=1e-4).fit(features, y)
+    top = softmax(C).fit(features, y)
     seconds = time.perf_counter() - chosen + computed - started
-    accuracy = 100 * softmax.score(network.transform(X_test), y_test)
+    accuracy = 100 * top.score(network.transform(X_test), y_test)
     found = {"row": name, "accuracy": accuracy, "C": C, "seconds": seconds}
     print(found, flush=True)
     return {**found, "n_features": int(features.shape[1])}

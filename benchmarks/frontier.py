@@ -24,7 +24,7 @@ import numpy as np
 import machine
 from rival import Rival, best_of, n_parameters, train
 from skdmn import recommended_dmn
-from skdmn.datasets import load_cifar10, load_mnist, with_mirrored
+from skdmn.datasets import load_cifar10, load_cifar100, load_mnist, with_mirrored
 
 RATES = (3e-3, 6e-3, 1.2e-2)
 PLAIN_RATES = (1e-3, 2e-3, 4e-3)  # without batch normalization
@@ -51,14 +51,12 @@ PRESETS = {
 
 def load(name: str, data: str | None, quick: bool) -> tuple[np.ndarray, ...]:
     """Return training and test images and labels."""
-    if name == "MNIST":
-        found = (
-            *load_mnist("train", data_home=data),
-            *load_mnist("test", data_home=data),
-        )
-    else:
+    if name == "CIFAR-10":
         X, y = load_cifar10("train", data_home=data)
         found = X[:40_000], y[:40_000], X[40_000:], y[40_000:]
+    else:
+        read = {"MNIST": load_mnist, "CIFAR-100": load_cifar100}[name]
+        found = *read("train", data_home=data), *read("test", data_home=data)
     return tuple(part[:3000] for part in found) if quick else found
 
 

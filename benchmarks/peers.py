@@ -6,7 +6,7 @@ First, other filters in the place of the class-based ones, from the same whitene
 patches of CIFAR-10, encoded and averaged the same way: of classes, of classes by cell,
 of cells alone, random directions, patches as they are, k-means, and plain PCA. Then
 other features: raw pixels, the papers' layers (`make_dmn`), wavelet scattering
-(kymatio, where it can be imported), PCANet, and `recommended_dmn`.
+(kymatio, where it can be imported), PCANet, `recommended_dmn`, and a ConvNet, trained.
 
 C is the best of `C_GRID` on a fifth of the training images, the accuracy that on images
 that nothing was chosen on: MNIST's test images, the fifth training batch of CIFAR-10.
@@ -16,6 +16,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
@@ -23,10 +24,11 @@ from sklearn.cluster import MiniBatchKMeans
 import machine
 from frontier import load
 from pcanet import PCANet
+from rival import Rival, best_of, train
+from scoring import best_C, softmax
 from skdmn import (
     AveragePool2DTransformer,
     DensityMatrixNetwork,
-    SoftmaxClassifier,
     WhitenedPCAPatchTransformer,
     make_dmn,
     recommended_dmn,
@@ -36,6 +38,8 @@ from skdmn.core.contrast import by_contrast
 C_GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 N_TRAINING = {"same place": 20_000, "MNIST": 10_000, "CIFAR-10": 10_000}
 N_FILTERS = (50, 100, 200, 400, 800)
+CONVNET_SECONDS = (10.0, 30.0)
+RATES = (2e-3, 6e-3)
 N_PATCHES = 100_000  # that k-means and plain patches are from
 
 Data = tuple[np.ndarray, ...]
@@ -45,22 +49,15 @@ def scored(features: Callable[[np.ndarray], np.ndarray], data: Data) -> dict:
     """Choose C, fit a softmax; return accuracy and seconds."""
     X, y, X_test, y_test = data
     started = time.perf_counter()
-    train = features(X)
+    found = features(X)
     computed = time.perf_counter()
-    n = len(X) * 4 // 5
-    scores = {
-        C: SoftmaxClassifier(C=C, tol=1e-4)
-        .fit(train[:n], y[:n])
-        .score(train[n:], y[n:])
-        for C in C_GRID
-    }
-    C = max(scores, key=lambda C: scores[C])
+    C = best_C(found, y, C_GRID)
     chosen = time.perf_counter()
-    top = SoftmaxClassifier(C=C, tol=1e-4).fit(train, y)
+    top = softmax(C).fit(found, y)
     done = time.perf_counter()
     return {
         "C": C,
-        "n_features": int(train.shape[1]),
+        "n_features": int(found.shape[1]),
         "transform_seconds": computed - started,
         "softmax_seconds": done - chosen,
         "accuracy": 100 * top.score(features(X_test), y_test),
@@ -222,6 +219,48 @@ def peers(name: str, data: Data) -> list[dict]:
     return rows
 
 
+def convnets(data: Data, mirrored: bool) -> list[dict]:
+    """Train the ConvNet for some seconds, its rate chosen for each."""
+    rows = []
+    for seconds in CONVNET_SECONDS:
+        models = [Rival((32, 64), rate, 64, mirrored) for rate in RATES]
+        best, _ = best_of(models, data, seconds)
+        found = train(best, data, seconds, seed=0)
+        rows.append({"peer": f"ConvNet, trained for {seconds:g} s", "rate": best.rate})
+        rows[-1] |= {key: found[key] for key in ("accuracy", "seconds")}
+        print(rows[-1], flush=True)
+    return rows
+
+
+def seconds_of(row: dict) -> float:
+    """Return what a peer took in all, for training images."""
+    parts = ("seconds", "fit_seconds", "transform_seconds", "softmax_seconds")
+    return sum(row.get(part, 0.0) for part in parts)
+
+
+def draw(results: dict[str, list[dict]], path: Path) -> None:
+    """Draw accuracy against seconds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(results), figsize=(10, 3.8))
+    for axis, (name, rows) in zip(axes, results.items(), strict=True):
+        rows = [row for row in rows if "error" not in row]
+        for row, marker in zip(rows, "osD^v<>Px*", strict=False):
+            point = seconds_of(row), row["accuracy"]
+            axis.plot(*point, marker, ms=8, label=row["peer"])
+        axis.set(xscale="log", xlabel="seconds in all, two cores", title=name)
+        axis.set_ylabel("accuracy, %")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.legend(fontsize=7, frameon=False)
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def some(data: Data, n: int) -> Data:
     """Return fewer training images, in a random order."""
     order = np.random.default_rng(0).permutation(len(data[0]))[:n]
@@ -237,7 +276,9 @@ def main() -> None:
     for name in ("MNIST", "CIFAR-10"):
         data = some(load(name, options.data, options.quick), N_TRAINING[name])
         results["peers"][name] = peers(name, data)
+        results["peers"][name] += convnets(data, mirrored=name != "MNIST")
         machine.write(options.json, results)
+    draw(results["peers"], options.json.with_suffix(".png"))
     data = some(load("CIFAR-10", options.data, options.quick), N_TRAINING["same place"])
     results["same_place"] = same_place(data, (20,) if options.quick else N_FILTERS)
     machine.write(options.json, results)

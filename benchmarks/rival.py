@@ -35,7 +35,9 @@ class Rival:
     decay: float = 5e-4
     plain: bool = False
 
-    def network(self, shape: tuple[int, ...]) -> torch.nn.Sequential:
+    def network(
+        self, shape: tuple[int, ...], n_classes: int = 10
+    ) -> torch.nn.Sequential:
         """Return the network, untrained, for images (height, width, channels)."""
         height, width, before = shape
         modules: list[torch.nn.Module] = []
@@ -50,7 +52,7 @@ class Rival:
             modules.append(torch.nn.ReLU(inplace=True))
             before = n
             height, width = ((s - 2 * (1 - border)) // 2 for s in (height, width))
-        linear = torch.nn.Linear(before * height * width, 10)
+        linear = torch.nn.Linear(before * height * width, n_classes)
         network = torch.nn.Sequential(*modules, torch.nn.Flatten(), linear)
         return network.to(memory_format=torch.channels_last)
 
@@ -102,7 +104,7 @@ def train(
 
     rows = prepared(images).permute(0, 2, 3, 1)  # contiguous: picked out fast
 
-    network = model.network((*X.shape[1:3], images.shape[1]))
+    network = model.network((*X.shape[1:3], images.shape[1]), int(y.max()) + 1)
     adam = torch.optim.AdamW(network.parameters(), 0.0, weight_decay=model.decay)
     steps = 0
     while (passed := time.perf_counter() - started) < seconds:
