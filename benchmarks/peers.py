@@ -110,6 +110,7 @@ class Whitened:
         filters -= filters.mean(axis=1, keepdims=True)
         shape = (len(filters), *conv.filters_.shape[1:])
         conv.filters_ = filters.reshape(shape).astype(conv.filters_.dtype)
+        self.network["pool"].fit(conv.transform(np.zeros((1, *conv.image_shape_))))
         return self.network
 
     def directions(self, kind: str, n: int) -> np.ndarray | None:

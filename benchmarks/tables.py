@@ -1,4 +1,4 @@
-"""Render the README's tables from the JSON that the benchmarks wrote.
+"""Render the tables of README and SCALE from the JSON that the benchmarks wrote.
 
     python benchmarks/tables.py
 
@@ -11,9 +11,10 @@ from pathlib import Path
 
 import export_tables
 import feature_tables
+import scale_tables
 import speed_tables
 
-README = Path(__file__).parents[1] / "README.md"
+PAGES = (Path(__file__).parents[1] / "README.md", Path(__file__).parent / "SCALE.md")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -95,13 +96,14 @@ def pruning() -> str:
 
 
 def rendered(text: str) -> str:
-    """Return the README with its tables filled in."""
+    """Return a page with its tables filled in."""
     for table in (
         main_job,
         pruning,
         *speed_tables.TABLES,
         *export_tables.TABLES,
         *feature_tables.TABLES,
+        *scale_tables.TABLES,
     ):
         pattern = rf"(<!-- {table.__name__} -->\n).*?(<!-- end -->)"
         there = (RESULTS / f"{table.__name__}.json").exists()
@@ -116,4 +118,5 @@ def rendered(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(rendered(README.read_text()))
+    for page in PAGES:
+        page.write_text(rendered(page.read_text()))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any, Literal
 
 from sklearn.pipeline import Pipeline
 
+from skdmn.layers.images import as_shape
 from skdmn.layers.pooling import AveragePool2DTransformer
 from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 from skdmn.softmax import SoftmaxClassifier
@@ -88,9 +88,15 @@ def recommended_dmn(
     >>> bool(dmn.score(X[1200:], y[1200:]) > 0.95)
     True
     """
-    height, width, *channels = _checked(image_shape)
+    shape = as_shape(image_shape)
+    if shape is None or min(shape[:2]) < 4:
+        raise ValueError(
+            f"image_shape={image_shape!r} is not a shape of at least 4 x 4 pixels; "
+            "pass X.shape[1:]."
+        )
+    height, width, n_channels = shape
     shrink = max(1, min(height, width) // _SMALL)
-    size, photograph = (height // shrink, width // shrink), bool(channels)
+    size, photograph = (height // shrink, width // shrink), n_channels > 1
     side = min(6 if photograph else 7, min(size) // 2)
     cells = 3 if photograph else 4
     positions = [length - side + 1 for length in size]
@@ -122,14 +128,3 @@ def recommended_dmn(
         verbose=verbose,
     )
     return Pipeline([("features", features), ("softmax", softmax)])
-
-
-def _checked(image_shape: tuple[int, ...]) -> tuple[int, ...]:
-    shape = tuple(image_shape)
-    sizes = len(shape) in (2, 3) and all(isinstance(n, Integral) for n in shape)
-    if not sizes or min(shape[:2]) < 4 or min(shape) < 1:
-        raise ValueError(
-            "image_shape must be (height, width) or (height, width, channels) of at "
-            f"least 4 x 4 pixels, got {image_shape!r}; pass X.shape[1:]."
-        )
-    return shape if len(shape) == 3 and shape[2] > 1 else shape[:2]

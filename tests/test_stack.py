@@ -102,6 +102,7 @@ def test_any_stack_gives_the_features_of_its_pipeline(layers, batch_size, flatte
     assert_same(net.transform(X), flat(expected.transform(X)))
 
 
+@pytest.mark.filterwarnings("ignore:.* reads rows of 35:UserWarning")  # of the pool
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_signals_and_rows_of_images(ndim):
     X, y = images_and_labels(shape=(6, 6, 1))

@@ -111,15 +111,26 @@ class DensityAccumulator:
         labels : ndarray of shape (n,), int
             Class indices, from 0.
         """
-        rows, columns = output_size(images.shape[1:], self.kernel_size, (1, 1), "valid")
+        n_patches = self._n_patches(images.shape[1:])
         for label in np.unique(labels):
             members = np.flatnonzero(labels == label)
-            outer, sums = second_moments(images, members, self.kernel_size)
+            outer, sums = self._moments(images, members)
             self.outer_products[label] += outer
             if self.sums is not None:
                 self.sums[label] += sums
-            self.n_patches[label] += len(members) * rows * columns
+            self.n_patches[label] += len(members) * n_patches
             self.n_images[label] += len(members)
+
+    def _n_patches(self, shape: tuple[int, ...]) -> int | np.ndarray:
+        """Return how many patches an image (height, width, ...) has."""
+        rows, columns = output_size(shape, self.kernel_size, (1, 1), "valid")
+        return rows * columns
+
+    def _moments(
+        self, images: Array, members: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return sums of outer products, and of patches, over some of the images."""
+        return second_moments(images, members, self.kernel_size)
 
     def merge(
         self, other: DensityAccumulator, labels: np.ndarray | None = None

@@ -69,21 +69,21 @@ class ContrastAccumulator(DensityAccumulator):
         outer = np.zeros((n_classes, n_cells, d, d))
         return cls(kernel_size, outer, None, counts, counts[:, 0].copy(), cells, floor)
 
-    @np.errstate(over="ignore", invalid="ignore")
-    def update(self, images: Array, labels: np.ndarray) -> None:
-        """Add all valid patches of some images; see `DensityAccumulator`."""
-        size, cells = self.kernel_size, self.cells
-        positions = output_size(images.shape[1:], size, (1, 1), "valid")
+    def _n_patches(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return how many patches each cell of an image (height, width, ...) has."""
+        positions = output_size(shape, self.kernel_size, (1, 1), "valid")
         down, across = (
             np.diff(cell_edges(length, n))
-            for length, n in zip(positions, cells, strict=True)
+            for length, n in zip(positions, self.cells, strict=True)
         )
-        for label in np.unique(labels):
-            members = np.flatnonzero(labels == label)
-            outer = contrast_moments(images, members, size, cells, self.floor)
-            self.outer_products[label] += outer
-            self.n_patches[label] += len(members) * np.outer(down, across).ravel()
-            self.n_images[label] += len(members)
+        return np.outer(down, across).ravel()
+
+    def _moments(
+        self, images: Array, members: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return sums of outer products, cell by cell, over some of the images."""
+        size, cells = self.kernel_size, self.cells
+        return contrast_moments(images, members, size, cells, self.floor), None
 
     def density_matrices(self) -> DensityMatrices:
         """Divide by numbers of patches and traces."""
