@@ -285,8 +285,8 @@ print(
     f"first (r = {r['deep linear networks']:.2f}; paper 0.85) and that need few "
     f"components (r = {r['critical component, groups']:.2f}; paper -0.93). Neighbours "
     f"in the last layer tell the order better than those by pixels "
-    f"({r['neighbours in the last layer']:.2f}, {r['neighbours by pixels']:.2f}), as in "
-    f"the paper's Table 1; on digits pixels tell much of it, too."
+    f"({r['neighbours in the last layer']:.2f}, {r['neighbours by pixels']:.2f}), as "
+    f"in the paper's Table 1; on digits pixels tell much of it, too."
 )
 few, many = needed["shuffled", TELLING[0]], needed["shuffled", TELLING[-1]]
 print(
