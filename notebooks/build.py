@@ -2,9 +2,11 @@
 
 python notebooks/build.py           # all of them
 python notebooks/build.py 04        # those whose names begin so
-python notebooks/build.py --check   # are the .ipynb files of these texts?
+python notebooks/build.py --check   # are the .ipynb files of these texts, and the
+                                    # README's numbers of the .ipynb files?
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -48,6 +50,32 @@ def is_up_to_date(text: Path) -> bool:
     return has_run and sources(notebook) == sources(jupytext.read(text))
 
 
+def printed(notebook: nbformat.NotebookNode) -> str:
+    """Return what the cells of a notebook printed."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "".join(output.get("text", "") for output in outputs)
+
+
+def wrong_numbers() -> list[str]:
+    """Return numbers in the README's tables that no notebook of their row prints.
+
+    Rows that stand on tests as well are left to them.
+    """
+    said = {
+        path.name[:2]: printed(nbformat.read(path, as_version=4))
+        for path in FOLDER.glob("[0-9]*.ipynb")
+    }
+    wrong = []
+    for line in (FOLDER / "README.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) != 4 or not re.fullmatch(r"\d\d(, \d\d)*", cells[2]):
+            continue
+        there = "".join(said[number] for number in cells[2].split(", "))
+        numbers = re.findall(r"(?<![\w.])\d+\.\d+(?:e-?\d+)?|\b\d+e-\d+", cells[3])
+        wrong += [f"{number} ({cells[0]})" for number in numbers if number not in there]
+    return wrong
+
+
 def main() -> None:
     which = [argument for argument in sys.argv[1:] if argument != "--check"]
     texts = sorted(FOLDER.glob("[0-9]*.py"))
@@ -57,6 +85,8 @@ def main() -> None:
         stale = [text.name for text in texts if not is_up_to_date(text)]
         if stale:
             raise SystemExit(f"Run python notebooks/build.py for {', '.join(stale)}.")
+        if wrong := wrong_numbers():
+            raise SystemExit(f"No notebook prints {'; '.join(wrong)} of the README.")
         return
     for text in texts:
         print(text.name, flush=True)
