@@ -30,12 +30,14 @@ GRID = 6  # pooled to, in the end
 REPEATS = 5
 NETWORK = 1.25e9  # bytes per second into a worker: 10 Gbit/s, assumed
 WORKERS = (1, 10, 100, 1000)
-# images, their number, their classes
-PLANS = {
-    "ImageNet-1k, 224 x 224": (1_281_167, 224, 1000),
-    "a billion thumbnails, 32 x 32": (1_000_000_000, 32, 1000),
+N_CLASSES = 1000
+PLANS = {  # images, and their number
+    "ImageNet-1k, 224 x 224": (1_281_167, 224),
+    "a billion thumbnails, 32 x 32": (1_000_000_000, 32),
 }
-MEASURED = {224: 64, 32: 2048}  # images of a size
+MEASURED = {224: (148, 37), 32: (7280, 1820)}  # images of a size, and in a batch
+BLOCK = 128 * 2**20  # bytes: of images in a block of Dask's
+FAN_IN = 8  # sums that one task of `skdmn.distributed` merges
 
 
 def seconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
@@ -59,36 +61,45 @@ def some_images(size: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return noise: what things cost does not depend on what is seen."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8)
-    return images, np.arange(n) % 10
+    return images, rng.integers(0, N_CLASSES, n)
 
 
-def density(images: np.ndarray, labels: np.ndarray) -> float:
-    """Return seconds an image in the sums of outer products."""
-    found = DensityAccumulator.empty(10, KERNEL, images.shape[3], centered=False)
-    return seconds(lambda: found.update(images, labels)) / len(images)
+def density(images: np.ndarray, labels: np.ndarray, batch: int) -> float:
+    """Return seconds an image in the sums of outer products, batch by batch."""
+    n_channels = images.shape[3]
+    found = DensityAccumulator.empty(N_CLASSES, KERNEL, n_channels, centered=False)
+
+    def run() -> None:
+        for first in range(0, len(images), batch):
+            some = slice(first, first + batch)
+            found.update(images[some], labels[some])
+
+    return seconds(run) / len(images)
 
 
 def of_images(size: int, quick: bool) -> dict[str, float]:
     """Return seconds an image in each pass over the data."""
-    n = max(MEASURED[size] // (8 if quick else 1), 10)
+    n, batch = MEASURED[size]
+    n = batch if quick else n
     images, labels = some_images(size, n)
+    ten = labels % 10  # that filters are of, which are not timed
     pool = MaxPool2DTransformer(2)
     first = [("conv1", conv(FILTERS[0])), ("pool1", pool)]
-    below = DensityMatrixNetwork(first).fit(images, labels)
+    below = DensityMatrixNetwork(first).fit(images, ten)
     maps = below.transform_images(images)
     last = -(-((maps.shape[1] - 2) // 2) // GRID)
     both = [*first, ("conv2", conv(FILTERS[1])), ("pool2", MaxPool2DTransformer(2))]
     both += [("grid", MaxPool2DTransformer(last, padding="same"))]
-    network = DensityMatrixNetwork(both).fit(images, labels)
+    network = DensityMatrixNetwork(both).fit(images, ten)
     narrow = DensityMatrixNetwork([("conv1", conv(8)), ("pool1", pool)])
-    narrow.fit(images, labels)
+    narrow.fit(images, ten)
     features = seconds(lambda: below.transform(images)) / n
     fewer = seconds(lambda: narrow.transform(images)) / n
     found = {
-        "density 1": density(images, labels),
+        "density 1": density(images, labels, batch),
         "features 1": features,
         "a filter of layer 1": (features - fewer) / (FILTERS[0] - 8),
-        "density 2": density(maps, labels),
+        "density 2": density(maps, labels, batch),
         "features 1 and 2": seconds(lambda: network.transform(images)) / n,
         "n_features": int(network.transform(images[:1]).shape[1]),
     }
@@ -114,65 +125,68 @@ def of_merging(n_classes: int, d: int) -> dict[str, float]:
 
 
 def of_softmax(n: int, n_features: int, n_classes: int) -> dict[str, float]:
-    """Return what a fit costs, for an image, a feature and a class in each step."""
+    """Return what a fit costs, for an image, a feature and a class in each pass."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(n_classes, n_features)).astype(np.float32)
     y = np.arange(n) % n_classes
     X = centres[y] + 3 * rng.normal(size=(n, n_features)).astype(np.float32)
     softmax = SoftmaxClassifier(C=0.01, tol=1e-3)
     spent = seconds(lambda: softmax.fit(X, y), 1)
-    steps = int(np.max(softmax.n_iter_))
-    return {"steps": steps, "of one": spent / (steps * n * n_features * n_classes)}
+    passes = softmax.n_passes_
+    return {"passes": passes, "of one": spent / (passes * n * n_features * n_classes)}
+
+
+def reduced(n_blocks: int, in_block: float, d: int, speed: float) -> dict[str, float]:
+    """Return seconds in which sums over blocks are merged, as `skdmn.distributed` does.
+
+    In all, which workers share, and one after the other, which none can shorten.
+    """
+    whole = N_CLASSES * d**2 * 8
+    merged = n_blocks * d**2 * 8 * in_block + n_blocks / (FAN_IN - 1) * whole
+    rounds = math.ceil(math.log(n_blocks, FAN_IN))
+    a_byte = 1 / NETWORK + 1 / speed
+    return {"shared": merged * a_byte, "alone": rounds * FAN_IN * whole * a_byte}
 
 
 def calculated(name: str, images: dict, softmax: dict, merging: list[dict]) -> dict:
     """Return bytes and seconds of a plan, for each number of workers."""
-    n, size, n_classes = PLANS[name]
+    n, size = PLANS[name]
     of_one = images[size]
-    bandwidth = merging[-1]["bytes"] / merging[-1]["seconds"]  # of adding
     passes = {
         "density 1": n * of_one["density 1"],
         "density 2": n * (of_one["features 1"] + of_one["density 2"]),
         "features": n * of_one["features 1 and 2"],
     }
-    dimensions = (KERNEL[0] * KERNEL[1] * 3, KERNEL[0] * KERNEL[1] * FILTERS[0])
-    matrices = [n_classes * d**2 * 8 for d in dimensions]
-    eigenvectors = n_classes * sum(row["eigenvectors"] for row in merging[:2])
-    round_trip = [size / NETWORK + size / bandwidth for size in matrices]
-    step = softmax["of one"] * n * of_one["n_features"] * n_classes
-    model = of_one["n_features"] * n_classes * 8
-    rows = []
-    for workers in WORKERS:
-        rounds = math.ceil(math.log2(workers))
-        layers = sum(passes.values()) / workers
-        reduction = rounds * sum(round_trip)
-        steps = softmax["steps"] * (step / workers + rounds * model / NETWORK)
-        rows.append(
-            {
-                "workers": workers,
-                "layers": layers,
-                "reduction": reduction + eigenvectors,
-                "softmax": steps,
-            }
-        )
+    an_image = size * size * 3
+    n_blocks = math.ceil(n * an_image / BLOCK)
+    in_block = N_CLASSES * (1 - (1 - 1 / N_CLASSES) ** (BLOCK // an_image))
+    reductions = [
+        reduced(n_blocks, in_block, row["d"], row["bytes"] / row["seconds"])
+        for row in merging
+    ]
+    shared, alone = (sum(r[part] for r in reductions) for part in ("shared", "alone"))
+    alone += N_CLASSES * sum(row["eigenvectors"] for row in merging)
+    a_pass = softmax["of one"] * n * of_one["n_features"] * N_CLASSES
+    rows = [
+        {
+            "workers": workers,
+            "layers": sum(passes.values()) / workers,
+            "reduction": shared / workers + alone,
+            "softmax": softmax["passes"] * a_pass / workers,
+        }
+        for workers in WORKERS
+    ]
     return {
         "plan": name,
-        "images": n * size * size * 3,
+        "images": n * an_image,
+        "blocks": n_blocks,
         "features": n * of_one["n_features"] * 4,
-        "matrices": matrices,
+        "matrices": [N_CLASSES * row["d"] ** 2 * 8 for row in merging],
         "passes": passes,
-        # reducing takes a tenth of what the passes take
-        "most_workers": _most_workers(sum(passes.values()), sum(round_trip)),
+        # what none can shorten takes a tenth of what the passes take
+        "most_workers": int(0.1 * sum(passes.values()) / alone),
         "rows": rows,
     }
-
-
-def _most_workers(work: float, merge: float) -> int:
-    """Return how many workers spend a tenth of their time on the reduction."""
-    workers = 2
-    while math.log2(2 * workers) * merge < 0.1 * work / (2 * workers):
-        workers *= 2
-    return workers
 
 
 def main() -> None:

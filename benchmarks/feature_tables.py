@@ -65,10 +65,10 @@ def paper_tables() -> str:
                     name,
                     ", ".join(f"d{n}" for n in ours["filters"]),
                     f"{row['share']:g}",
-                    f"{ours['accuracy']:.2f} ± {ours['std']:.2f}",
+                    with_spread(ours),
                     f"{row['paper']:.2f}",
                     f"{ours['seconds']:.1f}",
-                    f"{net['accuracy']:.2f} ± {net['std']:.2f}",
+                    with_spread(net),
                     f"{row['paper_convnet']:.2f}",
                     f"{net['seconds']:.0f}",
                 ]
@@ -78,7 +78,7 @@ def paper_tables() -> str:
         [
             f"{name}, {', '.join(f'd{n}' for n in row['filters'])}",
             f"{row['share']:.0%}",
-            f"{row['accuracy']:.2f} ± {row['std']:.2f} %",
+            f"{with_spread(row)} %",
         ]
         for name, found in results.items()
         for row in found["shares"]
@@ -109,17 +109,22 @@ def hierarchical() -> str:
     rows = [
         [
             row["row"],
-            f"{row['accuracy']:.2f} ± {row['std']:.2f} %",
+            f"{with_spread(row)} %",
             "" if row["paper"] is None else f"{row['paper']:.1f} %",
-            f"{row['seconds']:.0f}",
         ]
         for row in results["rows"]
     ]
-    return table(["layers below the softmax", "accuracy", "paper", "s"], rows) + (
+    return table(["layers below the softmax", "accuracy", "paper"], rows) + (
         f"\n\n{results['n']} training images of MNIST, {results['epochs']} epochs of "
         f"Adam, {results['seeds']} seeds; base: 128 perceptrons. "
         + where(results, "hierarchical", "torch")
     )
+
+
+def with_spread(row: dict) -> str:
+    """Return a mean with its standard deviation, where there is one."""
+    spread = f" ± {row['std']:.2f}" if len(row["accuracies"]) > 1 else ""
+    return f"{row['accuracy']:.2f}{spread}"
 
 
 def of_figure(found: dict) -> list[tuple[int, float]]:
@@ -164,7 +169,8 @@ def peers() -> str:
         "![Accuracy against seconds](benchmarks/results/peers.png)\n\n"
         + table([*head, "softmax, s"], rows)
         + f"\n\n{n['MNIST']} training images of each, the same softmax, C chosen on a "
-        "fifth of them. "
+        "fifth of them, the ConvNet's rate on such images; what is tried for that is "
+        "not in the seconds. "
         + where(results, "peers")
         + "\n\nOther filters in the place of those of `WhitenedPCAPatchTransformer`: "
         f"accuracy, %, on CIFAR-10, {n['same place']} training images, by the number "

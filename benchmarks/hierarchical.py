@@ -12,7 +12,6 @@ seed draws other images.
 
 import argparse
 from collections.abc import Callable
-from statistics import mean, stdev
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch import nn
 
 import machine
 from hybrids import train
+from scoring import spread
 from skdmn import ClassPCAPatchTransformer
 from skdmn.datasets import load_mnist
 from skdmn.export import to_torch
@@ -90,10 +90,7 @@ def run(name: str, options: argparse.Namespace) -> dict:
     found = {
         "row": name,
         "paper": paper,
-        "accuracy": mean(accuracies),
-        "std": stdev(accuracies),
-        "accuracies": accuracies,
-        "seconds": mean(found["seconds"] for found in runs),
+        **spread(accuracies),
     }
     print(found, flush=True)
     return found

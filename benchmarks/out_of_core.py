@@ -4,9 +4,10 @@
 
 Makes a sparse .npy file of images in `--folder`, a tenth of it images, in blocks spread
 over it, the rest zeros, which take no room on the disk: what is timed is reading from
-the system and computing, not the disk. Each case is a process of its own, that has run
-the same layers on a few images before. Counted is the most memory that it holds while
-it runs, less what it held before (and, in memory, less the output); Linux tells it.
+the system, computing, and where features of a file are written, that, too. Each case is
+a process of its own, that has run the same layers on a few images before. Counted is
+the most memory that it holds while it runs, less what it held before (and, in memory,
+less the output); Linux tells it.
 Images per second are compared with the same layers on an array in memory, of at most
 `--in-memory` gigabytes of the same images. The file and the features are removed.
 """

@@ -17,14 +17,14 @@ is measured on; data whose files are not there (CIFAR-100, mostly) are left out.
 import argparse
 import json
 import time
-from statistics import mean, stdev
+from statistics import mean
 
 import numpy as np
 
 import machine
 from frontier import load
 from rival import Rival, best_of, train
-from scoring import best_C, softmax
+from scoring import best_C, softmax, spread
 from skdmn import (
     ClassPCAPatchTransformer,
     DensityMatrixNetwork,
@@ -113,12 +113,6 @@ def trained(
     runs = [train(best, data, seconds, seed) for seed in range(options.draws)]
     found = spread([run["accuracy"] for run in runs])
     return {"rate": best.rate, **found, "seconds": mean(run["seconds"] for run in runs)}
-
-
-def spread(accuracies: list[float]) -> dict:
-    """Return mean, standard deviation and all."""
-    deviation = stdev(accuracies) if len(accuracies) > 1 else 0.0
-    return {"accuracy": mean(accuracies), "std": deviation, "accuracies": accuracies}
 
 
 def table_2(name: str, data: Data, options: argparse.Namespace) -> list[dict]:

@@ -6,13 +6,15 @@ First, other filters in the place of the class-based ones, from the same whitene
 patches of CIFAR-10, encoded and averaged the same way: of classes, of classes by cell,
 of cells alone, random directions, patches as they are, k-means, and plain PCA. Then
 other features: raw pixels, the papers' layers (`make_dmn`), wavelet scattering
-(kymatio, where it can be imported), PCANet, `recommended_dmn`, and a ConvNet, trained.
+(kymatio 0.3, which needs SciPy before 1.15), PCANet, `recommended_dmn`, and a ConvNet,
+trained.
 
 C is the best of `C_GRID` on a fifth of the training images, the accuracy that on images
 that nothing was chosen on: MNIST's test images, the fifth training batch of CIFAR-10.
 """
 
 import argparse
+import contextlib
 import time
 import warnings
 from collections.abc import Callable
@@ -187,6 +189,8 @@ def peers(name: str, data: Data) -> list[dict]:
     shape = X.shape[1:]
     for network in (make_dmn(), recommended_dmn(shape)):  # kernels are loaded
         network.fit(X[:200], y[:200])
+    with contextlib.suppress(ImportError):
+        scattering(shape)
 
     def papers() -> Callable:
         return DensityMatrixNetwork.from_pipeline(make_dmn()[:-1]).fit(X, y).transform
@@ -252,7 +256,7 @@ def draw(results: dict[str, list[dict]], path: Path) -> None:
         for row, marker in zip(rows, "osD^v<>Px*", strict=False):
             point = seconds_of(row), row["accuracy"]
             axis.plot(*point, marker, ms=8, label=row["peer"])
-        axis.set(xscale="log", xlabel="seconds in all, two cores", title=name)
+        axis.set(xscale="log", xlabel="seconds, two cores", title=name)
         axis.set_ylabel("accuracy, %")
         axis.xaxis.set_major_formatter("{x:g}")
         axis.legend(fontsize=7, frameon=False)

@@ -12,6 +12,8 @@ def machine_of(results: dict) -> str:
 
 def duration(seconds: float) -> str:
     """Return seconds, minutes or hours."""
+    if seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
     if seconds < 100:
         return f"{seconds:.1f} s"
     if seconds < 2 * HOUR:
@@ -25,6 +27,12 @@ def size(n: float) -> str:
         if n >= bytes_of:
             return f"{n / bytes_of:.3g} {unit}"
     return f"{n / 1e3:.3g} kB"
+
+
+def process(row: dict) -> int:
+    """Return the most that a process held, with features that are kept in memory."""
+    features = row["output"] if row["source"] == "memory" else 0
+    return row["before"] + row["beside"] + features
 
 
 def out_of_core() -> str:
@@ -42,7 +50,7 @@ def out_of_core() -> str:
             size(row["input"]),
             size(row["output"]) if row["output"] else "",
             f"{row['beside'] / MIB:.0f} MiB",
-            f"{(row['before'] + row['beside']) / MIB:.0f} MiB",
+            f"{process(row) / MIB:.0f} MiB",
             f"{row['images_per_second']:.0f}",
             f"{row['images_per_second'] / speed[row['task']]:.2f}",
         ]
@@ -51,8 +59,9 @@ def out_of_core() -> str:
     head = ["images in", "", "in", "out", "held beside", "process", "images / s"]
     return table([*head, "of in memory"], rows) + (
         "\n\nTwo layers on images of 64 x 64 x 3 pixels; a file of which a tenth is "
-        "images and the rest zeros that take no room on the disk. Of the array in "
-        "memory the process holds the images, too. "
+        "images and the rest zeros that take no room on the disk. Features of files "
+        "are written to another one, which is in the time. Of the array in memory the "
+        "process holds images and features, too. "
         f"{machine_of(results)}. Printed by `python benchmarks/out_of_core.py "
         "--gigabytes 20`."
     )
@@ -84,9 +93,10 @@ def on_dask() -> str:
     return (
         table(head, fits)
         + f"\n\nTwo layers and a softmax on {results['n_images']} images of MNIST in "
-        f"blocks of {results['block']}; workers are processes of one thread. What the "
-        "fit with a killed worker learned is the same to the last bit as that of the "
-        f"others: {'yes' if killed else 'no'}. The density matrices alone, of more "
+        f"blocks of {results['block']}; workers are processes of one thread. Density "
+        "matrices and coefficients of the fit with a killed worker are the same to the "
+        f"last bit as without: {'yes' if killed else 'no'}. Density matrices alone, of "
+        "more "
         f"and more blocks, {results['reductions'][0]['workers']} workers:\n\n"
         + table(["blocks", "seconds", "one process, s", "more, ms a block"], blocks)
         + f"\n\n{machine_of(results)}, Dask {results['dask']}. Printed by `python "
@@ -126,6 +136,7 @@ def costs() -> str:
         [
             plan["plan"],
             size(plan["images"]),
+            str(plan["blocks"]),
             " and ".join(map(size, plan["matrices"])),
             size(plan["features"]),
             str(plan["most_workers"]),
@@ -134,7 +145,7 @@ def costs() -> str:
     ]
     softmax = results["softmax"]
     columns = [f"{pixels} x {pixels}, µs" for pixels in by_size]
-    head = ["", "images, each pass", "density matrices", "features", "most workers"]
+    head = ["", "images, each pass", "blocks", "density matrices", "features"]
     return (
         table(["an image in", *columns], measured)
         + "\n\n"
@@ -147,11 +158,11 @@ def costs() -> str:
             ],
             merging,
         )
-        + f"\n\nThe softmax took {softmax['steps']} steps of "
+        + f"\n\nThe softmax took {softmax['passes']:.0f} passes of "
         f"{1e12 * softmax['of one']:.1f} ps for an image, a feature and a class. "
         f"Measured on {machine_of(results)}. From these, by calculation alone, for "
         "workers of that kind and 10 Gbit/s into each:\n\n"
-        + table(head, moved)
+        + table([*head, "most workers"], moved)
         + "\n\n"
         + table(["", "workers", "layers", "reduction", "softmax"], plans)
         + "\n\nPrinted by `python benchmarks/costs.py`."

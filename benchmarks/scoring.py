@@ -1,6 +1,7 @@
-"""How benchmarks choose the C of a softmax: never on what they report."""
+"""How benchmarks choose the C of a softmax, never on what they report; and spreads."""
 
 from collections.abc import Sequence
+from statistics import mean, stdev
 
 import numpy as np
 
@@ -18,3 +19,9 @@ def best_C(features: np.ndarray, y: np.ndarray, grid: Sequence[float]) -> float:
         softmax(C).fit(features[:n], y[:n]).score(features[n:], y[n:]) for C in grid
     ]
     return grid[int(np.argmax(scores))]
+
+
+def spread(accuracies: list[float]) -> dict:
+    """Return mean, standard deviation and all."""
+    deviation = stdev(accuracies) if len(accuracies) > 1 else 0.0
+    return {"accuracy": mean(accuracies), "std": deviation, "accuracies": accuracies}

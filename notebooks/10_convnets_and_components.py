@@ -15,6 +15,7 @@ from scipy.fft import dctn, idctn
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
+from skdmn.analysis.frequency_data import leading_component_labels
 from skdmn.analysis.learning_order import (
     accessibility,
     critical_principal_component,
@@ -231,10 +232,10 @@ LearningOrderDisplay.from_scores(critical, learned, n_groups=10)
 # %% [markdown]
 # ## Labels that the first components tell
 #
-# Of two classes, even and odd digits, those labels are turned that a linear classifier
-# of the first P components gets wrong; and the same from shuffled labels. The paper's
-# networks learn such labels the sooner the fewer components tell them, whether they
-# began as real ones or not.
+# Of two classes, even and odd digits, those labels are turned that the best linear
+# separator of the first P components gets wrong; and the same from shuffled labels. The
+# paper's networks learn such labels the sooner the fewer components tell them, whether
+# they began as real ones or not.
 
 # %%
 TELLING = (3, 10, 40)
@@ -243,8 +244,7 @@ starts = {"real": odd, "shuffled": np.random.default_rng(0).permutation(odd)}
 needed, drawn = {}, {}
 for kind, start in starts.items():
     for P in TELLING:
-        few = flat @ directions[:P].T
-        told = LogisticRegression(C=1e4, max_iter=5000).fit(few, start).predict(few)
+        told = leading_component_labels(flat, start, P)
         base = max(told.mean(), 1 - told.mean())  # one answer for all
 
         def learned_of_it(network, told=told, base=base):

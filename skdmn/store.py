@@ -125,7 +125,8 @@ class Batches:
         """Read all entries."""
         if copy is False:
             raise ValueError("Batches are read and put together: copy=False forbids.")
-        return np.asarray(self[:], dtype=dtype)
+        # what one part in memory gives is no copy
+        return np.array(self[:], dtype=dtype, copy=True if copy else None)
 
     def __repr__(self) -> str:
         return f"Batches(n_parts={len(self._parts)}, shape={self.shape})"

@@ -332,6 +332,11 @@ WRONG = {
         ValueError,
         "A block of X has .* samples where",
     ),
+    "hidden samples": (
+        lambda X, y: (unknown(X, (150, 150)), unknown(y[:150], (150, 0))),
+        ValueError,
+        "has 150 samples where the block of y beside it is empty",
+    ),
     "too few labels": (
         lambda X, y: (cut(X), y[:-1]),
         ValueError,

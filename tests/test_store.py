@@ -177,3 +177,9 @@ def test_working_memory_is_kept():
     assert peak() > 16 * 2**20
     with config_context(working_memory=16):
         assert peak() < 16 * 2**20
+
+
+def test_a_copy_of_batches_is_a_copy():
+    images = np.zeros((3, 8, 8))
+    np.array(Batches([images]))[:] = 1
+    assert not images.any()

@@ -68,7 +68,8 @@ channels)
     Raises
     ------
     ValueError
-        Where filters and directions have not as many entries, or none is but zero.
+        Where filters and directions have not as many entries, none is but zero, or
+        `covariance` is of another size or without variance.
 
     Notes
     -----
@@ -97,6 +98,7 @@ channels)
             f"Filters have {rows.shape[1]} entries and directions {others.shape[1]}; "
             "pass those of patches of the same size and channels."
         )
+    spread = None if covariance is None else _checked(covariance, rows.shape[1])
     random = check_random_state(random_state)
     norms = np.linalg.norm(rows, axis=1)
     _, sizes, basis = np.linalg.svd(others, full_matrices=False)
@@ -104,8 +106,8 @@ channels)
     units = others / np.linalg.norm(others, axis=1, keepdims=True)
     share, cosine = _agree(rows[None], norms, basis, units)
     drawn = random.normal(size=(n_random, *rows.shape))
-    if covariance is not None:
-        shares, vectors = eigenbasis(np.asarray(covariance, dtype=float))
+    if spread is not None:
+        shares, vectors = eigenbasis(spread)
         drawn = (drawn * np.sqrt(shares)) @ vectors
     drawn *= (norms / np.linalg.norm(drawn, axis=2))[:, :, None]
     random_shares, random_cosines = _agree(drawn, norms, basis, units)
@@ -119,9 +121,24 @@ channels)
     )
 
 
+def _checked(covariance: Any, d: int) -> np.ndarray:
+    """Return what random filters are drawn from."""
+    matrix = np.asarray(covariance, dtype=float)
+    if matrix.shape != (d, d) or not np.trace(matrix) > 0:
+        raise ValueError(
+            f"covariance has shape {matrix.shape}, or no trace; pass a {d} x {d} one "
+            "with variance, as filters have entries, such as a density matrix."
+        )
+    return matrix
+
+
 def _rows(filters: Any, what: str) -> np.ndarray:
     """Return those that are not zero as rows."""
     filters = np.asarray(filters, dtype=float)
+    if not np.isfinite(filters).all():
+        raise ValueError(
+            f"{what} have NaN or infinite entries; pass those before training diverged."
+        )
     rows = filters.reshape(len(filters), -1) if filters.ndim > 1 else filters[:0, None]
     rows = rows[np.linalg.norm(rows, axis=1) > 0]
     if not len(rows):
@@ -212,7 +229,7 @@ def filter_spread(filters: np.ndarray, density: np.ndarray) -> Spread:
             f"Filters have {rows.shape[1]} entries and the density matrix "
             f"{len(values)} rows; pass those of patches of the same size and channels."
         )
-    alive = values > 1e-10 * values[0]
+    alive = values > 1e-7 * values[0]  # less is rounding, of float32 images
     projections = np.sqrt(np.mean((rows @ vectors.T) ** 2, axis=0))
     alive &= projections > 0
     if np.count_nonzero(alive) < 3:

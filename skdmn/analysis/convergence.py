@@ -89,7 +89,7 @@ class DensityConvergence:
         Returns
         -------
         ndarray of shape (n_classes,), int
-            More than `n_images` where those seen are not enough.
+            At least 1; more than `n_images` where those seen are not enough.
 
         Raises
         ------
@@ -101,7 +101,8 @@ class DensityConvergence:
                 f"relative_error is {relative_error}; pass a positive number, such as "
                 "0.05."
             )
-        return np.ceil(self._squared_error(confidence) / relative_error**2).astype(int)
+        needed = np.ceil(self._squared_error(confidence) / relative_error**2)
+        return np.clip(needed, 1, 2.0**62).astype(np.int64)
 
     def _squared_error(self, confidence: float | None) -> np.ndarray:
         """Return the squared relative error of a single image."""
@@ -153,7 +154,8 @@ def density_convergence(
     Raises
     ------
     ValueError
-        Where images are not so shaped, or a class has fewer than three.
+        Where images are not so shaped or not finite, or a class has fewer than three
+        or only zeros.
 
     See Also
     --------
@@ -306,7 +308,8 @@ def density_path(
     Raises
     ------
     ValueError
-        Where images are not so shaped or numbers not ascending up to that of images.
+        Where images are not so shaped, all 0 or not finite, or numbers not ascending up
+        to that of images.
 
     Notes
     -----
@@ -340,6 +343,8 @@ def density_path(
     sizes = np.diff(counts, prepend=0)
     groups = np.repeat(np.arange(len(counts)), sizes)
     everything = _densities(group_moments(images, np.zeros(len(images), int), size))[0]
+    if not everything.any():
+        raise ValueError("All patches are 0; pass images that are not all black.")
     values, errors = [], []
     for _ in range(n_draws):
         order = random.permutation(len(images))[: counts[-1]]
@@ -365,6 +370,8 @@ def checked_images(images: Any, kernel_size: int | Pair) -> tuple[np.ndarray, Pa
             f"images have shape {images.shape}; pass (n, height, width) or (n, height, "
             "width, channels)."
         )
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise ValueError("images have NaN or infinite entries; leave these images out.")
     images = images[..., None] if images.ndim == 3 else images
     size = (kernel_size,) * 2 if isinstance(kernel_size, int) else kernel_size
     if min(size) < 1 or any(np.greater(size, images.shape[1:3])):
@@ -377,6 +384,8 @@ def checked_images(images: Any, kernel_size: int | Pair) -> tuple[np.ndarray, Pa
 
 def group_moments(images: np.ndarray, groups: np.ndarray, size: Pair) -> np.ndarray:
     """Return the mean second moment of the patches of each group of images."""
+    if images.dtype.kind == "f":  # what follows looks at small eigenvalues
+        images = images.astype(np.float64, copy=False)
     sums = DensityAccumulator.empty(
         int(groups.max()) + 1, size, images.shape[3], centered=False
     )

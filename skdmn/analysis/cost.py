@@ -81,7 +81,8 @@ def training_operations(
     Raises
     ------
     ValueError
-        Where the architecture is not so written or does not fit the images.
+        Where the architecture is not so written or does not fit the images, or
+        `density_share` is no share.
 
     See Also
     --------
@@ -114,6 +115,11 @@ def training_operations(
     >>> f"{hybrid.total / trained.total:.2f}"
     '0.63'
     """
+    if not 0 < density_share <= 1:
+        raise ValueError(
+            f"density_share is {density_share}; pass a share of the images, above 0 "
+            "and at most 1."
+        )
     height, width, channels = image_shape
     densities = eigenvectors = features = forward = backward = 0.0
     seen, trained_below = n_images * n_epochs, False

@@ -26,7 +26,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicHermiteSpline
-from scipy.special import lambertw, wrightomega
+from scipy.special import wrightomega
 
 _PANEL = 0.01  # of log odds: splines through such panels are exact to about 1e-10
 _LEARNED = 40.0  # log odds from which the line of depth 2 is exact to rounding
@@ -86,7 +86,7 @@ def mode_strength(
         decay = np.exp(-2 * s * t / tau)
         # one minus decay, over s: twice the time where s is 0
         grown = np.where(s > 0, -np.expm1(-2 * s * t / tau) / or_one(s), 2 * t / tau)
-        return u0 / (decay + u0 * grown)
+        return np.where(u0 == 0, 0.0, u0 / or_one(decay + u0 * grown))
     times = t.reshape(t.shape[: t.ndim - s.ndim])
     strengths = np.empty(times.shape + s.shape)
     for mode in np.ndindex(s.shape):
@@ -179,13 +179,16 @@ def limiting_mode_strength(
     t, s, u0, tau = check_course(t, s, u0, tau)
     time = t / tau
     fading = u0 / np.sqrt(1 + 2 * u0**2 * time)  # where s is 0
-    start = s / or_one(u0) - 1
-    negative = np.minimum(start, 0)
+    start = np.maximum(s / or_one(u0) - 1, 0)
     # W of an exponential: the exponent itself may be beyond floats
-    below = wrightomega(start + np.log(or_one(np.maximum(start, 0))) - s**2 * time)
-    above = lambertw(negative * np.exp(negative - s**2 * time)).real
-    learned = s / (1 + np.where(start > 0, below, above))
-    return np.where(u0 == 0, 0.0, np.where(s == 0, fading, learned))
+    learned = s / (1 + wrightomega(start + np.log(or_one(start)) - s**2 * time))
+    strengths = np.where(u0 == 0, 0.0, np.where(s == 0, fading, learned))
+    for mode in np.argwhere((s > 0) & (u0 >= s)):  # W has a branch point there
+        at = (..., *mode)
+        strengths[at] = _deep_course(
+            time[at], float(s[tuple(mode)]), float(u0[tuple(mode)]), math.inf, 1.0
+        )
+    return strengths
 
 
 def limiting_learning_time(
@@ -223,24 +226,39 @@ def limiting_learning_time(
 
 
 def _deep_course(
-    t: np.ndarray, s: float, u0: float, depth: int, tau: float
+    t: np.ndarray, s: float, u0: float, depth: float, tau: float
 ) -> np.ndarray:
-    """Return the strength of one mode over time, for a depth above 2."""
+    """Return the strength of one mode over time, for a depth above 2.
+
+    In the limit of infinite depth of time multiplied by it.
+    """
     power = 2 - 2 / depth
     if u0 == 0 or u0 == s:
         return np.full(t.shape, u0)
     if s == 0:
         return (u0**-power + power * depth * t / tau) ** (-1 / power)
-    start, sign = -math.log(abs(s / u0 - 1)), math.copysign(1.0, s - u0)
+    start, sign = float(_log_odds(s, u0)), math.copysign(1.0, s - u0)
     odds, times = _table(start, max(start, 0.0) + _LEARNED, sign, depth)
     told_apart = np.diff(times, prepend=-1.0) > 0  # from a tiny u0 not all are
     odds, times = odds[told_apart], times[told_apart]
-    slopes = (1 + sign * np.exp(-odds)) ** (2 / depth - 1)
-    time = depth * s**power / tau * t
+    slopes = _share(odds, sign) ** (2 / depth - 1)
+    time = (1 if depth == math.inf else depth) * s**power / tau * t
     beyond = np.maximum(time - times[-1], 0.0)
     spline = CubicHermiteSpline(times, odds, slopes)
     reached = spline(np.minimum(time, times[-1])) + beyond
-    return s / (1 + sign * np.exp(-reached))
+    return s / _share(reached, sign)
+
+
+def _log_odds(s: ArrayLike, u: ArrayLike) -> np.ndarray:
+    """Return -log |s/u - 1|, from which s/u follows by `_share`."""
+    share = np.asarray(s, dtype=float) / u
+    small = np.log1p(-np.minimum(share, 0.5))
+    return -np.where(share < 0.5, small, np.log(np.abs(share - 1)))
+
+
+def _share(odds: np.ndarray, sign: float) -> np.ndarray:
+    """Return s/u of strengths below s (sign 1) or above it (-1)."""
+    return 1 + np.exp(-odds) if sign > 0 else -np.expm1(-odds)
 
 
 def _table(
@@ -248,34 +266,46 @@ def _table(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return log odds, and when they are reached at unit rate.
 
-    The integral of (1 + e^-l)^(1 - 2/D), by Gauss and Legendre on short panels.
+    The integral of (1 +- e^-l)^(1 - 2/D), by Gauss and Legendre on short panels: short
+    for l where it is near 0 and the sign is minus, as a power of l has no slope there.
     """
-    panels = max(1, math.ceil((stop - start) / _PANEL))
-    odds = np.linspace(start, stop, panels + 1)
+    begun = max(start, min(stop, 1.0)) if sign < 0 else start
+    panels = max(1, math.ceil((stop - begun) / _PANEL))
+    odds = np.linspace(begun, stop, panels + 1)
+    if start < begun:
+        panels = math.ceil(math.log(begun / start) / _PANEL)
+        odds = np.concatenate([np.geomspace(start, begun, panels + 1)[:-1], odds])
     nodes, weights = np.polynomial.legendre.leggauss(4)
-    half = (odds[1] - odds[0]) / 2
-    points = (odds[:-1] + half)[:, np.newaxis] + half * nodes
-    values = (1 + sign * np.exp(-points)) ** (1 - 2 / depth)
-    return odds, np.concatenate([[0.0], np.cumsum(half * values @ weights)])
+    half = np.diff(odds)[:, np.newaxis] / 2
+    points = odds[:-1, np.newaxis] + half + half * nodes
+    values = _share(points, sign) ** (1 - 2 / depth)
+    return odds, np.concatenate([[0.0], np.cumsum((half * values) @ weights)])
 
 
 def log_odds_time(
     s: np.ndarray, u0: np.ndarray, u_final: np.ndarray, depth: float
 ) -> np.ndarray:
     """Return the time from one strength to another at unit rate."""
-    start, stop = -np.log(np.abs(s / u0 - 1)), -np.log(np.abs(s / u_final - 1))
+    start, stop = _log_odds(s, u0), _log_odds(s, u_final)
     if depth == 2:
         return stop - start
     if depth == 1:
         return np.log((s - u0) / (s - u_final))
     if depth == math.inf:
-        return stop - start + s / u0 - s / u_final
+        return _limiting_time(s / u_final, stop) - _limiting_time(s / u0, start)
     sign = np.where(u0 < s, 1.0, -1.0)
 
     def one(start: float, stop: float, sign: float) -> float:
         return float(_table(start, stop, sign, depth)[1][-1])
 
     return np.vectorize(one, otypes=[float])(start, stop, sign)
+
+
+def _limiting_time(share: np.ndarray, odds: np.ndarray) -> np.ndarray:
+    """Return l - s/u, where both are nearly equal by the series of the logarithm."""
+    powers = np.arange(2, 12)
+    small = np.minimum(share, 0.01)[..., np.newaxis]
+    return np.where(share < 0.01, (small**powers / powers).sum(-1), odds - share)
 
 
 def or_one(values: np.ndarray) -> np.ndarray:

@@ -41,12 +41,19 @@ def frequency_sum(z: Any, n_terms: int = 10) -> np.ndarray:
     -------
     ndarray of the shape of z, float64
 
+    Raises
+    ------
+    ValueError
+        Where there are not so many terms.
+
     Examples
     --------
     >>> from skdmn.analysis.frequency_data import frequency_sum
     >>> frequency_sum([0.0, 0.5]).round(3)
     array([-0.284, -2.199])
     """
+    if not 0 <= n_terms <= len(FREQUENCIES):
+        raise ValueError(f"n_terms is {n_terms}; the sum has {len(FREQUENCIES)} terms.")
     z = np.asarray(z, dtype=np.float64)[..., np.newaxis]
     angles = 2 * np.pi * FREQUENCIES[:n_terms] * z + PHASES[:n_terms]
     return np.sin(angles).sum(axis=-1)
@@ -223,7 +230,8 @@ def leading_component_labels(X: Any, y: Any, n_components: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        Where there are not two classes, or not so many components.
+        Where there are not two classes, not so many components, or only one class is
+        left.
 
     Examples
     --------
@@ -244,4 +252,9 @@ def leading_component_labels(X: Any, y: Any, n_components: int) -> np.ndarray:
     leading = X @ principal_coordinates(X).directions[:n_components].T
     design = np.c_[leading, np.ones(len(X))]
     above = design @ np.linalg.lstsq(design, 2.0 * index - 1)[0] > 0
+    if above.all() or not above.any():
+        raise ValueError(
+            f"{n_components} components tell no example of the smaller class from the "
+            "other; take more components, or classes of about equal size."
+        )
     return classes[above.astype(np.int64)]

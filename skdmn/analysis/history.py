@@ -68,7 +68,8 @@ def mlp_history(
     Raises
     ------
     ValueError
-        Where the solver does not take batches.
+        Where the solver does not take batches, or an epoch has fewer batches than
+        records.
 
     Examples
     --------
@@ -93,10 +94,12 @@ def mlp_history(
     # weights before the first step: those of a step that is too small to be seen
     still = clone(mlp).set_params(learning_rate_init=1e-200)
     records = [_mlp_layers(still.partial_fit(X, y, classes=classes))]
-    for some in _chunks(len(X), n_epochs, records_per_epoch, random):
+    size = 200 if mlp.batch_size == "auto" else mlp.batch_size
+    cuts = _cuts(len(X), records_per_epoch, size)
+    for some in _chunks(len(X), n_epochs, cuts, random):
         mlp.partial_fit(X[some], y[some], classes=classes)
         records.append(_mlp_layers(mlp))
-    return _history(records, records_per_epoch)
+    return _history(records, cuts / len(X))
 
 
 def torch_history(
@@ -141,7 +144,8 @@ def torch_history(
     ImportError
         Where torch is missing.
     ValueError
-        Where the model has neither convolution nor linear module.
+        Where the model has neither convolution nor linear module, or an epoch has
+        fewer batches than records.
 
     Examples
     --------
@@ -175,22 +179,34 @@ def torch_history(
     random = check_random_state(random_state)
     records = [[_torch_layer(layer) for layer in layers]]
     model.train()
-    for some in _chunks(len(images), n_epochs, records_per_epoch, random):
+    cuts = _cuts(len(images), records_per_epoch, batch_size)
+    for some in _chunks(len(images), n_epochs, cuts, random):
         for batch in torch.as_tensor(some).split(batch_size):
             optimizer.zero_grad()
             logits = model(images[batch])
             torch.nn.functional.cross_entropy(logits, labels[batch]).backward()
             optimizer.step()
         records.append([_torch_layer(layer) for layer in layers])
-    return _history(records, records_per_epoch)
+    return _history(records, cuts / len(images))
+
+
+def _cuts(n: int, per_epoch: int, size: int) -> np.ndarray:
+    """Return after how many of n samples weights are kept: behind whole batches."""
+    n_batches = -(-n // size)
+    if not 1 <= per_epoch <= n_batches:
+        raise ValueError(
+            f"records_per_epoch={per_epoch}, but an epoch has {n_batches} batches; "
+            "pass a number from 1 to that, or a smaller batch size."
+        )
+    return np.append(np.arange(1, per_epoch) * n_batches // per_epoch * size, n)
 
 
 def _chunks(
-    n: int, n_epochs: int, per_epoch: int, random: np.random.RandomState
+    n: int, n_epochs: int, cuts: np.ndarray, random: np.random.RandomState
 ) -> Iterator[np.ndarray]:
-    """Yield indices of all, in a new order each epoch, in so many parts."""
+    """Yield indices of all, in a new order each epoch, cut where weights are kept."""
     for _ in range(n_epochs):
-        yield from np.array_split(random.permutation(n), per_epoch)
+        yield from np.split(random.permutation(n), cuts[:-1])
 
 
 def _mlp_layers(mlp: MLPClassifier) -> Layers:
@@ -210,10 +226,12 @@ def _torch_layer(layer: Any) -> tuple[np.ndarray, np.ndarray]:
     return flat, layer.bias.detach().cpu().double().numpy().copy()
 
 
-def _history(records: list[Layers], per_epoch: int) -> WeightHistory:
+def _history(records: list[Layers], shares: np.ndarray) -> WeightHistory:
+    """Put records together, of which each epoch has one at these shares of it."""
     layers = list(zip(*records, strict=True))
+    before = np.arange((len(records) - 1) // len(shares))[:, np.newaxis]
     return WeightHistory(
-        np.arange(len(records)) / per_epoch,
+        np.append(0.0, before + shares),
         [np.array([weight for weight, _ in layer]) for layer in layers],
         [np.array([bias for _, bias in layer]) for layer in layers],
     )

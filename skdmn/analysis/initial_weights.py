@@ -234,11 +234,11 @@ def pretrained_weights(
         )
     random = check_random_state(random_state)
     variances, components = np.linalg.eigh(sigma11)
-    n_kept = min(sizes[:-1])
-    variances = np.maximum(variances[::-1][:n_kept], 0.0)
-    frame = components[:, ::-1][:, :n_kept]
+    variances, frame = np.maximum(variances[::-1], 0.0), components[:, ::-1]
     weights = []
     for _, size in layers[:-1]:
+        n_kept = min(size, len(variances))  # as many as the layer has neurons
+        variances, frame = variances[:n_kept], frame[:, :n_kept]
         age = np.zeros(n_kept)  # where there is no variance nothing is ever learned
         np.multiply(time / tau, variances, out=age, where=variances > 0)
         strengths = mode_strength(age, 1.0, u0)
@@ -342,6 +342,11 @@ def pretraining_consistency(
         raise ValueError("sigma31 is zero: there is no task to be consistent with.")
     s, right = s[alive], right[alive]
     images = right @ sigma11
+    if not np.all((images**2).sum(axis=1) > 0):
+        raise ValueError(
+            "The task has an input direction in which sigma11 has no variance; pass "
+            "correlations of the same data, such as correlations(X, y)."
+        )
     matrix = images @ right.T
     variances = np.linalg.eigvalsh(sigma11)
     mode_scores = np.diag(matrix) ** 2 / np.sum(images**2, axis=1)

@@ -46,6 +46,7 @@ IDENTITY = Activation(lambda x: x, np.ones_like)
 _NODES = np.linspace(-10.0, 10.0, 4001)
 _WEIGHTS = np.exp(-(_NODES**2) / 2) / np.exp(-(_NODES**2) / 2).sum()
 _VARIANCES = np.logspace(-10, 4, 281)  # where fixed points are looked for
+_ENDLESS = 1e12  # a variance that still grows here grows without bound
 
 
 def product_singular_values(weights: Iterable[np.ndarray]) -> np.ndarray:
@@ -125,6 +126,8 @@ def end_to_end_jacobian(
            [0., 0.]])
     """
     x = np.asarray(x, dtype=float)
+    if x.ndim != 1:
+        raise ValueError(f"x has shape {x.shape}; pass the activity of one row.")
     jacobian = np.eye(len(x))
     for weight in weights:
         slopes = activation.derivative(x)
@@ -247,7 +250,7 @@ def fixed_point(gain: float, *, activation: Activation = TANH) -> float:
     >>> [round(fixed_point(gain), 4) for gain in (0.9, 1.0, 1.1, 2.0)]
     [0.0, 0.0, 0.1127, 2.1215]
     """
-    if gain < 0:
+    if not gain >= 0:
         raise ValueError(f"gain is {gain}; pass 0 or more.")
 
     def growth(q: float | np.ndarray) -> np.ndarray:
@@ -257,10 +260,13 @@ def fixed_point(gain: float, *, activation: Activation = TANH) -> float:
     growing = np.flatnonzero(growth(_VARIANCES) > 1e-12 * _VARIANCES)
     if not len(growing):
         return 0.0
-    last = growing[-1]
-    if last == len(_VARIANCES) - 1:
-        return math.inf
-    return float(brentq(growth, _VARIANCES[last], _VARIANCES[last + 1], xtol=1e-14))
+    low = _VARIANCES[growing[-1]]
+    high = 2 * low
+    while growth(high) > 0:  # what is bounded stops growing somewhere
+        low, high = high, 2 * high
+        if high > _ENDLESS:
+            return math.inf
+    return float(brentq(growth, low, high, xtol=1e-14))
 
 
 def critical_gain(*, activation: Activation = TANH) -> float:

@@ -197,7 +197,10 @@ def _check_linear(
     classifier: Any, X: Any, y: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return data, labels, coefficients and intercepts that fit each other."""
-    if not hasattr(type(classifier), "decision_function"):
+    fitted = hasattr(classifier, "classes_")
+    if not hasattr(type(classifier), "decision_function") or (
+        fitted and not hasattr(classifier, "coef_")
+    ):
         raise TypeError(
             f"{type(classifier).__name__} is no linear classifier; pass one with coef_ "
             "and intercept_, such as LogisticRegression."

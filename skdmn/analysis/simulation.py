@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
+from skdmn.analysis.deep_linear import positive
+
 
 class LearningCourse(NamedTuple):
     """What a network computes over the course of learning.
@@ -135,7 +137,8 @@ def gradient_flow(
     Raises
     ------
     ValueError
-        Where shapes do not fit each other or `times` do not ascend from 0.
+        Where shapes do not fit each other, `times` do not ascend from 0, `tau` is not
+        positive, or the weights grow without bound.
 
     Examples
     --------
@@ -156,8 +159,10 @@ def gradient_flow(
     """
     weights, sigma31, sigma11 = check_network(weights, sigma31, sigma11)
     times = np.asarray(times, dtype=float)
-    if times.ndim != 1 or times[0] < 0 or (np.diff(times) < 0).any() or times[-1] <= 0:
+    ascend = times.ndim == 1 and times.size > 0 and (np.diff(times) >= 0).all()
+    if not ascend or times[0] < 0 or not 0 < times[-1] < np.inf:
         raise ValueError("times must be a row of numbers that ascend from 0.")
+    tau = float(positive(tau, "tau"))
     shapes = [weight.shape for weight in weights]
 
     def slope(_: float, flat: np.ndarray) -> np.ndarray:
@@ -172,6 +177,11 @@ def gradient_flow(
         rtol=rtol,
         atol=rtol / 100,
     )
+    if not solution.success:
+        raise ValueError(
+            f"The weights could not be followed to the end ({solution.message}); pass "
+            "smaller weights, or a sigma11 without negative variances."
+        )
     states = [_unflat(flat, shapes) for flat in solution.y.T]
     products = [product(state) for state in states]
     return _course(times, products, sigma31, sigma11, states[-1])
@@ -200,7 +210,7 @@ def gradient_descent(
     learning_rate : float
         Step along the gradient of half the mean squared error.
     record_every : int, default=1
-        Record every so many steps, from step 0.
+        Record every so many steps, from step 0, and the last.
 
     Returns
     -------
@@ -209,7 +219,7 @@ def gradient_descent(
     Raises
     ------
     ValueError
-        Where shapes do not fit each other.
+        Where shapes do not fit each other, or the learning rate is too large.
 
     Examples
     --------
@@ -229,7 +239,7 @@ def gradient_descent(
     weights, sigma31, sigma11 = check_network(weights, sigma31, sigma11)
     times, products = [], []
     for step in range(n_steps + 1):
-        if step % record_every == 0:
+        if step % record_every == 0 or step == n_steps:
             times.append(float(step))
             products.append(product(weights))
         if step < n_steps:
@@ -238,6 +248,11 @@ def gradient_descent(
                 weight + learning_rate * change
                 for weight, change in zip(weights, steps, strict=True)
             ]
+    if not np.isfinite(products[-1]).all():
+        raise ValueError(
+            f"With learning_rate={learning_rate} the weights grow without bound; pass "
+            "a smaller one."
+        )
     return _course(np.array(times), products, sigma31, sigma11, weights)
 
 
@@ -316,7 +331,11 @@ def check_network(
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Return copies in float64, or say which shapes do not fit."""
     weights = [np.array(weight, dtype=float) for weight in weights]
+    if not weights:
+        raise ValueError("There are no weights; pass those of one layer or more.")
     sigma31 = np.asarray(sigma31, dtype=float)
+    if not np.isfinite(sigma31).all():
+        raise ValueError("sigma31 has NaN or infinite entries; check the data.")
     n_outputs, n_inputs = sigma31.shape
     sigma11 = np.eye(n_inputs) if sigma11 is None else np.asarray(sigma11, dtype=float)
     if sigma11.shape != (n_inputs, n_inputs):

@@ -37,8 +37,8 @@ class LayerSpectrum(NamedTuple):
     partition_functions : ndarray of shape (n_classes,), float64
         Traces of the classes' mean second moments.
     n_kept : ndarray of shape (n_classes,), int64
-        How many leading components of each class the variance cutoff keeps, before
-        classes are merged.
+        How many leading components of each class the layer's `variance_cutoff` keeps,
+        as it is set now, before classes are merged and `n_filters` cuts.
     """
 
     classes: np.ndarray
@@ -95,7 +95,8 @@ def energies(moments: ArrayLike) -> np.ndarray:
     Raises
     ------
     ValueError
-        Where the matrices are not square, finite and symmetric.
+        Where the matrices are not square, finite, symmetric and, but for rounding,
+        positive semi-definite.
 
     Notes
     -----
@@ -109,7 +110,7 @@ def energies(moments: ArrayLike) -> np.ndarray:
     >>> energies([[3.0, 0.0], [0.0, 1.0]])  # log(4/3), log(4)
     array([0.28768207, 1.38629436])
     """
-    return _energies(np.linalg.eigvalsh(_checked(moments)))
+    return _energies(_not_negative(np.linalg.eigvalsh(_checked(moments))))
 
 
 def hamiltonian(moments: ArrayLike) -> np.ndarray:
@@ -129,8 +130,9 @@ def hamiltonian(moments: ArrayLike) -> np.ndarray:
     Raises
     ------
     ValueError
-        Where the matrices are not square, finite and symmetric, or where one has
-        directions without variance, whose energy is infinite.
+        Where the matrices are not square, finite, symmetric and positive
+        semi-definite, or where one has directions without variance, whose energy is
+        infinite.
 
     See Also
     --------
@@ -149,6 +151,7 @@ def hamiltonian(moments: ArrayLike) -> np.ndarray:
     True
     """
     values, vectors = np.linalg.eigh(_checked(moments))
+    values = _not_negative(values)
     rounding = values.shape[-1] * np.finfo(np.float64).eps
     empty = int(
         (values <= rounding * np.maximum(values[..., -1:], 0.0)).sum(axis=-1).max()
@@ -334,6 +337,18 @@ def _checked(matrices: ArrayLike) -> np.ndarray:
             "A matrix is not symmetric; pass second moments, such as X.T @ X / len(X)."
         )
     return (array + transposed) / 2
+
+
+def _not_negative(eigenvalues: np.ndarray) -> np.ndarray:
+    """Return ascending eigenvalues; raise where some are below 0 by no rounding."""
+    least, largest = eigenvalues[..., :1], eigenvalues[..., -1:]
+    # second moments of float32 images are right to about 1e-7
+    if (least < -1e-6 * np.maximum(largest, 0.0)).any():
+        raise ValueError(
+            f"A matrix has the eigenvalue {least.min():g}, which no second moment has; "
+            "pass second moments, such as X.T @ X / len(X)."
+        )
+    return eigenvalues
 
 
 def _energies(eigenvalues: np.ndarray) -> np.ndarray:

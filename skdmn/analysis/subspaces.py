@@ -161,7 +161,8 @@ def class_angles(densities: ArrayLike, n_components: int) -> np.ndarray:
         )
     leading = []
     for label, (shares, vectors) in enumerate(eigenbases(matrices)):
-        found = int(np.count_nonzero(shares))
+        # what is less is rounding
+        found = int(np.count_nonzero(shares > d * np.finfo(float).eps * shares[0]))
         if found < n_components:
             raise ValueError(
                 f"Class number {label} has variance in {found} directions only; pass "

@@ -78,7 +78,8 @@ def unequal_mode_strengths(
     grown = np.where(width > 0, -np.expm1(-width * time) / or_one(width), time)
     small = c**2 / or_one(width + 2 * s)  # width - 2 s, without cancellation
     up, down = 1 + decay + 2 * s * grown, 2 * decay + small * grown
-    plus_squared = (plus**2 * up + c**2 * grown) / (down + plus**2 * grown)
+    below = down + plus**2 * grown  # 0 where plus is, and all has decayed
+    plus_squared = (plus**2 * up + c**2 * grown) / or_one(below)
     minus_squared = (minus**2 * down + c**2 * grown) / (up + minus**2 * grown)
     plus = np.copysign(np.sqrt(plus_squared), plus)
     minus = np.copysign(np.sqrt(minus_squared), minus)

@@ -123,7 +123,7 @@ def float_dtype(array: Array, xp: Any) -> Any:
 
     float32 stays float32; integers, booleans and float16 become float32.
     """
-    if isinstance(array, np.ndarray):
+    if isinstance(array.dtype, np.dtype):
         wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
     else:
         wide = array.dtype == xp.float64

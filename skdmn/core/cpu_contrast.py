@@ -20,6 +20,7 @@ from skdmn.core.cpu_density import NARROW
 from skdmn.core.threads import in_threads, n_threads, single_blas
 
 _PATCHES = 2**21  # values of patches that a thread holds at a time
+_SUMS = 2**27  # bytes of sums that all threads hold, or those of one
 
 
 def encode_and_pool(
@@ -48,7 +49,8 @@ def contrast_moments(
     edges = [cell_edges(n, c) for n, c in zip((g.rows, g.columns), cells, strict=True)]
     spans = list(itertools.product(*map(itertools.pairwise, edges)))
     flat = np.ascontiguousarray(images).reshape(len(images), -1)
-    parts = np.array_split(members, min(n_threads(), len(members)))
+    n_parts = max(1, min(n_threads(), len(members), _SUMS // (len(spans) * d * d * 8)))
+    parts = np.array_split(members, n_parts)
     outer = np.zeros((len(parts), len(spans), d, d))
     step = max(1, _PATCHES // (g.rows * g.columns * d))
     high = max(1, _PATCHES // (step * g.columns * d))

@@ -17,11 +17,15 @@ import threadpoolctl
 
 def n_threads() -> int:
     """Return how many threads to use, within what joblib, Numba and BLAS are set to."""
-    limits = [library.num_threads for library in _blas().lib_controllers]
+    limits = list(_outside) if _others_hold_blas() else _blas_limits()
     numba = sys.modules.get("numba")  # if it is not there, nobody has set its limit
     if numba is not None:
         limits.append(numba.get_num_threads())
     return max(1, min(joblib.cpu_count(), *limits))
+
+
+def _blas_limits() -> list[int]:
+    return [library.num_threads for library in _blas().lib_controllers]
 
 
 @functools.cache
@@ -67,16 +71,27 @@ def in_threads(
                 thread.join()
         raise
     if errors:
-        raise errors[0]
+        errors.sort(key=lambda error: isinstance(error, Exception))  # interrupts first
+        try:
+            raise errors[0]
+        finally:
+            errors.clear()  # or they hold each other, and what their frames hold
 
 
 _single = threading.RLock()
+_holder: int | None = None  # the thread that keeps BLAS to one thread
+_outside: list[int] = []  # limits that BLAS has had before
+
+
+def _others_hold_blas() -> bool:
+    """Whether BLAS is kept to one thread for a while, by another thread."""
+    return _holder not in (None, threading.get_ident())
 
 
 def _let_go() -> None:
     """Let a forked process compute: the thread that held the lock is not in it."""
-    global _single
-    _single = threading.RLock()
+    global _single, _holder
+    _single, _holder = threading.RLock(), None
 
 
 if hasattr(os, "register_at_fork"):
@@ -90,5 +105,14 @@ def single_blas() -> Iterator[None]:
     The limit is the process's. Where two overlap, the one that leaves last would put
     back what the other had set.
     """
-    with _single, _blas().limit(limits=1):
-        yield
+    global _holder, _outside
+    with _single:
+        outermost = _holder is None
+        if outermost:
+            _outside, _holder = _blas_limits(), threading.get_ident()
+        try:
+            with _blas().limit(limits=1):
+                yield
+        finally:
+            if outermost:
+                _holder = None

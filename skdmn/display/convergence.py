@@ -16,22 +16,10 @@ from skdmn.analysis.fluctuations import (
 )
 from skdmn.analysis.history import WeightHistory
 from skdmn.analysis.sgd import layer_distances, singular_values, weight_products
-from skdmn.display.drawing import pyplot
+from skdmn.display.drawing import axes_or_new, colours
 
 _STYLES = ("-", "--", "-.", ":")
 _MARKERS = "osD^v"
-
-
-def _axes(ax: Any, n: int = 1) -> Any:
-    """Return axes to draw in: those given, or of a new figure."""
-    if ax is not None:
-        return ax
-    figure = pyplot().figure(figsize=(5.5 * n, 4.0), layout="constrained")
-    return figure.subplots(1, n)
-
-
-def _colours(n: int) -> Any:
-    return pyplot().get_cmap("viridis")(np.linspace(0.0, 0.8, n))
 
 
 class ConvergenceDisplay:
@@ -90,7 +78,7 @@ class ConvergenceDisplay:
 
     def plot(self, *, ax: Any = None) -> Self:
         """Draw, in `ax` where one is given."""
-        ax = _axes(ax)
+        ax = axes_or_new(ax)
         found, several = self.convergence, len(self.convergence.classes) > 1
         enough = found.enough(self.relative_error, confidence=self.confidence)
         slowest, self.enough_ = int(enough.argmax()), int(enough.max())
@@ -103,14 +91,14 @@ class ConvergenceDisplay:
             ax.plot([], [], color="0.75", lw=0.8, label="other classes")
         name = f"class {found.classes[slowest]}, " if several else ""
         ax.plot(counts, typical[:, slowest], "C0-", label=f"{name}root mean square")
-        label = f"{name}with probability {self.confidence:.0%}"
+        label = f"{name}with probability {100 * self.confidence:g}%"
         ax.plot(counts, bound[:, slowest], "C0--", label=label)
         if self.path is not None:
             self._plot_path(ax, found.errors(1)[slowest])
         ax.plot([1, self.enough_], [self.relative_error] * 2, "k:", lw=1)
         ax.axvline(self.enough_, color="k", ls=":", lw=1)
         ax.annotate(
-            f"{self.enough_} images are enough\nfor {self.relative_error:.0%}",
+            f"{self.enough_} images are enough\nfor {100 * self.relative_error:g}%",
             (self.enough_, self.relative_error),
             xytext=(6, 6),
             textcoords="offset points",
@@ -127,6 +115,8 @@ class ConvergenceDisplay:
         assert self.path is not None
         counts, total = self.path.n_images, self.path.n_total
         fewer = counts < total
+        if not fewer.any():
+            return
         counts, errors = counts[fewer], self.path.errors[:, fewer]
         low, middle, high = np.quantile(errors, [0.1, 0.5, 0.9], axis=0)
         bars = [middle - low, high - middle]
@@ -170,13 +160,13 @@ class FluctuationDisplay:
 
     def plot(self, *, ax: Any = None) -> Self:
         """Draw; `ax` may be a pair of axes."""
-        left, right = axes = _axes(ax, 2)
+        left, right = axes = axes_or_new(ax, columns=2)
         scaled, test = self.fluctuations.scaled, self.test
         spread = np.sqrt(test.constants.mean())
         edges = np.linspace(-4, 4, 33) * spread
         counts = [np.histogram(x, edges, density=True)[0] for x in scaled.T]
-        colours = _colours(len(counts))
-        for row, colour in zip(counts, colours, strict=True):
+        shades = colours(len(counts))
+        for row, colour in zip(counts, shades, strict=True):
             left.stairs(row, edges, color=colour, lw=0.7, alpha=0.7)
         left.stairs(np.mean(counts, axis=0), edges, color="k", lw=2, label="mean")
         fine = np.linspace(edges[0], edges[-1], 200)
@@ -189,7 +179,7 @@ class FluctuationDisplay:
         errors = np.std(scaled**2, axis=0) / np.sqrt(len(scaled))
         values = self.fluctuations.eigenvalues
         for x, y, bar, colour in zip(
-            values, test.constants, errors, colours, strict=True
+            values, test.constants, errors, shades, strict=True
         ):
             right.errorbar(x, y, bar, fmt="o", color=colour, capsize=3)
         claim, centre = test.eigenvalue_exponent, np.exp(np.log(values).mean())
@@ -265,10 +255,10 @@ class TrainingDisplay:
 
     def plot(self, *, ax: Any = None) -> Self:
         """Draw, in `ax` where one is given."""
-        ax = _axes(ax)
+        ax = axes_or_new(ax)
         n = self.curves.shape[1]
         for k, (curve, colour) in enumerate(
-            zip(self.curves.T, _colours(n), strict=True)
+            zip(self.curves.T, colours(n), strict=True)
         ):
             style = _STYLES[k % len(_STYLES)]
             ax.plot(
@@ -355,7 +345,7 @@ class AgreementDisplay:
 
     def plot(self, *, ax: Any = None) -> Self:
         """Draw; `ax` may be a pair of axes."""
-        axes = _axes(ax, 2)
+        axes = axes_or_new(ax, columns=2)
         names = ("share", "cosine")
         for axis, name in zip(axes, names, strict=True):
             self._line(axis, self.agreements, name, "C0o-", "trained")

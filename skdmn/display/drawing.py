@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 
 def pyplot() -> Any:
     """Import matplotlib's pyplot, or say what to install."""
@@ -15,3 +17,18 @@ def pyplot() -> Any:
             '"skdmn[plot]".'
         ) from error
     return plt
+
+
+def axes_or_new(
+    ax: Any, size: tuple[float, float] = (5.5, 4.0), columns: int = 1
+) -> Any:
+    """Return the axes given, or those of a new figure, each of a size in inches."""
+    if ax is not None:
+        return ax
+    size = (columns * size[0], size[1])
+    return pyplot().subplots(1, columns, figsize=size, layout="constrained")[1]
+
+
+def colours(n: int) -> np.ndarray:
+    """Return colours from dark to bright that stand out on white."""
+    return pyplot().colormaps["viridis"](np.linspace(0.05, 0.85, n) if n > 1 else [0.3])

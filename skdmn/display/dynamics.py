@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skdmn.analysis.simulation import LearningCourse
-from skdmn.display.drawing import pyplot
+from skdmn.display.drawing import axes_or_new, colours
 
 _STYLES = ["-", "--", "-.", ":"]
 _ROUNDING = 1e-15  # of the largest: singular values below say nothing
@@ -95,7 +95,10 @@ class ModeStrengthDisplay:
         time_unit: str = "τ",
         ax: Any = None,
     ) -> Self:
-        """Draw what `gradient_flow` or `gradient_descent` returned."""
+        """Draw what `gradient_flow` returned, or `gradient_descent`, with its unit.
+
+        The times of `gradient_descent` are steps: pass ``time_unit="steps"``.
+        """
         return cls(course.times, course.strengths, exact, time_unit).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
@@ -115,15 +118,15 @@ class ModeStrengthDisplay:
         ImportError
             Where matplotlib is missing.
         """
-        ax = _axes(ax)
+        ax = axes_or_new(ax, (5.5, 3.8))
         n_modes = self.strengths.shape[1]
         compared = self.exact is not None
         lines = ax.plot(self.times, self.strengths, lw=4 if compared else 2)
-        for line, colour in zip(lines, _colours(n_modes), strict=True):
+        for line, colour in zip(lines, colours(n_modes), strict=True):
             line.set(color=colour, alpha=0.5 if compared else 1.0)
         if self.exact is not None:
             ax.plot(self.times, self.exact, "k--", lw=1)
-            ax.plot([], [], color=_colours(1)[0], lw=4, alpha=0.5, label="simulated")
+            ax.plot([], [], color=colours(1)[0], lw=4, alpha=0.5, label="simulated")
             ax.plot([], [], "k--", lw=1, label="exact")
             ax.legend(fontsize=8)
         if n_modes <= _FEW:
@@ -243,7 +246,7 @@ class SingularValueDisplay:
         ImportError
             Where matplotlib is missing.
         """
-        ax = _axes(ax)
+        ax = axes_or_new(ax, (5.5, 3.8))
         if self.times is None:
             self._plot_distributions(ax)
         else:
@@ -255,12 +258,12 @@ class SingularValueDisplay:
 
     def _plot_evolution(self, ax: Any) -> None:
         assert self.times is not None
-        largest = max(values.max() for values in self.groups.values())
         for i, (name, values) in enumerate(self.groups.items()):
+            largest = values.max(axis=1, keepdims=True, initial=0.0)
             drawn = np.where(values > _ROUNDING * largest, values, np.nan)
             style = _STYLES[i % len(_STYLES)]
             lines = ax.plot(self.times, drawn, style, lw=1.5)
-            for line, colour in zip(lines, _colours(values.shape[1]), strict=True):
+            for line, colour in zip(lines, colours(values.shape[1]), strict=True):
                 line.set_color(colour)
             ax.plot([], [], style, color="0.3", label=name)
         ax.set(yscale="log", xlim=(self.times[0], self.times[-1]))
@@ -269,7 +272,7 @@ class SingularValueDisplay:
 
     def _plot_distributions(self, ax: Any) -> None:
         largest = max(values.max() for values in self.groups.values() if values.size)
-        colours = _colours(len(self.groups))
+        shades = colours(len(self.groups))
         least = largest
         for i, (name, values) in enumerate(self.groups.items()):
             ordered = np.sort(values, axis=None)
@@ -284,25 +287,12 @@ class SingularValueDisplay:
                 _STYLES[i % len(_STYLES)],
                 where="post",
                 lw=2,
-                color=colours[i],
+                color=shades[i],
                 label=f"{name} ({lost:.0%} below rounding)" if lost else name,
             )
         ax.set(xscale="log", xlim=(least / 3, largest * 3), ylim=(-0.02, 1.02))
         ax.set_xlabel("singular value s")
         ax.set_ylabel("share of values up to s")
-
-
-def _axes(ax: Any) -> Any:
-    if ax is not None:
-        return ax
-    return pyplot().subplots(figsize=(5.5, 3.8), layout="constrained")[1]
-
-
-def _colours(n: int) -> np.ndarray:
-    """Return n colours from dark to bright that stand out on white."""
-    from matplotlib import colormaps
-
-    return colormaps["viridis"](np.linspace(0.05, 0.85, n) if n > 1 else [0.3])
 
 
 def _name_ends(ax: Any, time: float, values: np.ndarray) -> None:

@@ -96,10 +96,13 @@ class FilterDisplay:
                 f"{type(layer).__name__} has no filters; pass a fitted "
                 "ClassPCAPatchTransformer, such as pipeline['conv1']."
             )
+        classes = to_numpy(layer.filter_classes_)
         return cls(
             to_numpy(layer.filters_)[:max_filters],
             to_numpy(numbers)[:max_filters],
-            to_numpy(layer.filter_classes_)[:max_filters],
+            (classes if layer.class_based else np.full(len(classes), "all"))[
+                :max_filters
+            ],
             quantity=quantity,
         ).plot()
 

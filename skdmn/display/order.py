@@ -11,7 +11,7 @@ from skdmn.analysis.learning_order import (
     epochs_to_learn,
     group_by_score,
 )
-from skdmn.display.drawing import pyplot
+from skdmn.display.drawing import axes_or_new, colours
 
 _STYLES = ("-", "--", "-.", ":")
 _MAX_GROUPS = 50
@@ -175,21 +175,22 @@ class LearningOrderDisplay:
         *,
         n_groups: int | None = None,
         score: str = "critical principal component",
+        quantity: str = "accessibility",
         ax: Any = None,
     ) -> Self:
-        """Draw accessibility over another score of the examples (Figs. 6b and 8).
+        """Draw one score of the examples over another (Figs. 6b and 8).
 
         Parameters
         ----------
         scores : array-like of shape (n_samples,)
             Such as the critical principal component; nan are left out.
         values : array-like of shape (n_samples,)
-            Accessibility.
+            Accessibility, or what `quantity` names.
         n_groups : int or None, default=None
             How many groups of about equal size to take means of; None: one for each
             score.
-        score : str
-            Name of the horizontal axis.
+        score, quantity : str
+            Names of the horizontal and the vertical axis.
         ax : matplotlib Axes or None, default=None
 
         Returns
@@ -209,7 +210,7 @@ class LearningOrderDisplay:
             lower=[groups.means - groups.errors],
             upper=[groups.means + groups.errors],
             xlabel=score,
-            ylabel="accessibility",
+            ylabel=quantity,
         ).plot(ax=ax)
 
     @classmethod
@@ -277,13 +278,10 @@ class LearningOrderDisplay:
         ImportError
             Where matplotlib is missing.
         """
-        plt = pyplot()
-        if ax is None:
-            _, ax = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
+        ax = axes_or_new(ax, (5.2, 3.6))
         n = len(self.curves)
         markers = "o" if len(self.x) <= 20 else None
-        for i, curve in enumerate(self.curves):
-            colour = plt.get_cmap("viridis")(0.85 * i / max(n - 1, 1))
+        for i, (curve, colour) in enumerate(zip(self.curves, colours(n), strict=True)):
             label = self.labels[i] if self.labels is not None else None
             ax.plot(
                 self.x,

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from skdmn.analysis.spectrum import class_densities, layer_spectrum, overlap_gap
 from skdmn.analysis.subspaces import density_overlaps
-from skdmn.display.drawing import pyplot
+from skdmn.display.drawing import axes_or_new, colours, pyplot
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 
 _MARKERS = "osD^vPX<>*"
@@ -32,7 +32,8 @@ class EnergyDisplay:
     classes : array-like of shape (n_classes,)
         Labels.
     n_kept : array-like of shape (n_classes,), int, or None
-        How many components are kept of each class; None draws all alike.
+        How many components of each class the variance cutoff keeps; None draws all
+        alike.
     min_gap : float, default=6.0
         How wide a gap in energy must be to be shown, in nats.
 
@@ -123,17 +124,19 @@ class EnergyDisplay:
         labels = np.asarray(self.classes)
         kept = np.full(len(rows), rows.shape[1]) if self.n_kept is None else self.n_kept
         self.gaps_ = [overlap_gap(row, self.min_gap) for row in rows]
-        ax = _axes(ax, (6.4, 4.2))
-        colours = _colours(len(rows))
+        ax = axes_or_new(ax, (6.4, 4.2))
+        shades = colours(len(rows))
         ranks = np.arange(1, rows.shape[1] + 1)
         for i, (row, n) in enumerate(zip(rows, np.asarray(kept), strict=True)):
             drawn = np.where(np.isfinite(row), row, np.nan)
-            style = {"color": colours[i], "marker": _MARKERS[i % len(_MARKERS)]}
+            style = {"color": shades[i], "marker": _MARKERS[i % len(_MARKERS)]}
             ax.plot(ranks, drawn, lw=0.8, ms=4.5, mfc="none", **style)
             ax.plot(ranks[:n], drawn[:n], ls="none", ms=4.5, **style, label=labels[i])
         self._draw_gap(ax)
         cut = (np.isfinite(rows) & (ranks > np.asarray(kept)[:, np.newaxis])).any()
-        ax.set_xlabel("rank of component" + ("; filled: kept" if cut else ""))
+        ax.set_xlabel(
+            "rank of component" + ("; filled: within the cutoff" if cut else "")
+        )
         ax.set_ylabel("energy $-\\log p$ (nats)")
         ax.spines[["top", "right"]].set_visible(False)
         if len(rows) > 1:
@@ -350,7 +353,7 @@ class ClassOverlapDisplay:
         """
         n, labels = len(self.overlaps), np.asarray(self.classes)
         few = n <= _MANY
-        ax = _axes(ax, (0.5 * n + 2.2, 0.5 * n + 1.0) if few else (6.4, 5.2))
+        ax = axes_or_new(ax, (0.5 * n + 2.2, 0.5 * n + 1.0) if few else (6.4, 5.2))
         drawn = ax.imshow(self.overlaps, cmap="cividis", vmax=1.0)
         bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.8)
         bar.set_label(r"overlap $\mathrm{Tr}\,\rho_a\rho_b$, normalized")
@@ -362,18 +365,8 @@ class ClassOverlapDisplay:
             least = float(np.nanmin(self.overlaps))
             middle, digits = (least + 1) / 2, 2 if least < 0.95 else 3
             for (row, column), value in np.ndenumerate(self.overlaps):
-                colour = "black" if value > middle else "white"
+                colour = "white" if value <= middle else "black"  # of nan, too
                 text = f"{value:.{digits}f}".removeprefix("0")
                 ax.text(column, row, text, ha="center", va="center", c=colour, size=8)
         self.figure_, self.ax_ = ax.figure, ax
         return self
-
-
-def _axes(ax: Any, size: tuple[float, float]) -> Any:
-    """Return the axes given, or those of a new figure."""
-    return ax or pyplot().subplots(figsize=size, layout="constrained")[1]
-
-
-def _colours(n: int) -> np.ndarray:
-    """Return colours of rising lightness, none too light on white."""
-    return pyplot().colormaps["viridis"](np.linspace(0, 0.85, n))

@@ -196,6 +196,18 @@ def collected(values: Any, name: str) -> tuple[Any, tuple[int, ...] | None]:
     return values, None
 
 
+def _check_empty(X: da.Array, sizes: tuple[int, ...]) -> None:
+    """Raise where a block of unknown size has samples, but no labels."""
+    parts = X.to_delayed().ravel()
+    unseen = [delayed(len)(parts[i]) for i, size in enumerate(sizes) if not size]
+    hidden = max(dask.compute(*unseen), default=0)
+    if hidden:
+        raise ValueError(
+            f"A block of X has {hidden} samples where the block of y beside it is "
+            "empty; give X and y the same chunks along the first axis."
+        )
+
+
 def sizes_of(X: da.Array, of_labels: tuple[int, ...] | None) -> tuple[int, ...]:
     """Return how many samples the blocks of X have; of y, where X does not know."""
     sizes = X.chunks[0]
@@ -207,6 +219,7 @@ def sizes_of(X: da.Array, of_labels: tuple[int, ...] | None) -> tuple[int, ...]:
                 "blocks."
             )
         sizes = of_labels
+        _check_empty(X, sizes)
     if not sum(sizes):
         raise ValueError("X has no images or rows; pass at least one.")
     return tuple(int(size) for size in sizes)

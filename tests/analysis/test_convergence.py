@@ -253,3 +253,26 @@ def test_eigenvalues_of_zero_are_left_out(rng):
     steps = eigenvalue_fluctuations(images, kernel_size=(1, 4), step=2)
     assert steps.changes.shape[1] == 2
     assert np.isfinite(steps.scaled).all()
+
+
+def test_images_that_tell_nothing_are_refused(rng):
+    images = rng.random((20, 4, 4))
+    with pytest.raises(ValueError, match="are not all black"):
+        density_path(0 * images, [5, 20])
+    images[3, 1, 1] = np.nan
+    for run in (density_convergence, eigenvalue_fluctuations):
+        with pytest.raises(ValueError, match="NaN or infinite entries"):
+            run(images)
+
+
+def test_enough_is_one_image_at_least_and_a_number_at_most(rng):
+    same = np.repeat(rng.random((1, 4, 4)), 30, axis=0)
+    assert density_convergence(same).enough(0.1) == [1]
+    others = density_convergence(rng.random((30, 4, 4)))
+    assert others.enough(1e-30) > 10**18
+
+
+def test_small_eigenvalues_of_float32_images_are_left_out(rng):
+    x = rng.normal(size=(2000, 1, 3)).astype("f4")
+    x = np.concatenate([x, x.sum(axis=2, keepdims=True)], axis=2)
+    assert eigenvalue_fluctuations(x, kernel_size=(1, 4)).eigenvalues.min() > 0.1

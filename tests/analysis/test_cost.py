@@ -95,3 +95,15 @@ def test_what_is_wrong_is_said():
         sgd_bound([5], 1)
     with pytest.raises(ValueError, match="pass the positive widths"):
         hybrid_bound([5, 0], 1)
+
+
+@pytest.mark.parametrize("share", [0.0, 5, -1])
+def test_shares_are_shares(share):
+    with pytest.raises(ValueError, match="pass a share of the images"):
+        training_operations(
+            "d6, m, de10",
+            image_shape=(28, 28, 1),
+            n_images=10,
+            n_epochs=1,
+            density_share=share,
+        )

@@ -347,3 +347,35 @@ def test_times_that_do_not_exist_are_errors(s, u0, u_final, message):
 def test_nothing_is_reached_from_opposite_weights():
     with pytest.raises(ValueError, match=r"a0 \+ b0 must not be 0"):
         unequal_learning_time(1.0, 0.3, -0.3, 0.5)
+
+
+# strengths far above what there is to learn, and none at all
+
+
+@pytest.mark.parametrize("depth", [3, 4, 30])
+def test_strengths_far_above_fall_as_where_there_is_nothing_to_learn(depth):
+    power, t = 2 - 2 / depth, np.geomspace(1e-3, 1e3, 20)
+    for s, u0 in ((1e-9, 10.0), (1e-19, 0.01)):
+        exact = (u0**-power + power * depth * t) ** (-1 / power)
+        assert_allclose(mode_strength(t, s, u0, depth=depth), exact, rtol=1e-4)
+
+
+@pytest.mark.parametrize("depth", [3, 5])
+def test_strengths_far_above_solve_the_equation(depth):
+    s, u0, t = 0.01, 1.0, np.linspace(0, 400, 60)
+    slow = integrated(lambda u: depth * u ** (2 - 2 / depth) * (s - u), u0, t)[0]
+    assert_allclose(mode_strength(t, s, u0, depth=depth), slow, rtol=1e-6)
+    half = learning_time(s, u0, 0.5, depth=depth)
+    assert_allclose(mode_strength(half, s, u0, depth=depth), 0.5, rtol=1e-8)
+
+
+def test_limits_far_above():
+    assert_allclose(limiting_mode_strength(0, 1e-17, 0.01), 0.01)
+    assert_allclose(limiting_mode_strength(1.5, 1e-9, 1.0), 0.5, rtol=1e-6)
+    assert_allclose(limiting_learning_time(1e-9, 1.0, 0.5), 1.5, rtol=1e-8)
+
+
+def test_what_does_not_begin_stays_0_however_long():
+    assert mode_strength(200.0, 2.0, 0.0) == 0
+    assert_allclose(unequal_mode_strengths(200.0, 2.0, 0.3, -0.3), 0, atol=1e-12)
+    assert_allclose(unequal_mode_strengths(200.0, 2.0, 0.0, 0.0), 0, atol=1e-12)

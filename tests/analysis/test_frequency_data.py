@@ -140,3 +140,15 @@ def test_leading_component_labels_refuse():
         leading_component_labels(X, [0, 1, 2], 1)
     with pytest.raises(ValueError, match="between 1 and 2"):
         leading_component_labels(X, [0, 1, 1], 3)
+
+
+def test_terms_are_those_that_there_are():
+    for n_terms in (-1, 11):
+        with pytest.raises(ValueError, match="the sum has 10 terms"):
+            frequency_sum(0.0, n_terms)
+
+
+def test_labels_of_one_class_are_refused(rng):
+    y = np.arange(1000) < 30
+    with pytest.raises(ValueError, match="take more components"):
+        leading_component_labels(rng.normal(size=(1000, 5)), y, 1)

@@ -204,3 +204,14 @@ def test_there_must_be_a_task():
         pretraining_consistency(np.zeros((2, 3)), np.eye(3))
     with pytest.raises(ValueError, match=r"sigma11 has shape \(2, 2\)"):
         pretraining_consistency(np.ones((2, 3)), np.eye(2))
+
+
+def test_a_layer_in_front_of_a_narrow_one_is_as_wide_as_it_is():
+    first, second, _ = pretrained_weights(np.diag([4.0, 3.0, 2.0, 1.0]), [4, 3, 1, 1])
+    assert np.linalg.matrix_rank(first) == 3
+    assert_allclose(np.linalg.svd(second @ first, compute_uv=False), [1.0])
+
+
+def test_a_task_in_inputs_that_do_not_occur_is_refused():
+    with pytest.raises(ValueError, match="sigma11 has no variance"):
+        pretraining_consistency([[1.0, 0.0]], np.diag([0.0, 1.0]))

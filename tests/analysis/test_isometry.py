@@ -239,3 +239,17 @@ def test_inputs_are_not_changed():
     x = np.ones(3)
     layer_variances(orthogonal_weights([3, 3], random_state=0), x)
     assert_array_equal(x, 1)
+
+
+def test_large_gains_have_large_fixed_points():
+    for gain in (90.0, 150.0, 1e4):
+        q = fixed_point(gain)
+        assert_allclose(variance_map(q, gain=gain), q, rtol=1e-9)
+    assert fixed_point(1.5, activation=IDENTITY) == math.inf
+
+
+def test_inputs_are_one_row_and_gains_numbers():
+    with pytest.raises(ValueError, match="pass the activity of one row"):
+        end_to_end_jacobian([np.eye(2)], np.ones((2, 1)))
+    with pytest.raises(ValueError, match="gain is nan"):
+        fixed_point(math.nan)

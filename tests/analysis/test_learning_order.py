@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
 
 from skdmn import SoftmaxClassifier
 from skdmn.analysis.frequency_data import make_frequency_data
@@ -209,3 +210,9 @@ def test_examples_of_one_score_stay_together():
 def test_nothing_to_group_is_an_error():
     with pytest.raises(ValueError, match="No example has a score"):
         group_by_score([np.nan], [1.0])
+
+
+def test_fitted_classifiers_that_are_not_linear_are_refused(rng):
+    X, y = rng.normal(size=(20, 3)), np.arange(20) % 2
+    with pytest.raises(TypeError, match="SVC is no linear classifier"):
+        critical_principal_component(SVC().fit(X, y), X, y)

@@ -11,7 +11,13 @@ from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
 from skdmn.analysis.agreement import filter_agreement, filter_spread
-from skdmn.analysis.history import WeightHistory, mlp_history, torch_history
+from skdmn.analysis.history import (
+    WeightHistory,
+    _chunks,
+    _cuts,
+    mlp_history,
+    torch_history,
+)
 from skdmn.analysis.sgd import (
     backward_matrices,
     layer_distances,
@@ -46,7 +52,7 @@ def raw_outputs(weights, biases, hidden, start=0):
 
 def test_the_history_of_an_mlp_is_that_of_its_partial_fits(digits):
     X, y = digits
-    mlp = MLPClassifier((7,), solver="sgd", shuffle=False, random_state=0)
+    mlp = MLPClassifier((7,), solver="sgd", batch_size=50, random_state=0)
     history = mlp_history(mlp, X, y, n_epochs=2, records_per_epoch=3)
     assert_allclose(history.epochs, np.arange(7) / 3)
     assert [w.shape for w in history.weights] == [(7, 64, 7), (7, 7, 10)]
@@ -85,7 +91,8 @@ def test_the_history_of_a_convnet_has_its_weights_in_order_of_patches(digits):
     history = torch_history(
         model, optimizer, images, y, n_epochs=4, records_per_epoch=2
     )
-    assert_allclose(history.epochs, np.arange(9) / 2)
+    # ten batches of 32, the last one smaller
+    assert_allclose(history.epochs[:5], [0, 160 / 300, 1, 1 + 160 / 300, 2])
     assert [w.shape for w in history.weights] == [(9, 16, 3), (9, 105, 10)]
     filters = history.weights[0][0].T.reshape(3, 2, 4, 2)
     assert_allclose(filters, np.moveaxis(first, 1, 3))
@@ -285,3 +292,26 @@ def test_directions_without_variance_are_left_out(rng):
     assert len(filter_spread(rng.normal(size=(9, 4)), density).projections) == 3
     with pytest.raises(ValueError, match="share 2 directions"):
         filter_spread(rng.normal(size=(9, 3)), np.diag([0.5, 0.5, 0.0]))
+
+
+def test_records_end_batches_nowhere():
+    random = np.random.RandomState(0)
+    chunks = list(_chunks(103, 2, _cuts(103, 3, 10), random))
+    assert [len(some) for some in chunks] == [30, 40, 33] * 2
+    for epoch in (chunks[:3], chunks[3:]):
+        assert_array_equal(np.sort(np.concatenate(epoch)), np.arange(103))
+
+
+def test_more_records_than_batches_are_refused(digits):
+    mlp = MLPClassifier((5,), batch_size=100)
+    with pytest.raises(ValueError, match="an epoch has 3 batches"):
+        mlp_history(mlp, *digits, n_epochs=1, records_per_epoch=4)
+
+
+def test_what_filters_cannot_be_compared_with_is_refused():
+    with pytest.raises(ValueError, match="pass a 9 x 9 one"):
+        filter_agreement(np.eye(9)[:2], np.eye(9)[:3], covariance=np.zeros((9, 9)))
+    with pytest.raises(ValueError, match="pass a 9 x 9 one"):
+        filter_agreement(np.eye(9)[:2], np.eye(9)[:3], covariance=np.eye(4))
+    with pytest.raises(ValueError, match="before training diverged"):
+        filter_agreement([[1.0, 0.0], [np.nan, 1.0]], np.eye(2))

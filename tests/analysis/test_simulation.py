@@ -283,3 +283,33 @@ def test_times_must_ascend(times):
     weights = gaussian_weights([5, 4, 3], random_state=0)
     with pytest.raises(ValueError, match="times must be a row of numbers that ascend"):
         gradient_flow(weights, task(), None, times)
+
+
+def test_the_last_step_is_recorded():
+    sigma31 = task()
+    start = decoupled_weights(sigma31, [4], 0.1, random_state=0)
+    course = gradient_descent(
+        start, sigma31, None, 120, learning_rate=0.01, record_every=50
+    )
+    assert_allclose(course.times, [0, 50, 100, 120])
+    assert_allclose(course.products[-1], product(course.weights))
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:invalid:RuntimeWarning")
+def test_what_grows_without_bound_is_told():
+    sigma31 = task()
+    start = decoupled_weights(sigma31, [4], 4.0, random_state=0)
+    with pytest.raises(ValueError, match=r"learning_rate=10\.0"):
+        gradient_descent(start, sigma31, None, 500, learning_rate=10.0)
+    with pytest.raises(ValueError, match="tau must be above 0"):
+        gradient_flow(start, sigma31, None, [0.0, 1.0], tau=-1.0)
+    with pytest.raises(ValueError, match="could not be followed"):
+        gradient_flow(start, sigma31, -np.eye(5), [0.0, 100.0])
+
+
+def test_no_weights_and_no_numbers_are_refused():
+    with pytest.raises(ValueError, match="There are no weights"):
+        gradient_flow([], np.eye(2), None, [0.0, 1.0])
+    with pytest.raises(ValueError, match="sigma31 has NaN"):
+        gradient_flow([np.eye(2)], np.full((2, 2), np.nan), None, [0.0, 1.0])

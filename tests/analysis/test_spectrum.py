@@ -243,3 +243,9 @@ def test_energies_must_be_a_row_of_numbers(levels):
 def test_a_gap_cannot_be_negative():
     with pytest.raises(ValueError, match="min_gap=-1 is negative"):
         overlap_gap([0.0, 1.0], min_gap=-1)
+
+
+@pytest.mark.parametrize("of", [energies, hamiltonian])
+def test_what_is_no_second_moment_is_refused(of):
+    with pytest.raises(ValueError, match="eigenvalue -1, which no second moment"):
+        of([[1.0, 2.0], [2.0, 1.0]])

@@ -52,7 +52,7 @@ def test_every_class_is_a_line_and_what_is_kept_is_filled(layer):
     texts = display.ax_.get_legend().get_texts()
     assert [text.get_text() for text in texts] == ["a", "b", "c"]
     assert "nats" in display.ax_.get_ylabel()
-    assert "filled: kept" in display.ax_.get_xlabel()
+    assert "filled: within the cutoff" in display.ax_.get_xlabel()
 
 
 def test_a_gap_is_marked_and_told(ax):

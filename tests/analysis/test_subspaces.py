@@ -248,3 +248,11 @@ def test_mistakes_are_told():
     membership = filter_membership(ClassPCAPatchTransformer().fit(*make_images()))
     with pytest.raises(ValueError, match=r"'up' is not a class; pass one of .'across'"):
         membership.own("up")
+
+
+def test_directions_that_are_rounding_are_not_components(rng):
+    v = rng.normal(size=9)
+    matrices = [np.ones((9, 9)) / 9, np.outer(v, v) / (v @ v)]
+    with pytest.raises(ValueError, match="variance in 1 directions only"):
+        class_angles(matrices, 2)
+    assert class_angles(matrices, 1).shape == (2, 2, 1)

@@ -1,10 +1,13 @@
 """How many threads there are, and that none is left behind."""
 
 import _thread
+import contextlib
+import gc
 import multiprocessing
 import signal
 import threading
 import time
+import weakref
 
 import joblib
 import numpy as np
@@ -168,3 +171,51 @@ def test_kernels_work_in_a_forked_process(monkeypatch):
         for result in results:
             for ours, theirs in zip(result.get(timeout=60), expected, strict=True):
                 assert_array_equal(ours, theirs)
+
+
+def test_threads_of_others_are_not_those_that_blas_is_kept_to():
+    before, held, seen = n_threads(), threading.Event(), []
+
+    def other():
+        held.wait(10)
+        seen.append(n_threads())
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    with single_blas():
+        held.set()
+        thread.join()
+    assert seen == [before]
+
+
+def test_an_interrupt_comes_before_an_error():
+    started = threading.Barrier(2)
+
+    def work(i):
+        started.wait(10)
+        if i:
+            raise MemoryError
+        time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        in_threads(work, [(0,), (1,)], 2)
+
+
+def test_an_error_that_is_gone_holds_nothing():
+    class Held:
+        pass
+
+    def work(i):
+        mine = Held()
+        alive.append(weakref.ref(mine))
+        raise MemoryError
+
+    alive = []
+    gc.disable()
+    try:
+        with contextlib.suppress(MemoryError):
+            in_threads(work, [(0,), (1,)], 2)
+        assert [ref() for ref in alive] == [None] * len(alive)
+    finally:
+        gc.enable()
