@@ -76,7 +76,7 @@ class NamedLayers(_BaseComposition):
         if isinstance(which, slice):
             params = super().get_params(deep=False)
             del params["layers"]
-            return self.from_pipeline(self.to_pipeline()[which], **params)
+            return self.from_pipeline(self._pipeline()[which], **params)
         layers = self.named_layers
         return layers[which] if isinstance(which, str) else [*layers.values()][which]
 
@@ -127,7 +127,20 @@ class NamedLayers(_BaseComposition):
         Returns
         -------
         Pipeline
+
+        Raises
+        ------
+        ValueError
+            Where the network is `mirrored`, which no Pipeline is.
         """
+        if self.mirrored:
+            raise ValueError(
+                "mirrored=True: no Pipeline of the layers gives what the network does; "
+                "set mirrored=False, or put the network itself into a Pipeline."
+            )
+        return self._pipeline()
+
+    def _pipeline(self) -> Pipeline:
         if self.__sklearn_is_fitted__():
             return Pipeline(_copies(self.layers_))
         return Pipeline([(name, clone(layer)) for name, layer in self.layers])
@@ -155,6 +168,11 @@ class NamedLayers(_BaseComposition):
                     f"{name!r} is a FlattenTransformer in front of other layers; put "
                     "it last, or leave it out, since a network gives rows anyway."
                 )
+        if self.mirrored and all(isinstance(x, FlattenTransformer) for x in layers):
+            raise ValueError(
+                "mirrored=True, but there is no layer but a FlattenTransformer; put "
+                "one in front that computes features."
+            )
         asked = {self.device, *(layer.device for layer in layers)} - {"auto"}
         if len(asked) > 1:
             raise ValueError(

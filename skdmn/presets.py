@@ -19,6 +19,7 @@ def recommended_dmn(
     image_shape: tuple[int, ...],
     *,
     n_filters: int | None = None,
+    mirrored: bool = False,
     subsample: float = 0.1,
     C: float | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -42,12 +43,15 @@ def recommended_dmn(
         their shorter side are averaged over blocks of pixels first (``shrink``).
     n_filters : int or None, default=None
         Fewer are faster, more are better. None: 400, without channels 200.
+    mirrored : bool, default=False
+        Take each image and its mirror image for the same, as suits photographs: better
+        than to learn from both, and sooner (`DensityMatrixNetwork`).
     subsample : float or int, default=0.1
         Share or number of the images that density matrices are computed from.
     C : float or None, default=None
         Inverse strength of the softmax's L2 penalty. None: 0.005, without channels
-        0.01, as suits some ten thousand images; the best value falls as their number
-        grows.
+        0.01, `mirrored` 0.02, as suits some ten thousand images; the best value falls
+        as their number grows.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where to compute.
     memory : str, path, joblib.Memory or None, default=None
@@ -72,7 +76,7 @@ def recommended_dmn(
     See Also
     --------
     make_dmn : The papers' network.
-    skdmn.datasets.with_mirrored : Twice the photographs to learn from.
+    skdmn.datasets.with_mirrored : Twice the images to learn from.
 
     Notes
     -----
@@ -120,9 +124,12 @@ def recommended_dmn(
     layers: list[tuple[str, Any]] = [("conv", conv), ("pool", pool)]
     if shrink > 1:
         layers = [("shrink", AveragePool2DTransformer(shrink)), *layers]
-    features = DensityMatrixNetwork(layers, device=device, verbose=verbose)
+    features = DensityMatrixNetwork(
+        layers, mirrored=mirrored, device=device, verbose=verbose
+    )
+    suits = 0.02 if mirrored else 0.005 if photograph else 0.01
     softmax = SoftmaxClassifier(
-        C=(0.005 if photograph else 0.01) if C is None else C,
+        C=suits if C is None else C,
         tol=1e-3,
         device=device,
         verbose=verbose,

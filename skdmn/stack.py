@@ -22,7 +22,7 @@ from skdmn.layers.class_density import ClassDensityTransformer
 from skdmn.layers.images import Images, Shape, rows
 from skdmn.lazy import LazyFeatures
 from skdmn.named import Layers, NamedLayers, copy_input
-from skdmn.stages import Batches, Stream, plan
+from skdmn.stages import Batches, BothWays, Stream, plan
 
 
 class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
@@ -47,6 +47,10 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         any number of images and filters, as long as a single image does; less than
         scikit-learn's configured ``working_memory`` where that is less; on a GPU no
         more than its free memory allows.
+    mirrored : bool, default=False
+        Give the mean of the features of each image and of its mirror image, right to
+        left: both then have the same, and whoever learns from them needs no mirror
+        images. Takes twice as long to compute, no longer to fit.
     memory : str, path, joblib.Memory or None, default=None
         Where to cache density matrices, for layers whose own `memory` is None. They
         are found again by the images and the layers in front, which are not run.
@@ -82,8 +86,8 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     memory map: it is read batch by batch, and NaN is found when its batch is read.
 
     `set_params` reaches the fitted layers too: as in a Pipeline, what acts in
-    `transform` alone (`stride`, `padding`, `activation`) acts at once. A layer that is
-    replaced is used from the next `fit` on.
+    `transform` alone (`stride`, `padding`, `activation`, `mirrored`) acts at once. A
+    layer that is replaced is used from the next `fit` on.
 
     `fit` tells scikit-learn's callbacks (``set_callbacks``) of every layer and batch.
 
@@ -111,11 +115,13 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
         ],
+        "mirrored": ["boolean"],
         "memory": [str, HasMethods("cache"), HasMethods("__fspath__"), None],
         "verbose": ["verbose"],
     }
 
     layers_: Layers
+    mirrored = False  # also of networks saved before there was the parameter
 
     def __init__(
         self,
@@ -123,12 +129,14 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         *,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         batch_size: int | Literal["auto"] = "auto",
+        mirrored: bool = False,
         memory: Any = None,
         verbose: bool = False,
     ) -> None:
         self.layers = layers
         self.device = device
         self.batch_size = batch_size
+        self.mirrored = mirrored
         self.memory = memory
         self.verbose = verbose
 
@@ -258,17 +266,22 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         for _, layer in self.layers_:
             layer._check_params()
         return self._stream(
-            self._check_images(X, reset=False), self.layers_, self.output_shape_
+            self._check_images(X, reset=False),
+            self.layers_,
+            self.output_shape_,
+            mirrored=self.mirrored,
         )
 
-    def _stream(self, images: Images, layers: Layers, shape: Shape) -> Stream:
+    def _stream(
+        self, images: Images, layers: Layers, shape: Shape, *, mirrored: bool = False
+    ) -> Stream:
         stages = plan([layer for _, layer in layers], images.compute, images.dtype)
         return Stream(
             images.data,
             images.place,
             images.compute,
             images.dtype,
-            stages=stages,
+            stages=(BothWays(stages),) if mirrored else stages,
             seen_as=shape,
             n_per_batch=self.batch_size,
         )

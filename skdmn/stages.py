@@ -132,12 +132,50 @@ class Single:
 
 
 Fusing = Convolution | ContrastEncoding
-Stage = Fusing | Single
+OneWay = Fusing | Single
+
+
+@dataclass(frozen=True)
+class BothWays:
+    """Stages, and the mean of what they give for images and their mirror images."""
+
+    stages: tuple[OneWay, ...]
+
+    @property
+    def shape(self) -> Shape:
+        """Height, width and channels of what goes in."""
+        return self.stages[0].shape
+
+    @property
+    def output_shape(self) -> Shape:
+        """Height, width and channels of what comes out."""
+        return self.stages[-1].output_shape
+
+    def __call__(self, batch: Array) -> Array:
+        """Compute images of any dtype, and again from right to left."""
+        xp = own_place(batch).xp
+        mirrored = xp.flip(batch, axis=2)
+        return (run(self.stages, batch) + run(self.stages, mirrored)) / 2
+
+    def fingerprint(self) -> str:
+        """Hash all that the output depends on."""
+        return joblib.hash(("both", [stage.fingerprint() for stage in self.stages]))
+
+
+Stage = OneWay | BothWays
+
+
+def run(stages: Iterable[Stage], batch: Array) -> Array:
+    """Run a batch through stages, each of which sees it in the shape that it takes."""
+    for stage in stages:
+        shape = (batch.shape[0], *stage.shape)
+        batch = stage(own_place(batch).xp.reshape(batch, shape))
+    return batch
 
 
 def plan(
     layers: Iterable[ImageTransformer], compute: Place, dtype: str
-) -> tuple[Stage, ...]:
+) -> tuple[OneWay, ...]:
     """Turn fitted layers into stages, as few as can be.
 
     Parameters
@@ -154,7 +192,7 @@ def plan(
     ValueError
         Where a layer does not get what it was fitted on.
     """
-    stages: list[Stage] = []
+    stages: list[OneWay] = []
     before: ImageTransformer | None = None
     for layer in layers:
         if before is not None:
@@ -245,7 +283,9 @@ class Stream(Images):
             return self.n_per_batch
         # whoever takes the batches makes about as many values of them again
         ends = [(math.prod(self.shape), max(math.prod(self.shape), values_per_image))]
-        ends += [(math.prod(s.shape), math.prod(s.output_shape)) for s in self.stages]
+        for stage in self.stages:
+            within = stage.stages if isinstance(stage, BothWays) else (stage,)
+            ends += [(math.prod(s.shape), math.prod(s.output_shape)) for s in within]
         # input, output and what is between: padded, of one class, or in float64
         values = 3 * max(sum(pair) for pair in ends)
         itemsize = 8 if self.dtype == "float64" else 4
@@ -263,12 +303,8 @@ class Stream(Images):
 
     def _prepared(self, batch: Array) -> Array:
         """Return what the last stage gives for a batch."""
-        for stage in self.stages:
-            batch = stage(self._reshaped(batch, stage.shape))
-        return self._reshaped(batch, self.seen_as)
-
-    def _reshaped(self, batch: Array, shape: Shape) -> Array:
-        return self.compute.xp.reshape(batch, (batch.shape[0], *shape))
+        batch = run(self.stages, batch)
+        return self.compute.xp.reshape(batch, (batch.shape[0], *self.seen_as))
 
     def collect(self) -> Array:
         """Return what the last stage gives for all images that count, where X lies."""

@@ -49,7 +49,8 @@ ESTIMATORS = [
         [
             ("conv", WhitenedPCAPatchTransformer(3, n_filters=6)),
             ("pool", AveragePool2DTransformer(2, padding="same", power=0.5)),
-        ]
+        ],
+        mirrored=True,
     ),
     SoftmaxClassifier(),
     SoftmaxClassifier(C=0.1, standardize=False, class_weight="balanced"),

@@ -162,7 +162,7 @@ def _up_to(fitted: Pipeline | DensityMatrixNetwork, layer: str | int) -> Pipelin
             "a fitted Pipeline or DensityMatrixNetwork."
         )
     check_is_fitted(fitted)
-    steps = fitted if isinstance(fitted, Pipeline) else fitted.to_pipeline()
+    steps = fitted if isinstance(fitted, Pipeline) else Pipeline(fitted.layers_)
     names = [name for name, _ in steps.steps]
     if layer in names:
         return steps[: names.index(layer) + 1]

@@ -17,6 +17,7 @@ from skdmn.export.steps import (
     Flatten,
     MaxPool,
     Operation,
+    OverMirrors,
     Power,
     Rectify,
     ScaleChannels,
@@ -205,6 +206,8 @@ class Writer:
                 self.at = size
                 self.add("Pow", np.array(power))
                 self.at = self.graph.node("Mul", sign, self.at)
+            case OverMirrors(operations=operations):
+                self.over_mirrors(operations)
             case ScaleChannels(mean=mean, scale=scale):
                 ones, zeros = np.ones_like(mean), np.zeros_like(mean)
                 operands = [1 / scale, zeros, mean, ones]
@@ -240,6 +243,22 @@ class Writer:
         self.add("Sub", np.array(operation.threshold))
         self.add("Relu")
         self.channels(2 * n, operation.window)
+
+    def over_mirrors(self, operations: tuple[Operation, ...]) -> None:
+        """Add operations on images and, behind them, their mirror images; average."""
+        axis, last = np.array([3]), np.array([np.iinfo(np.int64).min])
+        reverse = [np.array([-1]), last, axis, np.array([-1])]
+        constants = [self.graph.constant(values.astype(np.int64)) for values in reverse]
+        mirrored = self.graph.node("Slice", self.at, *constants)
+        self.at = self.graph.node("Concat", self.at, mirrored, axis=0)
+        for operation in operations:
+            self.write(operation)
+        self.is_rows = False
+        self.as_first()
+        height, width, n_channels = self.shape
+        self.add("Reshape", np.array([2, -1, n_channels, height, width]))
+        self.add("ReduceSum", np.array([0]), keepdims=0)
+        self.add("Mul", np.array(0.5))
 
     def channels(self, n: int, window: Window) -> None:
         """Remember what came out of windows."""

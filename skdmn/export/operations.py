@@ -22,6 +22,7 @@ from skdmn.export.steps import (
     Flatten,
     MaxPool,
     Operation,
+    OverMirrors,
     Power,
     Rectify,
     ScaleChannels,
@@ -155,6 +156,12 @@ def _(step: ImageTransformer) -> Part:
 @_part.register
 def _(step: DensityMatrixNetwork) -> Part:
     part = _chain([_part(layer) for _, layer in step.layers_])
+    if step.mirrored and part.takes is not None:
+        of_images, end = part.operations, []
+        if isinstance(of_images[-1], Flatten):  # rows are averaged like images
+            of_images, end = of_images[:-1], of_images[-1:]
+        operations = [OverMirrors(tuple(of_images), part.takes), *end]
+        part = part._replace(operations=operations)
     if part.gives is None:
         return part
     return Part(part.takes, [*part.operations, Flatten(part.gives)], None)

@@ -14,6 +14,7 @@ from skdmn.export.steps import (
     Flatten,
     MaxPool,
     Operation,
+    OverMirrors,
     Power,
     Rectify,
     ScaleChannels,
@@ -26,7 +27,7 @@ from skdmn.export.steps import (
 
 def simplified(operations: Iterable[Operation], fold: bool) -> tuple[Operation, ...]:
     """Merge each two operations that one can do, and bring together what may merge."""
-    done, at = list(operations), 0
+    done, at = [_within(operation, fold) for operation in operations], 0
     while at + 1 < len(done):
         merged = _merged(done[at], done[at + 1], fold)
         if merged is None:
@@ -35,6 +36,12 @@ def simplified(operations: Iterable[Operation], fold: bool) -> tuple[Operation, 
             done[at : at + 2] = merged
             at = max(at - 1, 0)
     return tuple(done)
+
+
+def _within(operation: Operation, fold: bool) -> Operation:
+    if isinstance(operation, OverMirrors):
+        return replace(operation, operations=simplified(operation.operations, fold))
+    return operation
 
 
 def _merged(

@@ -145,6 +145,23 @@ class Scores:
         return Scores(coef, intercept, self.mean)
 
 
+@dataclass(frozen=True)
+class OverMirrors:
+    """Average what operations give for images and their mirror images."""
+
+    operations: tuple[Operation, ...]
+    shape: Shape  # of the images
+
+
 Pool = MaxPool | AveragePool
-OfImages = Convolve | EncodeContrasts | Rectify | Power | Pool | ScaleChannels | Select
+OfImages = (
+    Convolve
+    | EncodeContrasts
+    | Rectify
+    | Power
+    | Pool
+    | ScaleChannels
+    | Select
+    | OverMirrors
+)
 Operation = OfImages | Flatten | Unflatten | ScaleValues | Scores

@@ -15,6 +15,7 @@ from skdmn.export.steps import (
     Flatten,
     MaxPool,
     Operation,
+    OverMirrors,
     Power,
     Rectify,
     ScaleChannels,
@@ -133,6 +134,9 @@ class _Writer:
                 self.average(operation)
             case Power(power=power):
                 self.modules.append(_power(self.torch, power))
+            case OverMirrors(operations=operations, shape=shape):
+                layers = _Writer(Model(shape, 4, operations, None)).modules
+                self.modules.append(_over_mirrors(self.torch, layers))
             case Select(channels=channels, n_channels=n):
                 self.convolve(_one_hot(channels, n))
             case ScaleChannels(mean=mean, scale=scale):
@@ -286,6 +290,18 @@ def _power(torch: Any, power: float) -> Any:
     sign = graph.call_function(torch.sign, (values,))
     graph.output(graph.call_function(torch.mul, (sign, raised)))
     return torch.fx.GraphModule({}, graph, "Power")
+
+
+def _over_mirrors(torch: Any, layers: list[Any]) -> Any:
+    """Return the mean of what layers give for images and their mirror images."""
+    graph = torch.fx.Graph()
+    images = graph.placeholder("images")
+    mirrored = graph.call_function(torch.flip, (images, (3,)))
+    found = [graph.call_module("layers", (given,)) for given in (images, mirrored)]
+    total = graph.call_function(torch.add, tuple(found))
+    graph.output(graph.call_function(torch.mul, (total, 0.5)))
+    within = torch.nn.Sequential(*layers)
+    return torch.fx.GraphModule({"layers": within}, graph, "OverMirrors")
 
 
 def _times(torch: Any, factors: Any) -> Any:
