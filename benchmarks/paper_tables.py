@@ -34,7 +34,11 @@ from skdmn import (
 C_GRID = (0.001, 0.003, 0.01, 0.03, 0.1)
 RATES = (1e-3, 3e-3, 1e-2)
 BATCH_SIZE = 128
-SECONDS = {"MNIST": 15.0, "CIFAR-10": 30.0, "CIFAR-100": 60.0}  # of a ConvNet's training
+SECONDS = {
+    "MNIST": 15.0,
+    "CIFAR-10": 30.0,
+    "CIFAR-100": 60.0,
+}  # of a ConvNet's training
 # filters, share of the images, the paper's accuracy of the DMN and of its ConvNet
 TABLE_2 = {
     "MNIST": [

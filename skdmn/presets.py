@@ -113,6 +113,7 @@ def recommended_dmn(
         side,
         n_filters=n_filters or (400 if photograph else 200),
         threshold=0.5 if photograph else 1.0,
+        mirrored=mirrored,
         subsample=subsample,
         memory=memory,
         random_state=random_state,

@@ -50,7 +50,8 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     mirrored : bool, default=False
         Give the mean of the features of each image and of its mirror image, right to
         left: both then have the same, and whoever learns from them needs no mirror
-        images. Takes twice as long to compute, no longer to fit.
+        images. Takes twice as long to compute, no longer to fit. Layers that find
+        filters up to mirroring (`WhitenedPCAPatchTransformer`) should be told, too.
     memory : str, path, joblib.Memory or None, default=None
         Where to cache density matrices, for layers whose own `memory` is None. They
         are found again by the images and the layers in front, which are not run.

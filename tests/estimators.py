@@ -24,7 +24,9 @@ ESTIMATORS = [
     AveragePool2DTransformer(),
     AveragePool2DTransformer(3, stride=2, padding="same", power=0.5),
     WhitenedPCAPatchTransformer(3, n_filters=5),
-    WhitenedPCAPatchTransformer(2, position_grid=(1, 2), class_based=False),
+    WhitenedPCAPatchTransformer(
+        2, position_grid=(1, 2), class_based=False, mirrored=True
+    ),
     ChannelStandardScaler(),
     FlattenTransformer(),
     OverlapPruner(),

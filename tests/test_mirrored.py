@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from stacks import STACKS, images_and_labels, named, network
 
@@ -10,10 +11,12 @@ from skdmn import (
     DensityMatrixNetwork,
     FlattenTransformer,
     SoftmaxClassifier,
+    WhitenedPCAPatchTransformer,
     make_dmn,
     recommended_dmn,
 )
 from skdmn.analysis.propagation import propagate_filters
+from skdmn.core.whitened import mirrored_order, of_mirror_images_too
 from skdmn.datasets import load_digits_images
 
 stacks = pytest.mark.parametrize(
@@ -94,6 +97,7 @@ def test_predictions_of_mirror_images_are_the_same():
     X, y = load_digits_images()
     dmn = recommended_dmn(X.shape[1:], n_filters=20, mirrored=True)
     assert dmn["softmax"].C == 0.02
+    assert dmn["features"]["conv"].mirrored
     dmn.fit(X[:600], y[:600])
     assert_array_equal(dmn.predict(X[:, :, ::-1]), dmn.predict(X))
     assert recommended_dmn((32, 32, 3), mirrored=True, C=1.0)["softmax"].C == 1.0
@@ -123,3 +127,43 @@ def test_exports_do_both(stack, kind):
     name = "probabilities" if head else "features"
     (found,) = session.run([name], {"X": X})
     assert_allclose(found, expected, **tolerance)
+
+
+def test_filters_of_mirror_images_are_the_same(rng):
+    images = rng.random((60, 12, 12, 2))  # whose cells mirror each other
+    images[:, :, 3:] += images[:, :, :-3]
+    y = np.arange(60) % 3
+    images[y == 1] = np.roll(images[y == 1], 1, axis=1) + images[y == 1]
+    layer = WhitenedPCAPatchTransformer(
+        3, n_filters=40, position_grid=(1, 2), contrast_floor=0.1, mirrored=True
+    )
+    ours = clone(layer).fit(images, y)
+    theirs = clone(layer).fit(images[:, :, ::-1], y)
+    assert_allclose(ours.filters_, theirs.filters_, atol=1e-8)
+    assert_array_equal(ours.filter_cells_, np.zeros((len(ours.filters_), 2)))
+
+
+def test_no_filter_repeats_the_mirror_image_of_another(rng):
+    images = rng.random((60, 11, 11, 1))
+    images[:, 1:] += images[:, :-1]
+    y = np.arange(60) % 2
+    images[y == 1, :, 2:] -= images[y == 1, :, :-2]
+    options = {"n_filters": 30, "position_grid": 2, "correlation_cutoff": 0.6}
+    one, both = (
+        WhitenedPCAPatchTransformer(3, mirrored=mirrored, **options).fit(images, y)
+        for mirrored in (False, True)
+    )
+    order = mirrored_order((3, 3), 1)
+    everything = both.density_matrices_.reshape(-1, 9, 9)
+    mean = of_mirror_images_too(both.density_matrices_, (2, 2), order)
+    assert_allclose(np.trace(mean, axis1=2, axis2=3), 1)
+    rho = everything.mean(axis=0)
+    rho = (rho + rho[order][:, order]) / 2 + 0.3 / 9 * np.eye(9)
+
+    def cosines(layer):
+        rows = layer.filters_.reshape(len(layer.filters_), -1)
+        inner = rows @ rho @ rows[:, order].T
+        norms = np.sqrt(np.einsum("id,de,ie->i", rows, rho, rows))
+        return np.abs(inner / np.outer(norms, norms))[~np.eye(len(rows), dtype=bool)]
+
+    assert cosines(both).max() < 0.65 < cosines(one).max()

@@ -112,12 +112,48 @@ class WhitenedBank(NamedTuple):
     groups: np.ndarray
 
 
+def mirrored_order(size: Pair, n_channels: int) -> np.ndarray:
+    """Return the order in which the entries of a patch's mirror image are its own."""
+    entries = np.arange(math.prod(size) * n_channels).reshape(*size, n_channels)
+    return entries[:, ::-1].ravel()
+
+
+def of_mirror_images_too(
+    densities: np.ndarray, cells: Pair, mirror: np.ndarray
+) -> np.ndarray:
+    """Return density matrices of images and their mirror images, by class and cell.
+
+    Of the cells on the left and in the middle: those on the right are their mirrors.
+
+    Parameters
+    ----------
+    densities : ndarray of shape (n_classes, n_cells, d, d), float64
+    cells : (int, int)
+        How many cells there are, down and across.
+    mirror : ndarray of shape (d,), int
+        See `mirrored_order`.
+
+    Returns
+    -------
+    ndarray of shape (n_classes, cells down * ceil(cells across / 2), d, d), float64
+        Trace 1 each, or all zero.
+    """
+    n_classes, _, d, _ = densities.shape
+    grid = densities.reshape(n_classes, *cells, d, d)
+    left = slice(0, -(-cells[1] // 2))
+    opposite = grid[:, :, ::-1][:, :, left][..., mirror, :][..., mirror]
+    both = (grid[:, :, left] + opposite).reshape(n_classes, -1, d, d)
+    traces = np.trace(both, axis1=2, axis2=3)
+    return both / np.where(traces > 0, traces, 1.0)[..., np.newaxis, np.newaxis]
+
+
 def whitened_bank(
     densities: np.ndarray,
     *,
     n_filters: int,
     correlation_cutoff: float,
     regularization: float,
+    mirror: np.ndarray | None = None,
 ) -> WhitenedBank:
     """Compute filters from the density matrices of groups.
 
@@ -135,6 +171,10 @@ def whitened_bank(
         larger ratio exceeds this; 1.0 leaves none out.
     regularization : float above 0
         r: the share of the mean eigenvalue that is added to all.
+    mirror : ndarray of shape (d,), int, or None
+        The order in which the entries of a patch's mirror image are its own. A filter
+        is then left out also where its mirror image repeats another, and rho is the
+        mean of that of the groups and of their mirror images.
 
     Returns
     -------
@@ -142,7 +182,10 @@ def whitened_bank(
     """
     groups = np.flatnonzero(np.trace(densities, axis1=1, axis2=2))
     d = densities.shape[1]
-    values, vectors = np.linalg.eigh(densities[groups].mean(axis=0))
+    mean = densities[groups].mean(axis=0)
+    if mirror is not None:
+        mean = (mean + mean[mirror][:, mirror]) / 2
+    values, vectors = np.linalg.eigh(mean)
     values = np.maximum(values, 0.0) + regularization / d
     whitening = (vectors / np.sqrt(values)) @ vectors.T
     bases = eigenbases(whitening @ densities[groups] @ whitening)
@@ -156,7 +199,8 @@ def whitened_bank(
         if len(chosen) == len(kept) or ratios[group, rank] <= _LEAST * largest:
             break
         vector = bases[group][1][rank]
-        cosines = np.abs(kept[: len(chosen)] @ vector)
+        seen = [vector] if mirror is None else [vector, vector[mirror]]
+        cosines = np.abs(kept[: len(chosen)] @ np.array(seen).T)
         if correlation_cutoff >= 1.0 or cosines.max(initial=0) <= correlation_cutoff:
             kept[len(chosen)] = vector
             chosen.append((group, rank))

@@ -14,7 +14,12 @@ from skdmn.core.contrast import Encoding
 from skdmn.core.convolve import Pair, output_size
 from skdmn.core.density import LEAST_SQUARE, DensityAccumulator
 from skdmn.core.engine import encode
-from skdmn.core.whitened import ContrastAccumulator, whitened_bank
+from skdmn.core.whitened import (
+    ContrastAccumulator,
+    mirrored_order,
+    of_mirror_images_too,
+    whitened_bank,
+)
 from skdmn.layers.class_density import ClassDensityTransformer, accumulate
 from skdmn.layers.images import Images, Shape, as_pair
 
@@ -59,6 +64,10 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         of about 1 over all patches.
     class_based : bool, default=True
         Group by class and cell, `y` required; or by cell alone, `y` ignored.
+    mirrored : bool, default=False
+        Compute filters of the images and their mirror images, right to left, and leave
+        a filter out also where its mirror image repeats one of larger ratio: for a
+        `DensityMatrixNetwork` with ``mirrored=True``, to which both are the same.
     subsample : float in (0, 1] or int, default=1.0
         Share of the images of each class, rounded up, that the density matrices are
         computed from; or how many in all. A tenth is often enough.
@@ -70,7 +79,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         Where to compute. "auto": where `X` lies, for NumPy a GPU where CuPy finds
         one, else the processor.
     memory : str, path, joblib.Memory or None, default=None
-        Where to cache density matrices. They do not depend on `n_filters`,
+        Where to cache density matrices. They do not depend on `n_filters`, `mirrored`,
         `correlation_cutoff`, `regularization` or `threshold`. The pass that finds an
         "auto" floor is made each time.
     random_state : int, RandomState instance or None, default=None
@@ -91,7 +100,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
     filter_classes_ : array of shape (n_filters,)
         Label of the class that each filter was computed from.
     filter_cells_ : array of shape (n_filters, 2), int64
-        The cell, down and across, that each filter was computed from.
+        The cell, down and across, that each filter was computed from; where
+        `mirrored`, the left one of two that mirror each other.
     contrast_floor_ : float
         What was added to variances.
     position_grid_ : (int, int)
@@ -167,7 +177,9 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
             Interval(Real, 0, None, closed="neither"),
         ],
         "threshold": [Interval(Real, 0, None, closed="left")],
+        "mirrored": ["boolean"],
     }
+    mirrored = False  # also of layers saved before there was the parameter
 
     centered = False  # patches are, each by itself
 
@@ -186,6 +198,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         contrast_floor: float | Literal["auto"] = "auto",
         threshold: float = 0.5,
         class_based: bool = True,
+        mirrored: bool = False,
         subsample: float = 1.0,
         image_shape: tuple[int, ...] | None = None,
         device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -201,6 +214,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         self.contrast_floor = contrast_floor
         self.threshold = threshold
         self.class_based = class_based
+        self.mirrored = mirrored
         self.subsample = subsample
         self.image_shape = image_shape
         self.device = device
@@ -268,12 +282,18 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         super()._set(classes, sums, dtype)
 
     def _set_filters(self, densities: np.ndarray, dtype: str) -> None:
+        across, mirror = self.position_grid_[1], None
+        if self.mirrored:
+            mirror = mirrored_order(self.kernel_size_, self.image_shape_[2])
+            densities = of_mirror_images_too(densities, self.position_grid_, mirror)
+            across = -(-across // 2)
         n_cells, d = densities.shape[1:3]
         bank = whitened_bank(
             densities.reshape(-1, d, d),
             n_filters=self.n_filters,
             correlation_cutoff=self.correlation_cutoff,
             regularization=self.regularization,
+            mirror=mirror,
         )
         # products of a mean square of 1 for patches by contrast as they are
         traces = to_numpy(self.partition_functions_)
@@ -284,7 +304,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         self.variance_ratios_ = self._here(bank.ratios)
         of_class, cells = np.divmod(bank.groups, n_cells)
         self.filter_classes_ = self._labels(of_class)
-        cells = np.stack(np.divmod(cells, self.position_grid_[1]), axis=1)
+        cells = np.stack(np.divmod(cells, across), axis=1)
         self.filter_cells_ = self._here(cells)
         if self.verbose:
             print(
