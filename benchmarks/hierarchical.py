@@ -67,11 +67,15 @@ def as_tensors(X: np.ndarray, y: np.ndarray) -> Data:
     return torch.from_numpy(X)[:, None].float() / 255, torch.from_numpy(y)
 
 
-def run(name: str, options: argparse.Namespace) -> dict:
+def run(
+    name: str,
+    X: np.ndarray,
+    y: np.ndarray,
+    test: Data,
+    options: argparse.Namespace,
+) -> dict:
     """Train one row several times."""
     build, paper = ROWS[name]
-    X, y = load_mnist("train", data_home=options.data)
-    test = as_tensors(*load_mnist("test", data_home=options.data))
     runs = []
     for seed in range(options.seeds):
         n = 500 if options.quick else N_TRAINING
@@ -103,7 +107,9 @@ def main() -> None:
     options = parser.parse_args()
     machine.limit(options.threads)
     results = {"epochs": options.epochs, "seeds": options.seeds, "n": N_TRAINING}
-    rows = [run(name, options) for name in ROWS]
+    X, y = load_mnist("train", data_home=options.data)
+    test = as_tensors(*load_mnist("test", data_home=options.data))
+    rows = [run(name, X, y, test, options) for name in ROWS]
     machine.write(options.json, {**results, "rows": rows})
 
 

@@ -196,9 +196,8 @@ def draw(results: dict[str, dict[str, dict]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def compare(name: str, options: argparse.Namespace) -> dict:
+def compare(name: str, data: Data, held_out: Data, options: argparse.Namespace) -> dict:
     """Train everything that one data set's table has."""
-    data, held_out = split(name, options.data, 0.02 if options.quick else 1.0)
     best = {
         way: [
             train(b, data, held_out, epochs=options.epochs, seed=seed, looks=2)
@@ -240,15 +239,14 @@ def main() -> None:
     options = parser.parse_args()
     machine.limit(options.threads)
     kept = json.loads(options.json.read_text()) if options.json.exists() else {}
-    data = kept.get("data", {})
-    for name in [options.only] if options.only else TABLES:
-        try:
-            data[name] = compare(name, options)
-        except FileNotFoundError as error:
-            print(f"{name} is left out: {error}")
-            continue
-        machine.write(options.json, {"data": data})
-    draw({n: of["best"] for n, of in data.items()}, options.json.with_suffix(".png"))
+    results = kept.get("data", {})
+    for name, (data, held_out) in machine.found(
+        [options.only] if options.only else TABLES,
+        lambda name: split(name, options.data, 0.02 if options.quick else 1.0),
+    ):
+        results[name] = compare(name, data, held_out, options)
+        machine.write(options.json, {"data": results})
+    draw({n: of["best"] for n, of in results.items()}, options.json.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,6 +116,19 @@ def fastest(
     in_turn(contestants, 1)
     seconds = in_turn(contestants, 1)
     return {name: contestants[name] for name in sorted(seconds, key=seconds.get)[:most]}
+
+
+def found(
+    names: Iterable[str], load: Callable[[str], tuple]
+) -> Iterator[tuple[str, tuple]]:
+    """Yield names and data, leaving out with a word what has no files."""
+    for name in names:
+        try:
+            data = load(name)
+        except FileNotFoundError as error:
+            print(f"{name} is left out: {error}")
+            continue
+        yield name, data
 
 
 def write(path: Path, results: dict) -> None:

@@ -163,12 +163,10 @@ def main() -> None:
     machine.keep_memory()
     kept = json.loads(options.json.read_text()) if options.json.exists() else {}
     found = kept.get("data", {})
-    for name in [options.only] if options.only else TABLE_2:
-        try:
-            data = load(name, options.data, options.quick)
-        except FileNotFoundError as error:
-            print(f"{name} is left out: {error}")
-            continue
+    for name, data in machine.found(
+        [options.only] if options.only else TABLE_2,
+        lambda name: load(name, options.data, options.quick),
+    ):
         layers(FIGURE_6[name][:1], 1.0, 0).fit_transform(data[0][:99], data[1][:99])
         found[name] = {
             "machine": machine.facts(),

@@ -28,7 +28,8 @@ class Fluctuations(NamedTuple):
     step : int
         How many images each step adds, dN.
     eigenvalues : ndarray of shape (d,)
-        Of the mean second moment of all patches of all images, largest first.
+        Of the mean second moment of all patches of the images that were added, which
+        leaves out those that make no step, largest first.
     changes : ndarray of shape (n_steps, d)
         d lambda / dN: of each eigenvalue's change in a step, divided by `step`.
     """

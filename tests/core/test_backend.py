@@ -298,10 +298,19 @@ def test_take_gives_entries_by_numpy_indices_in_any_library():
         (np.float32, np.float32),
         (np.float64, np.float64),
         (np.longdouble, np.float64),
+        (">f4", np.float32),
+        (">f8", np.float64),
     ],
 )
 def test_only_wide_floats_are_computed_in_float64(given, computed):
     assert float_dtype(np.ones(2, dtype=given), HOST.xp) == computed
+
+
+def test_what_is_only_sliced_is_computed_as_its_array_is():
+    class Stored:  # as h5py's datasets: a dtype of NumPy's, in any byte order
+        dtype = np.dtype(">f8")
+
+    assert float_dtype(Stored(), HOST.xp) == np.float64
 
 
 @pytest.mark.parametrize("given", ["uint8", "bool", "int64", "float32", "float64"])
