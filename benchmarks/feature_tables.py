@@ -10,7 +10,7 @@ def frontier() -> str:
     for name, found in results.items():
         for row in found["computed"]:
             share = "" if row["share"] == 1 else f", {row['share']:.0%} of the images"
-            mirrored = ", mirrored too" if row["mirrored"] else ""
+            mirrored = ", mirrored" if row["mirrored"] else ""
             rows.append(
                 [
                     name,

@@ -24,7 +24,7 @@ import numpy as np
 import machine
 from rival import Rival, best_of, n_parameters, train
 from skdmn import recommended_dmn
-from skdmn.datasets import load_cifar10, load_cifar100, load_mnist, with_mirrored
+from skdmn.datasets import load_cifar10, load_cifar100, load_mnist
 
 RATES = (3e-3, 6e-3, 1.2e-2)
 PLAIN_RATES = (1e-3, 2e-3, 4e-3)  # without batch normalization
@@ -36,15 +36,15 @@ CONVNETS = {
     "MNIST": [(8, 16), (16, 32), (32, 64)],
     "CIFAR-10": [(16, 32, 64), (32, 64, 128), (64, 128, 256)],
 }
-# filters, share of the images, whether mirrored images are added
+# filters, share of the images, whether mirror images are taken for the same
 PRESETS = {
     "MNIST": [
         *[(15, 0.2, False), (25, 0.5, False), (50, 1.0, False)],
         *[(100, 1.0, False), (200, 1.0, False), (300, 1.0, False)],
     ],
     "CIFAR-10": [
-        *[(25, 0.25, False), (50, 0.5, False), (100, 1.0, False), (200, 1.0, False)],
-        *[(400, 1.0, False), (400, 1.0, True), (800, 1.0, True)],
+        *[(25, 0.25, False), (50, 0.5, False), (100, 1.0, False), (100, 1.0, True)],
+        *[(200, 1.0, True), (400, 1.0, True), (800, 1.0, True), (1400, 1.0, True)],
     ],
 }
 
@@ -68,9 +68,9 @@ def fit(preset: tuple, data: tuple[np.ndarray, ...], seed: int) -> dict:
     if share < 1:
         some = np.random.default_rng(seed).permutation(len(X))[: int(share * len(X))]
         X, y = X[some], y[some]
-    if mirrored:
-        X, y = with_mirrored(X, y)
-    dmn = recommended_dmn(X.shape[1:], n_filters=n_filters, random_state=seed)
+    dmn = recommended_dmn(
+        X.shape[1:], n_filters=n_filters, mirrored=mirrored, random_state=seed
+    )
     features = dmn["features"].fit_transform(X, y)
     computed = time.perf_counter()
     dmn["softmax"].fit(features, y)

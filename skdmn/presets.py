@@ -76,12 +76,13 @@ def recommended_dmn(
     See Also
     --------
     make_dmn : The papers' network.
-    skdmn.datasets.with_mirrored : Twice the images to learn from.
 
     Notes
     -----
-    Sizes and thresholds were chosen on training images of MNIST and CIFAR-10 held out;
-    for larger images they are carried over, not chosen.
+    Sizes, thresholds and cutoffs were chosen on training images of MNIST and CIFAR-10
+    held out; for larger images they are carried over, not chosen. Components of 0.95 of
+    the variance, 20 of 108 in photographs, did as well there as all, and take a third
+    of the time.
 
     Examples
     --------
@@ -112,6 +113,7 @@ def recommended_dmn(
     conv = WhitenedPCAPatchTransformer(
         side,
         n_filters=n_filters or (400 if photograph else 200),
+        variance_cutoff=0.95,
         threshold=0.5 if photograph else 1.0,
         mirrored=mirrored,
         subsample=subsample,

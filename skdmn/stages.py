@@ -99,7 +99,10 @@ class ContrastEncoding:
 
     def fingerprint(self) -> str:
         """Hash all that the output depends on."""
-        how = self.how._replace(filters=to_numpy(self.how.filters))
+        filters, components = self.how.filters, self.how.components
+        if components is not None:
+            components = to_numpy(components)
+        how = self.how._replace(filters=to_numpy(filters), components=components)
         return joblib.hash(replace(self, how=how))
 
 
@@ -155,7 +158,9 @@ class BothWays:
         """Compute images of any dtype, and again from right to left."""
         xp = own_place(batch).xp
         mirrored = xp.flip(batch, axis=2)
-        return (run(self.stages, batch) + run(self.stages, mirrored)) / 2
+        both = run(self.stages, batch) + run(self.stages, mirrored)
+        both *= 0.5
+        return both
 
     def fingerprint(self) -> str:
         """Hash all that the output depends on."""

@@ -234,27 +234,27 @@ def max_block(typing, start, a, a0, ai, aj, ni, nj, out, o0):
     return signature, generate
 
 
-@intrinsic(prefer_literal=True)
-def rectified_block(typing, a, a0, ax, scales, s0, n, threshold, above, below, o0):
-    """Add to two vectors by how much scaled values go over a threshold, either way.
+@intrinsic
+def rectified_block(typing, values, n, threshold, to):
+    """Set two vectors to sums of how much scaled values go over a threshold.
 
-    ``above[o0 + v] += sum over x < n of max(z - threshold, 0)`` and
-    ``below[o0 + v] += sum over x < n of max(-z - threshold, 0)`` with
-    ``z = a[a0 + v + x*ax] * scales[s0 + x]``, for every v of a vector; all of the
-    dtype of threshold.
+    With values = (a, a0, ax, scales, s0), to = (above, below, o0) and
+    ``z = a[a0 + v + x*ax] * scales[s0 + x]``::
+
+        above[o0 + v] = sum over x < n of max(z - threshold, 0)
+        below[o0 + v] = sum over x < n of max(-z - threshold, 0)
+
+    for every v of a vector; all of the dtype of threshold, or int.
     """
-    index = types.intp
-    places = (a, index, index, scales, index, index)
-    signature = types.void(*places, a.dtype, above, below, index)
+    signature = types.void(values, n, values[0].dtype, to)
 
     def generate(context, builder, signature, args):
-        a, a0, ax, scales, s0, n, threshold, above, below, o0 = args
-        write = _Vectors(context, builder, signature.args[0])
+        values, n, threshold, to = args
+        a, a0, ax, scales, s0 = cgutils.unpack_tuple(builder, values)
+        above, below, o0 = cgutils.unpack_tuple(builder, to)
+        write = _Vectors(context, builder, signature.args[0][0])
         least, zero = write.spread(threshold), ir.Constant(write.type, None)
-        ends = [write.pointer(array, o0) for array in (above, below)]
-        sums = [write.variable() for _ in ends]
-        for end, total in zip(ends, sums, strict=True):
-            builder.store(write.load(end, 0), total)
+        sums = [write.variable(), write.variable()]
         step = ir.Constant(ax.type, 1)
         pointers = (write.pointer(a, a0), ax), (write.pointer(scales, s0), step)
         with write.loop(n, *pointers) as (at, scale):
@@ -262,8 +262,8 @@ def rectified_block(typing, a, a0, ax, scales, s0, n, threshold, above, below, o
             for way, total in zip((z, builder.fneg(z)), sums, strict=True):
                 over = write.larger(builder.fsub(way, least), zero)
                 builder.store(builder.fadd(builder.load(total), over), total)
-        for end, total in zip(ends, sums, strict=True):
-            write.store(builder.load(total), end, 0)
+        for end, total in zip((above, below), sums, strict=True):
+            write.store(builder.load(total), write.pointer(end, o0), 0)
         return context.get_dummy_value()
 
     return signature, generate

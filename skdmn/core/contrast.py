@@ -30,11 +30,14 @@ class Encoding(NamedTuple):
         Added to the variance of a patch, in the squared unit of the images.
     threshold : float
         What a product must exceed to count.
+    components : array of shape (n_components, kernel height, width, channels) or None
+        Orthonormal; every filter is a combination of them, which kernels make use of.
     """
 
     filters: Array
     floor: float
     threshold: float
+    components: Array | None = None
 
     @property
     def size(self) -> Pair:

@@ -178,6 +178,8 @@ def _convolve(images, g, weights, start, out, first, last):
     pitch = max(reach, g.before_x + g.width) * g.channels
     room = ROWS * g.stride_x * g.channels
     image = np.zeros((below - above) * pitch + room, weights.dtype)
+    size = (g.kernel_height, g.kernel_width * g.channels)
+    filters = ((g.stride_x * g.channels, pitch), size, weights, g.padded, g.lane)
     slot = (columns + ROWS) * g.padded
     ring = np.empty(g.window_height * slot, weights.dtype)
     rest = np.empty(g.padded, weights.dtype)
@@ -192,7 +194,7 @@ def _convolve(images, g, weights, start, out, first, last):
                 at = y % g.window_height * slot
                 if y < g.rows:
                     base = (y * g.stride_y - g.before_y - above) * pitch
-                    convolve_row(image, base, pitch, g, weights, ring, at, columns)
+                    convolve_row(image, base, filters, ring, at, columns)
                 else:
                     ring[at : at + slot] = start
             done = upper + g.window_height
@@ -288,19 +290,22 @@ def load(image, g, to, above, below, pitch):
 
 
 @kernel
-def convolve_row(image, base, pitch, g, weights, to, at, columns):
-    """Set a row of positions, each followed by its filters, rounded up to vectors."""
-    step, run = g.stride_x * g.channels, g.kernel_width * g.channels
-    under, width, rows = run * g.padded, g.padded, g.kernel_height
-    for f in range(0, width, VECTORS * g.lane):
-        vectors = min(VECTORS, (width - f) // g.lane)
+def convolve_row(image, base, filters, to, at, columns):
+    """Set a row of positions, each followed by its filters, rounded up to vectors.
+
+    Filters are ((to the next position, to the next row of the image), (rows, values in
+    each), weights, how many there are when rounded up, values of a vector).
+    """
+    (step, pitch), (rows, run), weights, width, lane = filters
+    for f in range(0, width, VECTORS * lane):
+        vectors = min(VECTORS, (width - f) // lane)
         x = 0
         while x < columns:
             x += multiply(
                 columns - x,
                 vectors,
                 (image, base + x * step, step, 0, pitch, 1),
-                (weights, f, 0, under, width),
+                (weights, f, 0, run * width, width),
                 (1, rows, run),
                 (to, at + x * width + f, width),
             )

@@ -12,10 +12,10 @@ import math
 
 import numpy as np
 
-from skdmn.core.blocks import ROWS, kernel, rectified_block
+from skdmn.core.blocks import ROWS, kernel, padded, rectified_block
 from skdmn.core.contrast import Encoding, cell_edges
 from skdmn.core.convolve import WHOLE, Pair, Window
-from skdmn.core.cpu import convolve_row, load, plan, run
+from skdmn.core.cpu import Geometry, convolve_row, load, plan, run
 from skdmn.core.cpu_density import NARROW
 from skdmn.core.threads import in_threads, n_threads, single_blas
 
@@ -30,13 +30,39 @@ def encode_and_pool(
     n_filters, dtype = len(how.filters), how.filters.dtype
     g = plan(images, n_filters, how.size, (1, 1), "valid", window, dtype)
     # filters less their means: those of patches then give nothing but rounding
-    flat = how.filters.reshape(n_filters, -1)
-    weights = np.zeros((flat.shape[1], g.padded), dtype)
-    weights[:, :n_filters] = (flat - flat.mean(axis=1, keepdims=True)).T
-    products = g.rows * g.columns * weights.size
-    numbers = (np.float64(how.floor), np.float64(power), dtype.type(how.threshold))
+    first = how.filters.reshape(n_filters, -1)
+    first = first - first.mean(axis=1, keepdims=True)
+    then = np.empty((0, 0), dtype)
+    if how.components is not None:
+        components = how.components.reshape(len(how.components), -1)
+        components = components - components.mean(axis=1, keepdims=True)
+        if len(components) * sum(first.shape) < first.size:
+            first, then = components, first @ components.T
+    products = g.rows * g.columns * (first.size + then.size)
     g = g._replace(n_filters=2 * n_filters)  # both signs
-    return run(_encode, images, g, products, weights.ravel(), *numbers)
+    operands = (
+        _as_columns(first, padded(len(first), dtype)),
+        _as_columns(then, g.padded),
+        *_segments(g),
+        *(np.float64(how.floor), np.float64(power), dtype.type(how.threshold)),
+    )
+    return run(_encode, images, g, products, *operands)
+
+
+def _as_columns(filters: np.ndarray, width: int) -> np.ndarray:
+    """Return filters side by side, filled up to a width."""
+    columns = np.zeros((filters.shape[1], width), filters.dtype)
+    columns[:, : len(filters)] = filters.T
+    return columns
+
+
+def _segments(g: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """Return where windows begin and end in a row, and at which of these each does."""
+    left = np.arange(g.out_columns) * g.step_x - g.window_before_x
+    right = np.minimum(left + g.window_width, g.columns)
+    both = np.stack([np.maximum(left, 0), right], axis=1)
+    edges = np.unique(both)
+    return edges, np.searchsorted(edges, both)
 
 
 def contrast_moments(
@@ -93,31 +119,46 @@ def _by_contrast(images, g, floor, top, left, out):
 
 
 @kernel
-def _encode(images, g, weights, floor, power, threshold, out, first, last):
-    """Encode and average the output rows from first to last of every image."""
+def _encode(
+    images, g, first, then, edges, spans, floor, power, threshold, out, top, end
+):
+    """Encode and average the output rows from top to end of every image.
+
+    A row is multiplied with filters; or with components, and then these with what
+    makes filters of them.
+    """
     pitch, width = g.width * g.channels, g.padded
-    image = np.zeros(g.height * pitch + ROWS * g.channels, weights.dtype)
-    line = np.empty((g.columns + ROWS) * width, weights.dtype)
-    means = np.empty(g.columns, weights.dtype)
-    scales = np.empty(g.columns, weights.dtype)
+    image = np.zeros(g.height * pitch + ROWS * g.channels, first.dtype)
+    line = np.empty((g.columns + ROWS) * width, first.dtype)
+    inner, size = first.shape[1], (g.kernel_height, g.kernel_width * g.channels)
+    between = np.zeros((g.columns + 2 * ROWS) * inner, first.dtype)
+    patches = ((g.channels, pitch), size, first.ravel(), inner, g.lane)
+    mixtures = ((inner, 0), (1, len(then)), then.ravel(), width, g.lane)
+    means, scales = np.empty(g.columns, first.dtype), np.empty(g.columns, first.dtype)
     sums = np.empty((2, g.width))
+    ups = np.empty((len(edges) - 1) * width, first.dtype)
+    downs = np.empty_like(ups)
     # as many rows of averages as one row of products may count for
     n_open = -(-g.window_height // g.step_y)
-    above = np.zeros(n_open * g.out_columns * width, weights.dtype)
-    below = np.zeros(n_open * g.out_columns * width, weights.dtype)
-    top = max(0, first * g.step_y - g.window_before_y)
-    bottom = (last - 1) * g.step_y - g.window_before_y + g.window_height
-    bottom = min(bottom, g.rows)
+    above = np.zeros(n_open * g.out_columns * width, first.dtype)
+    below = np.zeros(n_open * g.out_columns * width, first.dtype)
+    start = max(0, top * g.step_y - g.window_before_y)
+    stop = min((end - 1) * g.step_y - g.window_before_y + g.window_height, g.rows)
     for i in range(len(images)):
         load(images[i], g, image, 0, g.height, pitch)
-        for y in range(top, bottom):
-            convolve_row(image, y * pitch, pitch, g, weights, line, 0, g.columns)
+        for y in range(start, stop):
+            if len(then):
+                convolve_row(image, y * pitch, patches, between, 0, g.columns)
+                convolve_row(between, 0, mixtures, line, 0, g.columns)
+            else:
+                convolve_row(image, y * pitch, patches, line, 0, g.columns)
             _contrasts(image, y, g, floor, sums, means, scales)
+            _add_segments(line, scales, threshold, g, edges, ups, downs)
             at = y + g.window_before_y
-            earliest = max(first, -(-(at - g.window_height + 1) // g.step_y))
-            for row in range(earliest, min(last, at // g.step_y + 1)):
+            earliest = max(top, -(-(at - g.window_height + 1) // g.step_y))
+            for row in range(earliest, min(end, at // g.step_y + 1)):
                 slot = row % n_open * g.out_columns * width
-                _add_row(line, scales, threshold, g, above, below, slot)
+                _add_windows(ups, downs, spans, width, above, below, slot)
                 upper = row * g.step_y - g.window_before_y
                 lower = min(upper + g.window_height, g.rows)
                 if y == lower - 1:
@@ -152,19 +193,33 @@ def _contrasts(image, y, g, floor, sums, means, scales):
 
 
 @kernel
-def _add_row(line, scales, threshold, g, above, below, slot):
-    """Add a row of positions to the averages of the windows that they are in."""
+def _add_segments(line, scales, threshold, g, edges, ups, downs):
+    """Sum what goes over the threshold from each edge of windows to the next."""
     width = g.padded
-    for column in range(g.out_columns):
-        left = column * g.step_x - g.window_before_x
-        right = min(left + g.window_width, g.columns)
-        left = max(left, 0)
-        at, n, base = slot + column * width, right - left, left * width
+    for part in range(len(edges) - 1):
+        left = edges[part]
+        n, base, to = edges[part + 1] - left, left * width, part * width
         for f in range(0, width, g.lane):
             rectified_block(
-                *(line, base + f, width, scales, left, n, threshold),
-                *(above, below, at + f),
+                (line, base + f, width, scales, left),
+                n,
+                threshold,
+                (ups, downs, to + f),
             )
+
+
+@kernel
+def _add_windows(ups, downs, spans, width, above, below, slot):
+    """Add the segments of a row to the averages of the windows that they are in."""
+    for column in range(len(spans)):
+        at = slot + column * width
+        over, under = above[at : at + width], below[at : at + width]
+        for part in range(spans[column, 0], spans[column, 1]):
+            up = ups[part * width : (part + 1) * width]
+            down = downs[part * width : (part + 1) * width]
+            for f in range(width):
+                over[f] += up[f]
+                under[f] += down[f]
 
 
 @kernel
@@ -176,10 +231,16 @@ def _write_averages(above, below, slot, n_rows, g, power, out, to):
         n_columns = min(left + g.window_width, g.columns) - max(left, 0)
         share = 1.0 / (n_rows * n_columns)
         base = slot + column * width
+        row = out[to : to + g.n_filters]
         for f in range(n_filters):
-            over, under = above[base + f] * share, below[base + f] * share
-            out[to + f] = over if power == 1.0 else over**power
-            out[to + n_filters + f] = under if power == 1.0 else under**power
+            row[f] = above[base + f] * share
+            row[n_filters + f] = below[base + f] * share
+        if power == 0.5:  # sooner than as a power
+            for f in range(len(row)):
+                row[f] = math.sqrt(row[f])
+        elif power != 1.0:
+            for f in range(len(row)):
+                row[f] = row[f] ** power
         above[base : base + width] = 0
         below[base : base + width] = 0
         to += g.n_filters

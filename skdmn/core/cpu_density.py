@@ -12,6 +12,7 @@ all of them are exact integers.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -89,11 +90,11 @@ def _scaled(
     scale = dtype.type(1 / min(max(largest, 2.0**-120), 2.0**120))
     flat = np.ascontiguousarray(images).reshape(n, -1)
     d = size[0] * size[1] * channels
-    outer, total = np.zeros((d, d)), np.zeros(d)
-    for tiles in _in_budget(_tiles(shape, size, dtype), channels):
-        large = _products(tiles, channels) * len(members) > _ALONE
+    outer = np.zeros((d, d))
+    for tiles, n_products, n_values in _cut(shape, size, dtype):
+        large = n_products * len(members) > _ALONE
         parts = np.array_split(members, min(n_threads(), len(members)) if large else 1)
-        moments = np.zeros((len(parts), _values(tiles, channels).sum()))
+        moments = np.zeros((len(parts), n_values))
         pixels = np.zeros((len(parts), height * width * channels))
         geometry = (shape, tiles, np.tile(shift, width), scale, lanes(dtype))
         in_threads(
@@ -105,7 +106,7 @@ def _scaled(
         )
         # in the order of the parts: the same bytes each time
         _fold(moments.sum(axis=0), tiles, shape, size, outer)
-        total = entry_sums(pixels.sum(axis=0).reshape(shape), size)
+    total = entry_sums(pixels.sum(axis=0).reshape(shape), size)
     return outer, total, np.float64(scale)
 
 
@@ -136,10 +137,15 @@ def _tiles(shape: tuple[int, ...], size: Pair, dtype: np.dtype) -> np.ndarray:
     return np.array(tiles, dtype=_TILE)
 
 
-def _products(tiles: np.ndarray, channels: int) -> int:
-    """Return how many products an image takes."""
-    times = (tiles["bottom"] - tiles["top"]) * tiles["steps"]
-    return int(times @ _values(tiles, channels))
+@functools.lru_cache(maxsize=64)  # a class has few images of a batch, or one
+def _cut(shape: tuple[int, ...], size: Pair, dtype: np.dtype) -> tuple[tuple, ...]:
+    """Return tiles in groups, how many products an image takes, and how many sums."""
+    groups = []
+    for tiles in _in_budget(_tiles(shape, size, dtype), shape[2]):
+        values = _values(tiles, shape[2])
+        times = (tiles["bottom"] - tiles["top"]) * tiles["steps"]
+        groups.append((tiles, int(times @ values), int(values.sum())))
+    return tuple(groups)
 
 
 def _values(tiles: np.ndarray, channels: int) -> np.ndarray:

@@ -112,8 +112,10 @@ class DensityAccumulator:
             Class indices, from 0.
         """
         n_patches = self._n_patches(images.shape[1:])
-        for label in np.unique(labels):
-            members = np.flatnonzero(labels == label)
+        found, counts = np.unique(labels, return_counts=True)
+        order = np.argsort(labels, kind="stable")
+        for label, n, end in zip(found, counts, np.cumsum(counts), strict=True):
+            members = order[end - n : end]
             outer, sums = self._moments(images, members)
             self.outer_products[label] += outer
             if self.sums is not None:

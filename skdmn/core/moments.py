@@ -98,10 +98,10 @@ def row_moments(
 def entry_sums(pixels: np.ndarray, size: Pair) -> np.ndarray:
     """Sum the pixels (height, width, channels) that each entry of a patch is from."""
     rows, columns = output_size(pixels.shape, size, (1, 1), "valid")
-    sums = [
-        pixels[y : y + rows, x : x + columns].sum((0, 1))
-        for y, x in itertools.product(range(size[0]), range(size[1]))
-    ]
+    sums = []
+    for y in range(size[0]):
+        line = pixels[y : y + rows].sum(axis=0)
+        sums += [line[x : x + columns].sum(axis=0) for x in range(size[1])]
     return np.concatenate(sums)
 
 
@@ -137,16 +137,22 @@ def provisional_mean(
     whole and images that are not bright stay as they are. The size is a power of two.
     """
     some = to_numpy(take(images, members[:: -(-len(members) // _SAMPLE)], axis=0))
-    some = some.astype(np.float64)
-    mean = some.mean(axis=(0, 1, 2))
-    spread = np.abs(some - mean).max(axis=(0, 1, 2))
+    width, channels = some.shape[2:]
+    rows = some.reshape(-1, width * channels)  # whole rows at a time are sooner reduced
+    total = rows.sum(axis=0, dtype=np.float64).reshape(width, channels).sum(axis=0)
+    mean = total / (len(rows) * width)
+    lowest, highest = (
+        extreme(extreme(rows, axis=0).reshape(width, channels), axis=0).astype(float)
+        for extreme in (np.min, np.max)
+    )
+    spread = np.maximum(highest - mean, mean - lowest)
     if not np.isfinite(spread).all():
         return np.zeros(len(mean), dtype), 1.0
     grid = 2.0 ** np.ceil(np.log2(np.where(spread > 0, spread, 1.0)))
     if not own_place(images).xp.isdtype(images.dtype, "real floating"):
         grid = np.maximum(grid, 1.0)
     shift = np.where(spread > 0, (mean / grid).round() * grid, mean).astype(dtype)
-    return shift, _power_of_two(np.abs(some - shift).max())
+    return shift, _power_of_two(np.maximum(highest - shift, shift - lowest).max())
 
 
 def largest_left(images: Array, members: np.ndarray, shift: np.ndarray) -> float:
@@ -170,6 +176,8 @@ def unshifted(
     n_patches: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the moments of patches from those of patches less a shift."""
+    if not shift.any():
+        return outer, total
     mean = np.tile(shift.astype(np.float64), size[0] * size[1])
     cross = np.outer(mean, total)
     outer = outer + cross + cross.T + n_patches * np.outer(mean, mean)

@@ -24,9 +24,9 @@ from skdmn.core.contrast import cell_edges
 from skdmn.core.convolve import Pair, output_size
 from skdmn.core.density import DensityAccumulator, DensityMatrices
 from skdmn.core.engine import contrast_moments
-from skdmn.core.filters import eigenbases, fix_signs
+from skdmn.core.filters import eigenbases, eigenbasis, fix_signs, n_components
 
-# of the largest ratio: what is less is rounding, as of patches' means, taken away
+# of the largest value: what is less is rounding, as of patches' means, taken away
 _LEAST = 1e-6
 _FLAT = 1e-20  # a trace that is rounding: patches by contrast have d at most
 
@@ -100,6 +100,8 @@ class WhitenedBank(NamedTuple):
 
     Attributes
     ----------
+    components : ndarray of shape (n_components, d), float64
+        Orthonormal; filters are combinations of them.
     filters : ndarray of shape (n_filters, d), float64
     ratios : ndarray of shape (n_filters,), float64
         Generalized eigenvalues, largest first.
@@ -107,6 +109,7 @@ class WhitenedBank(NamedTuple):
         The group, from 0, that each filter was computed from.
     """
 
+    components: np.ndarray
     filters: np.ndarray
     ratios: np.ndarray
     groups: np.ndarray
@@ -151,6 +154,7 @@ def whitened_bank(
     densities: np.ndarray,
     *,
     n_filters: int,
+    variance_cutoff: float,
     correlation_cutoff: float,
     regularization: float,
     mirror: np.ndarray | None = None,
@@ -158,7 +162,8 @@ def whitened_bank(
     """Compute filters from the density matrices of groups.
 
     A filter w of group g solves ``rho_g w = ratio * (rho + r / d * 1) w``, rho being
-    the mean of the groups' matrices, and ``w (rho + r / d * 1) w = 1``.
+    the mean of the groups' matrices, and ``w (rho + r / d * 1) w = 1``; both in the
+    space of rho's leading eigenvectors.
 
     Parameters
     ----------
@@ -166,6 +171,9 @@ def whitened_bank(
         Trace 1 each, or all zero for a group that gives no filters.
     n_filters : int
         At most so many, those of largest ratio.
+    variance_cutoff : float in (0, 1]
+        The share of variance that rho's leading eigenvectors stay within; see
+        `core.filters.n_components`.
     correlation_cutoff : float in [0, 1]
         A filter is left out where its absolute cosine, in whitened space, with one of
         larger ratio exceeds this; 1.0 leaves none out.
@@ -185,25 +193,28 @@ def whitened_bank(
     mean = densities[groups].mean(axis=0)
     if mirror is not None:
         mean = (mean + mean[mirror][:, mirror]) / 2
-    values, vectors = np.linalg.eigh(mean)
-    values = np.maximum(values, 0.0) + regularization / d
-    whitening = (vectors / np.sqrt(values)) @ vectors.T
-    bases = eigenbases(whitening @ densities[groups] @ whitening)
+    values, components = eigenbasis(mean)
+    values = np.where(values > _LEAST * values[0], values, 0.0)
+    n = n_components(values, variance_cutoff)
+    values, components = values[:n], components[:n]
+    whitening = components / np.sqrt(values + regularization / d)[:, np.newaxis]
+    bases = eigenbases(whitening @ densities[groups] @ whitening.T)
     ratios = np.array([shares for shares, _ in bases])
     largest = ratios.max()
-    kept = np.empty((min(n_filters, ratios.size), d))
+    flip = None if mirror is None else components[:, mirror] @ components.T
+    kept = np.empty((min(n_filters, ratios.size), n))
     chosen: list[tuple[int, int]] = []
     # equal to rounding: in the order of group and rank
     for index in np.argsort(-(ratios / largest).round(9), axis=None, kind="stable"):
-        group, rank = divmod(int(index), d)
+        group, rank = divmod(int(index), n)
         if len(chosen) == len(kept) or ratios[group, rank] <= _LEAST * largest:
             break
         vector = bases[group][1][rank]
-        seen = [vector] if mirror is None else [vector, vector[mirror]]
+        seen = [vector] if flip is None else [vector, vector @ flip]
         cosines = np.abs(kept[: len(chosen)] @ np.array(seen).T)
         if correlation_cutoff >= 1.0 or cosines.max(initial=0) <= correlation_cutoff:
             kept[len(chosen)] = vector
             chosen.append((group, rank))
     filters = fix_signs(kept[: len(chosen)] @ whitening)
     at = np.array(chosen).T
-    return WhitenedBank(filters, ratios[at[0], at[1]], groups[at[0]])
+    return WhitenedBank(components, filters, ratios[at[0], at[1]], groups[at[0]])

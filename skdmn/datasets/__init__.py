@@ -30,7 +30,6 @@ from skdmn.datasets.files import (
     read_cifar,
     read_idx,
 )
-from skdmn.datasets.mirrored import with_mirrored
 
 __all__ = [
     "load_cifar10",
@@ -38,7 +37,6 @@ __all__ = [
     "load_digits_images",
     "load_fashion_mnist",
     "load_mnist",
-    "with_mirrored",
 ]
 
 Subset: TypeAlias = Literal["train", "test", "all"]

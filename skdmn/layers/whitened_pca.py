@@ -49,6 +49,10 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
     position_grid : int or (int, int), default=4
         Patches are grouped by class and by the cell that they lie in, of so many down
         and across. 1: by class alone.
+    variance_cutoff : float in (0, 1], default=1.0
+        Filters are combinations of the leading eigenvectors of the density matrix of
+        all patches, as many as stay within this share of its trace, one at least.
+        Fewer make the layer faster. 1.0: of all.
     correlation_cutoff : float in [0, 1], default=0.9
         Leave a filter out whose absolute cosine, in whitened space, with one of larger
         ratio exceeds this. 1.0 leaves none out.
@@ -80,8 +84,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         one, else the processor.
     memory : str, path, joblib.Memory or None, default=None
         Where to cache density matrices. They do not depend on `n_filters`, `mirrored`,
-        `correlation_cutoff`, `regularization` or `threshold`. The pass that finds an
-        "auto" floor is made each time.
+        `regularization`, `threshold` or the cutoffs. The pass that finds an "auto"
+        floor is made each time.
     random_state : int, RandomState instance or None, default=None
         Seed of `subsample`.
     verbose : bool, default=False
@@ -93,6 +97,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
     filters_ : array of shape (n_filters, kernel height, kernel width, channels)
         In the order of their ratios. The sum of the entries of each is 0; signs are
         chosen as by `ClassPCAPatchTransformer`.
+    components_ : array of shape (n_components, kernel height, kernel width, channels)
+        The leading eigenvectors that the filters are combinations of.
     variance_ratios_ : array of shape (n_filters,), float64
         Generalized eigenvalues: the variance that a filter finds in its group, each
         group's whole variance being 1, divided by that in all patches and by what
@@ -170,6 +176,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         **ClassDensityTransformer._parameter_constraints,
         "n_filters": [Interval(Integral, 1, None, closed="left")],
         "position_grid": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        "variance_cutoff": [Interval(Real, 0, 1, closed="right")],
         "correlation_cutoff": [Interval(Real, 0, 1, closed="both")],
         "regularization": [Interval(Real, 0, None, closed="neither")],
         "contrast_floor": [
@@ -179,7 +186,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         "threshold": [Interval(Real, 0, None, closed="left")],
         "mirrored": ["boolean"],
     }
-    mirrored = False  # also of layers saved before there was the parameter
+    # also of layers saved before there were the parameters
+    mirrored, variance_cutoff, components_ = False, 1.0, None
 
     centered = False  # patches are, each by itself
 
@@ -193,6 +201,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         *,
         n_filters: int = 400,
         position_grid: int | Pair = 4,
+        variance_cutoff: float = 1.0,
         correlation_cutoff: float = 0.9,
         regularization: float = 0.3,
         contrast_floor: float | Literal["auto"] = "auto",
@@ -209,6 +218,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         self.kernel_size = kernel_size
         self.n_filters = n_filters
         self.position_grid = position_grid
+        self.variance_cutoff = variance_cutoff
         self.correlation_cutoff = correlation_cutoff
         self.regularization = regularization
         self.contrast_floor = contrast_floor
@@ -291,6 +301,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         bank = whitened_bank(
             densities.reshape(-1, d, d),
             n_filters=self.n_filters,
+            variance_cutoff=self.variance_cutoff,
             correlation_cutoff=self.correlation_cutoff,
             regularization=self.regularization,
             mirror=mirror,
@@ -299,8 +310,9 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         traces = to_numpy(self.partition_functions_)
         filters = bank.filters / np.sqrt(traces[traces > 0].mean())
         filters -= filters.mean(axis=1, keepdims=True)
-        shape = (len(filters), *self.kernel_size_, self.image_shape_[2])
+        shape = (-1, *self.kernel_size_, self.image_shape_[2])
         self.filters_ = self._here(filters.reshape(shape).astype(dtype))
+        self.components_ = self._here(bank.components.reshape(shape).astype(dtype))
         self.variance_ratios_ = self._here(bank.ratios)
         of_class, cells = np.divmod(bank.groups, n_cells)
         self.filter_classes_ = self._labels(of_class)
@@ -317,7 +329,12 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         return *size, 2 * self.filters_.shape[0]
 
     def _encoding(self, filters: Array) -> Encoding:
-        return Encoding(filters, self.contrast_floor_, float(self.threshold))
+        components = self.components_
+        if components is not None:
+            components = self._like(components, filters)
+        return Encoding(
+            filters, self.contrast_floor_, float(self.threshold), components
+        )
 
     def _forward(self, batch: Array) -> Array:
         return encode(batch, self._encoding(self._like(self.filters_, batch)))

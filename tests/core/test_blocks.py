@@ -156,8 +156,8 @@ def test_largest_of_vectors_and_a_number(rng, dtype, literal):
 
 
 @numba.njit
-def rectified_block(a, a0, ax, scales, s0, n, threshold, above, below, o0):
-    blocks.rectified_block(a, a0, ax, scales, s0, n, threshold, above, below, o0)
+def rectified_block(values, n, threshold, to):
+    blocks.rectified_block(values, n, threshold, to)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
@@ -166,13 +166,13 @@ def test_how_far_values_go_over_a_threshold_is_added_up(rng, dtype, n):
     width = blocks.VECTOR_BYTES // np.dtype(dtype).itemsize
     # whole numbers: exact in any order
     a, scales = rng.integers(-9, 10, (2, 500)).astype(dtype)
-    ends = np.arange(2 * (width + 9), dtype=dtype).reshape(2, -1)
+    ends = np.full((2, width + 9), CANARY, dtype)
     expected = ends.copy()
     z = views(a, 7, (n, width), (40, 1)) * scales[3 : 3 + n, None]
     for row, way in zip(expected, (z, -z), strict=True):
-        row[4 : 4 + width] += np.maximum(way - 2, 0).sum(axis=0)
+        row[4 : 4 + width] = np.maximum(way - 2, 0).sum(axis=0)
     two = np.dtype(dtype).type(2)
-    rectified_block(a, 7, 40, scales, 3, n, two, ends[0], ends[1], 4)
+    rectified_block((a, 7, 40, scales, 3), n, two, (ends[0], ends[1], 4))
     assert_array_equal(ends, expected)
 
 

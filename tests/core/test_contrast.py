@@ -202,6 +202,30 @@ def test_kernel_is_the_definition(size, window, shape, n_filters, dtypes, power)
     assert_allclose(found, expected, atol=tolerance, rtol=tolerance)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    n_components=st.integers(1, 9),
+    n_filters=st.integers(1, 60),
+    window=st.builds(Window, pairs(4), pairs(4), PADDINGS),
+    dtypes=st.sampled_from([("u1", "f4"), ("f8", "f8")]),
+)
+def test_components_do_not_matter(n_components, n_filters, window, dtypes):
+    """Products with few of them are mixed where that is less work."""
+    rng = np.random.default_rng(n_components)
+    patches = rng.normal(size=(24, n_components))
+    patches -= patches.mean(axis=0)
+    components = np.linalg.qr(patches)[0].T
+    filters = rng.normal(size=(n_filters, n_components)) @ components
+    how = Encoding(filters.reshape(-1, 3, 4, 2).astype(dtypes[1]), 90.0, 0.3)
+    images = some_images(rng, dtypes[0])
+    expected = contrast.encode_and_pool(images, how, window, 1.0)
+    components = components.reshape(-1, 3, 4, 2).astype(dtypes[1])
+    found = kernels.encode_and_pool(
+        images, how._replace(components=components), window, 1.0
+    )
+    assert_allclose(found, expected, atol=1e-12 if dtypes[1] == "f8" else 3e-5)
+
+
 @settings(deadline=None, max_examples=30)
 @given(
     size=pairs(4),

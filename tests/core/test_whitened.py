@@ -17,6 +17,7 @@ def densities(rng, n_groups=3, d=6):
 def bank(given, **options):
     options = {
         "n_filters": 100,
+        "variance_cutoff": 1.0,
         "correlation_cutoff": 1.0,
         "regularization": 0.1,
         **options,
@@ -37,6 +38,28 @@ def test_filters_solve_the_generalized_eigenproblem(rng):
             assert_allclose(given[group] @ w, ratio * every @ w, atol=1e-12)
             assert_allclose(w @ every @ w, 1)
     assert_array_equal(found.ratios, np.sort(found.ratios)[::-1])
+
+
+def test_filters_are_of_the_leading_components(rng):
+    """As if everything had been projected to them beforehand."""
+    given = densities(rng)
+    values, vectors = np.linalg.eigh(given.mean(axis=0))
+    shares = values[::-1].cumsum()
+    assert shares[2] < 0.9 < shares[-2]
+    found = bank(given, variance_cutoff=shares[2] + 1e-9)
+    leading = vectors[:, :-4:-1]
+    assert_allclose(np.abs(found.components @ leading), np.eye(3), atol=1e-9)
+    whole = bank(leading.T @ given @ leading, regularization=0.1 * 3 / 6)
+    assert_allclose(found.ratios, whole.ratios)
+    cosines = np.abs(found.filters @ (whole.filters @ leading.T).T)
+    norms = np.linalg.norm(found.filters, axis=1) ** 2
+    assert_allclose(np.diag(cosines), norms)
+
+
+def test_one_component_is_kept_at_least(rng):
+    found = bank(densities(rng), variance_cutoff=1e-9)
+    assert found.components.shape == (1, 6)
+    assert len(found.filters) == 3
 
 
 def test_one_group_is_what_all_have(rng):

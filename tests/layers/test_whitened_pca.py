@@ -69,6 +69,28 @@ def test_ratios_fall_and_say_whose_filter_it_is():
     assert fitted.filter_cells_.max() <= 1
 
 
+def test_filters_are_combinations_of_the_leading_components():
+    """Of the density matrix of all groups' patches, less what the cutoff leaves out."""
+    whole, fitted = layer().fit(X, Y), layer(variance_cutoff=0.8).fit(X, Y)
+    values, vectors = np.linalg.eigh(fitted.density_matrices_.mean(axis=(0, 1)))
+    n = np.count_nonzero(values[::-1].cumsum() <= 0.8)
+    assert 1 < n < len(values) - 1
+    components = fitted.components_.reshape(n, -1)
+    assert_allclose(components @ components.T, np.eye(n), atol=1e-12)
+    assert_allclose(np.abs(components @ vectors[:, ::-1][:, :n]), np.eye(n), atol=1e-7)
+    filters = fitted.filters_.reshape(len(fitted.filters_), -1)
+    assert_allclose(filters @ components.T @ components, filters, atol=1e-12)
+    assert len(whole.components_) >= len(values) - 1
+
+
+def test_what_comes_out_is_the_same_with_components_and_without():
+    fitted = network(variance_cutoff=0.8, n_filters=40).fit(X, Y)
+    assert len(fitted["conv"].components_) < 10  # of 18: it is less work
+    expected = fitted.transform(X)
+    fitted["conv"].components_ = None
+    assert_allclose(fitted.transform(X), expected, atol=1e-12)
+
+
 def test_auto_floor_is_a_tenth_of_the_mean_variance_of_a_patch():
     patches = all_patches(X, (3, 3))
     fitted = layer().fit(X, Y)
