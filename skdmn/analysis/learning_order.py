@@ -160,7 +160,7 @@ def critical_principal_component(classifier: Any, X: Any, y: Any) -> np.ndarray:
     Raises
     ------
     TypeError
-        Where the classifier is not linear.
+        Where the classifier is not linear, or has no score for each class.
     NotFittedError
         Where it is not fitted.
     ValueError
@@ -213,6 +213,12 @@ def _check_linear(
         raise ValueError(
             f"X has {X.shape[1]} features; the classifier was fitted with "
             f"{coef.shape[1]}."
+        )
+    # support vector machines have one for each two classes: of three classes, three
+    if hasattr(classifier, "dual_coef_") and len(classifier.classes_) > 2:
+        raise TypeError(
+            f"{type(classifier).__name__} decides between every two classes; pass a "
+            "classifier with a score for each class, such as LinearSVC."
         )
     return X, y, coef, intercept
 

@@ -168,7 +168,7 @@ class DensityMatrixDisplay:
     ----------
     matrices : ndarray of shape (n_classes, d, d)
     classes : array-like of shape (n_classes,)
-        Labels.
+        Labels; "all" for one matrix of all classes.
 
     Attributes
     ----------
@@ -224,7 +224,8 @@ class DensityMatrixDisplay:
         ValueError
             Where a label is not one of the layer's classes.
         """
-        matrices, known = class_densities(layer), layer.classes_.tolist()
+        matrices = class_densities(layer)
+        known = layer.classes_.tolist() if layer.class_based else ["all"]
         wanted = known[:10] if classes is None else list(classes)
         unknown = [label for label in wanted if label not in known]
         if unknown:
@@ -265,7 +266,8 @@ class DensityMatrixDisplay:
             drawn = axis.imshow(
                 matrix, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest"
             )
-            axis.set_title(f"class {label}", fontsize=9)
+            name = "all classes" if label == "all" else f"class {label}"
+            axis.set_title(name, fontsize=9)
             axis.tick_params(labelsize=8)
             axis.locator_params(integer=True, nbins=5)
         bar = figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.02)

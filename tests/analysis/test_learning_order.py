@@ -216,3 +216,12 @@ def test_fitted_classifiers_that_are_not_linear_are_refused(rng):
     X, y = rng.normal(size=(20, 3)), np.arange(20) % 2
     with pytest.raises(TypeError, match="SVC is no linear classifier"):
         critical_principal_component(SVC().fit(X, y), X, y)
+
+
+def test_classifiers_of_every_two_classes_are_refused(rng):
+    X, y = rng.normal(size=(30, 4)), np.arange(30) % 3
+    with pytest.raises(TypeError, match="SVC decides between every two classes"):
+        critical_principal_component(SVC(kernel="linear").fit(X, y), X, y)
+    two = SVC(kernel="linear").fit(X[y < 2], y[y < 2])
+    found = critical_principal_component(two, X[y < 2], y[y < 2])
+    assert_array_equal(np.isnan(found), two.predict(X[y < 2]) != y[y < 2])

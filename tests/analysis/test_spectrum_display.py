@@ -96,6 +96,12 @@ def test_every_matrix_is_drawn_on_one_scale(layer):
     assert titles == ["class a", "class b", "class c"]
 
 
+def test_one_matrix_of_all_classes_says_so(rng):
+    layer = ClassPCAPatchTransformer(2, class_based=False).fit(rng.random((9, 5, 5)))
+    display = DensityMatrixDisplay.from_estimator(layer)
+    assert [axis.get_title() for axis in display.axes_.flat] == ["all classes"]
+
+
 def test_classes_are_chosen_by_label(layer):
     display = DensityMatrixDisplay.from_estimator(layer, classes=["c", "a"])
     assert_allclose(display.matrices, layer.density_matrices_[[2, 0]])
