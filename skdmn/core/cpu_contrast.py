@@ -32,12 +32,7 @@ def encode_and_pool(
     # filters less their means: those of patches then give nothing but rounding
     first = how.filters.reshape(n_filters, -1)
     first = first - first.mean(axis=1, keepdims=True)
-    then = np.empty((0, 0), dtype)
-    if how.components is not None:
-        components = how.components.reshape(len(how.components), -1)
-        components = components - components.mean(axis=1, keepdims=True)
-        if len(components) * sum(first.shape) < first.size:
-            first, then = components, first @ components.T
+    first, then = _factored(first, how.components)
     products = g.rows * g.columns * (first.size + then.size)
     g = g._replace(n_filters=2 * n_filters)  # both signs
     operands = (
@@ -47,6 +42,23 @@ def encode_and_pool(
         *(np.float64(how.floor), np.float64(power), dtype.type(how.threshold)),
     )
     return run(_encode, images, g, products, *operands)
+
+
+def _factored(
+    filters: np.ndarray, components: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return components and what makes filters of them, where that is less work.
+
+    Else the filters and nothing: also where they were changed since.
+    """
+    if components is not None and len(components) * sum(filters.shape) < filters.size:
+        components = components.reshape(len(components), -1)
+        components = components - components.mean(axis=1, keepdims=True)
+        then = filters @ components.T
+        error = np.abs(then @ components - filters).max()
+        if error <= 1e-4 * np.abs(filters).max():
+            return components, then
+    return filters, np.empty((0, 0), filters.dtype)
 
 
 def _as_columns(filters: np.ndarray, width: int) -> np.ndarray:

@@ -91,6 +91,16 @@ def test_what_comes_out_is_the_same_with_components_and_without():
     assert_allclose(fitted.transform(X), expected, atol=1e-12)
 
 
+def test_filters_changed_by_hand_are_what_is_used(rng):
+    fitted = network(variance_cutoff=0.8, n_filters=40).fit(X, Y)
+    conv = fitted["conv"]
+    changed = rng.normal(size=conv.filters_.shape)
+    conv.filters_ = changed - changed.mean(axis=(1, 2, 3), keepdims=True)
+    found = fitted.transform(X)
+    conv.components_ = None
+    assert_allclose(found, fitted.transform(X), atol=1e-12)
+
+
 def test_auto_floor_is_a_tenth_of_the_mean_variance_of_a_patch():
     patches = all_patches(X, (3, 3))
     fitted = layer().fit(X, Y)
