@@ -72,7 +72,7 @@ def on_dask() -> str:
     results = read("on_dask")
     fits = [
         [
-            row["how"],
+            row["how"].replace("1 workers", "1 worker"),
             f"{row['seconds']:.2f}",
             *(f"{row[name]:.0e}" if name in row else "" for name in ("conv1", "conv2")),
             f"{row['same labels']:.2%}" if "same labels" in row else "",
