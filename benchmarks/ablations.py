@@ -94,6 +94,7 @@ ROWS: dict[str, Layers] = {
     ],
     "density matrices of a tenth of the images": both(subsample=0.1, random_state=0),
     "whitened: one layer, 100 filters": whitened(),
+    "whitened, components of 0.95 of the variance": whitened(variance_cutoff=0.95),
     "whitened, of classes alone": whitened(position_grid=1),
     "whitened, of places alone": whitened(class_based=False),
     "whitened, hardly any contrast": whitened(contrast_floor=1e5),

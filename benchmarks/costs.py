@@ -38,6 +38,7 @@ PLANS = {  # images, and their number
 MEASURED = {224: (148, 37), 32: (7280, 1820)}  # images of a size, and in a batch
 BLOCK = 128 * 2**20  # bytes: of images in a block of Dask's
 FAN_IN = 8  # sums that one task of `skdmn.distributed` merges
+TASK = 0.006  # seconds that Dask takes for a block in every pass (on_dask.json)
 
 
 def seconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
@@ -136,16 +137,22 @@ def of_softmax(n: int, n_features: int, n_classes: int) -> dict[str, float]:
     return {"passes": passes, "of one": spent / (passes * n * n_features * n_classes)}
 
 
-def reduced(n_blocks: int, in_block: float, d: int, speed: float) -> dict[str, float]:
-    """Return seconds in which sums over blocks are merged, as `skdmn.distributed` does.
+def reduced(
+    n_blocks: int, of_block: float, whole: float, speed: float
+) -> dict[str, float]:
+    """Return what it takes to merge sums over blocks, as `skdmn.distributed` does.
 
-    In all, which workers share, and one after the other, which none can shorten.
+    Bytes; and seconds in all, which workers share, and one after the other, which none
+    can shorten.
     """
-    whole = N_CLASSES * d**2 * 8
-    merged = n_blocks * d**2 * 8 * in_block + n_blocks / (FAN_IN - 1) * whole
+    merged = n_blocks * of_block + n_blocks / (FAN_IN - 1) * whole
     rounds = math.ceil(math.log(n_blocks, FAN_IN))
     a_byte = 1 / NETWORK + 1 / speed
-    return {"shared": merged * a_byte, "alone": rounds * FAN_IN * whole * a_byte}
+    return {
+        "bytes": merged,
+        "shared": merged * a_byte,
+        "alone": rounds * FAN_IN * whole * a_byte,
+    }
 
 
 def calculated(name: str, images: dict, softmax: dict, merging: list[dict]) -> dict:
@@ -160,31 +167,46 @@ def calculated(name: str, images: dict, softmax: dict, merging: list[dict]) -> d
     an_image = size * size * 3
     n_blocks = math.ceil(n * an_image / BLOCK)
     in_block = N_CLASSES * (1 - (1 - 1 / N_CLASSES) ** (BLOCK // an_image))
+    speeds = [row["bytes"] / row["seconds"] for row in merging]
     reductions = [
-        reduced(n_blocks, in_block, row["d"], row["bytes"] / row["seconds"])
-        for row in merging
+        reduced(
+            n_blocks, 8 * row["d"] ** 2 * in_block, 8 * row["d"] ** 2 * N_CLASSES, s
+        )
+        for row, s in zip(merging, speeds, strict=True)
     ]
-    shared, alone = (sum(r[part] for r in reductions) for part in ("shared", "alone"))
+    bytes_, shared, alone = (
+        sum(r[part] for r in reductions) for part in ("bytes", "shared", "alone")
+    )
     alone += N_CLASSES * sum(row["eigenvectors"] for row in merging)
+    gradient = 8 * N_CLASSES * (of_one["n_features"] + 1)
+    gradients = reduced(n_blocks, gradient, gradient, speeds[0])
     a_pass = softmax["of one"] * n * of_one["n_features"] * N_CLASSES
+    n_passes = softmax["passes"]
     rows = [
         {
             "workers": workers,
             "layers": sum(passes.values()) / workers,
             "reduction": shared / workers + alone,
-            "softmax": softmax["passes"] * a_pass / workers,
+            "softmax": n_passes
+            * ((a_pass + gradients["shared"]) / workers + gradients["alone"]),
+            "tasks": (len(passes) + n_passes) * n_blocks * TASK,
         }
         for workers in WORKERS
     ]
+    kept = n * of_one["n_features"] * 4
+    # what none can shorten takes a tenth of what is shared
+    all_alone = alone + n_passes * gradients["alone"] + rows[0]["tasks"]
+    all_shared = sum(passes.values()) + n_passes * a_pass
     return {
         "plan": name,
         "images": n * an_image,
         "blocks": n_blocks,
-        "features": n * of_one["n_features"] * 4,
+        "features": kept,
         "matrices": [N_CLASSES * row["d"] ** 2 * 8 for row in merging],
+        "merged": bytes_,
+        "gradients": gradients["bytes"],
         "passes": passes,
-        # what none can shorten takes a tenth of what the passes take
-        "most_workers": int(0.1 * sum(passes.values()) / alone),
+        "most_workers": int(0.1 * all_shared / all_alone),
         "rows": rows,
     }
 

@@ -104,13 +104,13 @@ def rivals(images: np.ndarray, size: int) -> dict[str, Callable[[], np.ndarray]]
 def products(shape: tuple[int, ...], size: int) -> tuple[int, int]:
     """Return the products of an image in this package's form, and those needed."""
     height, width, channels = shape
-    tiles = cpu_density._tiles(shape, (size, size), np.dtype(np.float32))
+    cut = cpu_density._cut(shape, (size, size), np.dtype(np.float32))
     pairs = sum(
         (height - dy) * (width - abs(dx))
         for dy in range(size)
         for dx in range(1 - size if dy else 0, size)
     )
-    return cpu_density._products(tiles, channels), pairs * channels**2
+    return sum(n_products for _, n_products, _ in cut), pairs * channels**2
 
 
 def error(found: np.ndarray, exact: np.ndarray) -> float:

@@ -81,8 +81,8 @@ def recommended_dmn(
     -----
     Sizes, thresholds and cutoffs were chosen on training images of MNIST and CIFAR-10
     held out; for larger images they are carried over, not chosen. Components of 0.95 of
-    the variance, 20 of 108 in photographs, did as well there as all, and take a third
-    of the time.
+    the variance, 20 of 108 in photographs, did as well there as all (the README's
+    ablations), in less time.
 
     Examples
     --------

@@ -23,7 +23,7 @@ from skdmn.core.backend import (
     widest_float,
 )
 from skdmn.core.rows import Rows
-from skdmn.core.softmax import Objective, column_moments, rows_differ
+from skdmn.core.softmax import Objective, column_moments
 from skdmn.core.solver import minimize
 from skdmn.layers.labels import encode_labels
 from skdmn.linear import _LinearClassifier
@@ -109,7 +109,8 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
     p (1 - p). Where the columns are so many, and the rows so few, that factoring takes
     longer than what it saves, it is the diagonal; of more than 8192 columns, groups
     are factored. Besides the factor, a copy of the sample takes memory while fitting: a
-    quarter of the rows, 128 MiB at most.
+    quarter of the rows, 128 MiB at most. Half of scikit-learn's ``working_memory``,
+    where it is below 1 GiB, bounds factor, sample and what is read at a time.
 
     X may be a memory map, or anything else that has `shape`, a NumPy `dtype` and slices
     ``X[a:b]`` with that many rows: a dataset of an HDF5 file, or `LazyFeatures`, which
@@ -230,7 +231,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
 
         point = objective.origin() if start is None else start
         data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
-        progress = Progress(self, objective, fitted, point, data)
+        progress = Progress(self, objective, fitted, point, self._told(data))
         search, is_done = minimize(objective, start, self.tol, self.max_iter, progress)
         for name, value in fitted(search.point).items():
             setattr(self, name, value)
@@ -247,6 +248,27 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
                 ConvergenceWarning,
                 stacklevel=4,
             )
+
+    @staticmethod
+    def _check_moments(
+        rows: Rows, weights: np.ndarray, mean: np.ndarray, var: np.ndarray
+    ) -> None:
+        """Raise where features cannot be standardized."""
+        if not np.isfinite(mean + var).all():
+            raise ValueError(
+                "X contains NaN or infinity, or values too large to square in "
+                f"{rows.dtype}; remove, fill in or scale them."
+            )
+        if not var.any() and rows.differ(weights):
+            raise ValueError(
+                "The squares of what the features of X differ by underflow in "
+                f"{rows.dtype}; scale X up."
+            )
+
+    @staticmethod
+    def _told(data: dict[str, Any]) -> dict[str, Any]:
+        """Return what callbacks are told of the data."""
+        return data
 
     @staticmethod
     def _check_labels(y: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -274,16 +296,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
             sample_weight, codes, dtype=np.float64, ensure_non_negative=True
         )
         mean, var = column_moments(rows, weights)
-        if not np.isfinite(mean + var).all():
-            raise ValueError(
-                "X contains NaN or infinity, or values too large to square in "
-                f"{rows.dtype}; remove, fill in or scale them."
-            )
-        if not var.any() and rows_differ(rows, weights):
-            raise ValueError(
-                "The squares of what the features of X differ by underflow in "
-                f"{rows.dtype}; scale X up."
-            )
+        self._check_moments(rows, weights, mean, var)
         # as StandardScaler finds constant features, for the rounding of float64
         rounding = weights.sum() * np.finfo(np.float64).eps
         constant = var <= rounding * var + (rounding * mean) ** 2

@@ -11,13 +11,21 @@ from typing import Literal
 import joblib
 
 from skdmn.core import engine, transfer
-from skdmn.core.backend import Array, Place, own_place, take, to_numpy, to_place
+from skdmn.core.backend import (
+    Array,
+    Place,
+    own_place,
+    take,
+    to_numpy,
+    to_place,
+    working_memory,
+)
 from skdmn.core.contrast import Encoding
 from skdmn.core.convolve import WHOLE, Padding, Pair, Window, output_size
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
-from skdmn.layers.images import Images, Shape, times, working_memory
+from skdmn.layers.images import Images, Shape, times
 from skdmn.layers.overlap import OverlapPruner
 from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
 from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer

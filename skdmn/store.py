@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from skdmn.core.rows import forget_pages
+
 
 class Batches:
     """Several arrays or .npy files as one, to be read by slices and never whole.
@@ -81,7 +83,7 @@ class Batches:
 
         Parameters
         ----------
-        some : slice or int
+        some : slice or int, or a tuple that begins with one
 
         Raises
         ------
@@ -90,6 +92,10 @@ class Batches:
         ValueError
             Where a file is not what it was before.
         """
+        if isinstance(some, tuple) and some:  # as Dask asks
+            rows, *rest = some
+            own = () if isinstance(rows, Integral) else (slice(None),)
+            return self[rows][(*own, *rest)]
         if isinstance(some, Integral):
             at = range(len(self))[int(some)]
             return self[at : at + 1][0]
@@ -111,7 +117,11 @@ class Batches:
     def _read(self, number: int, start: int, stop: int) -> np.ndarray:
         part = self._parts[number]
         if not _is_path(part):
-            return np.asarray(part[start:stop])
+            some = part[start:stop]
+            if isinstance(part, np.memmap):  # a copy: its pages count as memory
+                some = np.array(some)
+                forget_pages(part)
+            return np.asarray(some)
         mapped = np.load(part, mmap_mode="r")
         length = self._starts[number + 1] - self._starts[number]
         if (mapped.shape, mapped.dtype) != ((length, *self.shape[1:]), self.dtype):
@@ -183,9 +193,13 @@ def save_batches(
             "name."
         )
     part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        labels = _append(batches, file)
-    os.replace(part, path)
+    try:
+        with open(part, "wb") as file:
+            labels = _append(batches, file)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     return np.load(path, mmap_mode="r"), np.concatenate(labels) if labels else None
 
 
@@ -209,10 +223,12 @@ def _append(batches: Iterable[Any], file: BinaryIO) -> list[np.ndarray]:
             )
         if is_pair:
             labels.append(np.asarray(given[1]))
-        if is_pair != has_labels or (is_pair and len(labels[-1]) != len(images)):
-            n_labels = len(labels[-1]) if is_pair else "no"
+        if is_pair != has_labels or (is_pair and labels[-1].shape != images.shape[:1]):
+            shape = labels[-1].shape if is_pair else ()
+            n_labels = f"{shape[0]} labels" if len(shape) == 1 else f"{shape} labels"
             raise ValueError(
-                f"Batch {number} holds {len(images)} images and {n_labels} labels; "
+                f"Batch {number} holds {len(images)} images and "
+                f"{n_labels if is_pair else 'no labels'}; "
                 "pass a label for each image of all batches, or none at all."
             )
         file.write(images.data)

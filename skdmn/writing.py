@@ -33,6 +33,8 @@ class Record:
     network, images : str
         Hashes of what the features depend on.
     rows_done : int
+    replaces : bool
+        Whether another target is there, which stays until this one is whole.
     """
 
     shape: tuple[int, int]
@@ -41,20 +43,21 @@ class Record:
     network: str
     images: str
     rows_done: int = 0
+    replaces: bool = False
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
         """Read a record, None where there is none."""
         try:
             found = cls(**json.loads(path.read_text(encoding="utf-8")))
+            return dataclasses.replace(found, shape=(found.shape[0], found.shape[1]))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, IndexError):
             raise ValueError(
                 f"{path} is not a record of features that are being written; pass "
                 "overwrite=True to begin anew, or another name."
             ) from None
-        return dataclasses.replace(found, shape=(found.shape[0], found.shape[1]))
 
     def write(self, path: Path) -> None:
         """Replace the record at once, so that there is a whole one at any time."""
@@ -153,6 +156,8 @@ class Zarr:
 
     def __init__(self, path: Path) -> None:
         self._array = _zarr().open_array(str(path), mode="r+")
+        for left in path.rglob("*.partial"):  # of a chunk that a killed run was at
+            left.unlink()
 
     def write(self, some: slice, rows: np.ndarray) -> None:
         """Write some rows."""
@@ -180,12 +185,14 @@ def write_features(lazy: LazyFeatures, target: Any, overwrite: bool) -> Any:
     target = Path(target)
     kind = _kind(target)
     part, at = _beside(target, ".part"), _beside(target, ".progress.json")
-    if overwrite:
-        for path in (target, part, at):
-            _remove(path)
-    found = Record.read(at)
+    found = None if overwrite else Record.read(at)
     record = lazy._record(found.batch_size if found else None)
-    if target.exists():
+    replaced = found is not None and found.replaces and part.exists()
+    if overwrite:
+        record = dataclasses.replace(record, replaces=target.exists())
+        for path in (part, at):
+            _remove(path)
+    elif target.exists() and not replaced:
         if found is None or found.rows_done < found.shape[0]:
             raise _foreign(target)
         found.check_is(record, target)
@@ -200,6 +207,8 @@ def write_features(lazy: LazyFeatures, target: Any, overwrite: bool) -> Any:
         record.write(at)
         kind.create(part, record)
     _write_rest(lazy, kind(part), record, at)
+    if target.is_dir():  # a folder cannot be replaced at once
+        _remove(target)
     os.replace(part, target)
     return kind.load(target)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context, get_config
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -24,6 +25,7 @@ from skdmn import (
     SoftmaxClassifier,
     WhitenedPCAPatchTransformer,
     make_dmn,
+    recommended_dmn,
 )
 from skdmn.core.density import DensityAccumulator
 from skdmn.datasets import load_digits_images
@@ -107,10 +109,73 @@ def test_whitened_filters_are_those_of_one_process(digits):
     assert_same_fit(ours, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_a_floor_from_all_images_is_refused(digits):
+@pytest.mark.parametrize("subsample", [1.0, 0.5])
+def test_the_floor_of_all_patches_is_summed_up_first(digits, subsample):
+    X, y = digits[0].astype(np.float64), digits[1]
+    layer = WhitenedPCAPatchTransformer(
+        4, n_filters=9, subsample=subsample, random_state=0
+    )
+    expected = clone(layer).fit(X, y)
+    layer.contrast_floor_ = 7.0  # of a fit before
+    ours = distributed.fit(layer, cut(X), y)
+    assert ours.contrast_floor_ == expected.contrast_floor_
+    assert_same_fit(ours, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_recommended_network_is_that_of_one_process(digits):
     X, y = digits
-    with pytest.raises(ValueError, match="contrast_floor_ of one that was fitted"):
-        distributed.fit(WhitenedPCAPatchTransformer(4), cut(X), y)
+    dmn = recommended_dmn(X.shape[1:], n_filters=20)
+    expected = clone(dmn).fit(X, y)
+    found = distributed.predict_proba(distributed.fit(dmn, cut(X), y), cut(X))
+    assert_allclose(found.compute(), expected.predict_proba(X), atol=2e-2)
+    agreed = (expected.predict(X) == dmn.predict(X)).mean()
+    assert agreed > 0.99
+
+
+def test_underflow_is_told_as_in_one_process(digits):
+    X, y = digits[0].reshape(len(digits[0]), -1).astype(np.float64), digits[1]
+    with pytest.raises(ValueError, match="differ by underflow"):
+        SoftmaxClassifier().fit(X * 1e-310, y)
+    with pytest.raises(ValueError, match="differ by underflow"):
+        distributed.fit(SoftmaxClassifier(), cut(X * 1e-310), y)
+    distributed.fit(SoftmaxClassifier(), cut(np.ones_like(X)), y)  # as it is
+
+
+def test_callbacks_are_not_given_the_blocks(digits):
+    given = []
+
+    class Seen:
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context, *, X=None):
+            given.append(X)
+
+        def on_fit_task_end(self, estimator, context, *, X=None, y=None):
+            given.extend([X, y])
+
+    X, y = digits[0].reshape(len(digits[0]), -1), digits[1]
+    softmax = SoftmaxClassifier().set_callbacks(Seen())
+    distributed.fit(softmax, cut(X), y)
+    assert len(given) > 3
+    assert not any(told is not None for told in given)
+
+
+def test_the_working_memory_goes_with_the_tasks(digits, monkeypatch):
+    seen = []
+    before = ClassPCAPatchTransformer._empty
+
+    def spy(self, *args):
+        seen.append(get_config()["working_memory"])
+        return before(self, *args)
+
+    monkeypatch.setattr(ClassPCAPatchTransformer, "_empty", spy)
+    with config_context(working_memory=3):
+        distributed.fit(ClassPCAPatchTransformer(), cut(digits[0]), digits[1])
+    assert set(seen) == {3}
 
 
 def test_channels_are_scaled_and_pruned_as_in_one_process(rng):
@@ -494,7 +559,7 @@ def test_a_sample_is_no_larger_than_promised(digits, monkeypatch):
         return collect(blocks, indices)
 
     monkeypatch.setattr(distributed.blocks.Blocks, "collect", watched)
-    monkeypatch.setattr("skdmn.distributed.softmax.SAMPLE_BYTES", 100 * 64 * 4)
+    monkeypatch.setattr("skdmn.core.solver.SAMPLE_BYTES", 100 * 64 * 4)
     softmax = SoftmaxClassifier(C=0.1, tol=1e-7)
     ours = distributed.fit(clone(softmax), cut(X), y)
     # the classes' shares are rounded up

@@ -2,6 +2,7 @@
 
 import pickle
 import tracemalloc
+from pathlib import Path
 
 import array_api_strict
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.callback import ProgressBar
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 
 from skdmn import (
     ClassPCAPatchTransformer,
@@ -19,6 +21,7 @@ from skdmn import (
 )
 from skdmn.core import backend, solver
 from skdmn.core.backend import HOST, Place, own_place, to_numpy, to_place
+from skdmn.store import Batches
 
 PLACES = {
     "torch": "torch",
@@ -34,6 +37,15 @@ def place_named(name):
         return Place(array_api_strict, array_api_strict.Device(name))
     torch = pytest.importorskip("torch", reason="torch tensors are under test")
     return own_place(torch.empty(0))
+
+
+STATUS = Path("/proc/self/status")
+
+
+def mapped_memory():
+    """Return the bytes of files that are in this process's memory."""
+    (line,) = (s for s in STATUS.read_text().splitlines() if s.startswith("RssFile"))
+    return int(line.split()[1]) * 1024
 
 
 @pytest.fixture
@@ -95,6 +107,30 @@ def test_memory_maps_are_read_by_slices(digits, tmp_path, monkeypatch):
     ours = SoftmaxClassifier(C=0.1).fit(mapped, y)
     expected = SoftmaxClassifier(C=0.1).fit(X, y)
     assert_allclose(ours.coef_, expected.coef_, atol=1e-3)
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="memory is not told of here")
+def test_pages_of_memory_maps_are_given_back(rng, tmp_path, monkeypatch):
+    """Half of them as a part of Batches."""
+    np.save(tmp_path / "X.npy", rng.random((200_000, 64), dtype=np.float32))
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    monkeypatch.setattr("skdmn.core.rows.BATCH_BYTES", 2**20)
+    y = np.arange(len(mapped)) % 2
+    before = mapped_memory()
+    for X in (mapped, Batches([mapped[:100_000], mapped[100_000:]])):
+        with pytest.warns(ConvergenceWarning):
+            SoftmaxClassifier(max_iter=1, tol=1e-12).fit(X, y).predict(X)
+        assert mapped_memory() - before < mapped.nbytes / 4
+
+
+def test_slices_are_read_within_the_working_memory(digits):
+    X, y = np.tile(digits[0], (8, 1, 1)), np.tile(digits[1], 8)
+    assert len(X) > 4096
+    for working_memory, most in ((1, 2048), (2, 4096), (1024, len(X))):
+        lazy = Computed(X)
+        with config_context(working_memory=working_memory):
+            SoftmaxClassifier(C=0.1).fit(lazy, y).predict(lazy)
+        assert lazy.largest == most
 
 
 def test_features_of_a_network_are_computed_when_needed(digits):

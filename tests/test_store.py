@@ -85,10 +85,20 @@ def test_what_makes_no_batches_is_refused(parts, message):
         Batches(parts)
 
 
-@pytest.mark.parametrize("index", [slice(0, 4, 2), [1, 2], 30, (0, 1)])
+@pytest.mark.parametrize("index", [slice(0, 4, 2), [1, 2], 30, (), (slice(0, 4, 2), 1)])
 def test_what_is_no_run_of_entries_is_refused(index):
     with pytest.raises(IndexError):
         Batches([np.zeros((5, 3))])[index]
+
+
+def test_batches_are_cut_along_other_axes_too():
+    X, _ = images_and_labels()
+    batches = Batches([X[:11], X[11:]])
+    assert_array_equal(batches[9:13, :, 2], X[9:13, :, 2])
+    assert_array_equal(batches[12, ::2], X[12, ::2])
+    da = pytest.importorskip("dask.array", reason="Dask reads them so")
+    blocks = da.from_array(batches, chunks=(7, -1, -1, -1))
+    assert_array_equal(blocks.compute(scheduler="sync"), X)
 
 
 # batches from iterators
@@ -117,6 +127,7 @@ def test_what_an_iterator_gives_is_saved(tmp_path):
         ([np.zeros(3)], r"Batch 0 has shape \(3,\)"),
         ([np.array([[{}]])], "Batch 0 has .* dtype object"),
         ([(np.zeros((2, 3)), [1])], "Batch 0 holds 2 images and 1 labels"),
+        ([[np.ones((8, 3))] * 2], r"Batch 0 holds 8 images and \(8, 3\) labels"),
         ([(np.ones((1, 3)), [1]), np.ones((3, 3))], "Batch 1 holds 3 .* no labels"),
         ([np.ones((3, 3)), (np.ones((1, 3)), [1])], "Batch 1 holds 1 .* 1 labels"),
     ],
@@ -124,7 +135,7 @@ def test_what_an_iterator_gives_is_saved(tmp_path):
 def test_batches_that_are_not_alike_are_refused(tmp_path, batches, message):
     with pytest.raises(ValueError, match=message):
         save_batches(iter(batches), tmp_path / "images.npy")
-    assert not (tmp_path / "images.npy").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_is_replaced_only_where_asked_and_at_last(tmp_path):

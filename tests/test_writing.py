@@ -223,6 +223,44 @@ def test_other_images_and_other_parameters_are_other_features():
     assert net.lazy_features(X)._record(None).network != record.network
 
 
+def test_what_is_overwritten_stays_until_there_is_another(
+    tmp_path, suffix, monkeypatch
+):
+    target, lazy = tmp_path / f"features{suffix}", lazy_features()
+    lazy.write(target)
+    before, new = content(target), lazy_features(seed=1)
+    with monkeypatch.context() as patch:  # images that cannot be read, say
+        patch.setattr(type(new), "_record", lambda self, size: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            new.write(target, overwrite=True)
+    lazy.write(target)  # is known still
+    assert content(target) == before
+    with monkeypatch.context() as patch:
+        stop_at(patch, writing.TARGETS[suffix], "write", 4)
+        with pytest.raises(KeyboardInterrupt):
+            new.write(target, overwrite=True)
+    assert content(target) == before
+    calls = stop_at(monkeypatch, writing.TARGETS[suffix], "write", 1000)
+    assert_allclose(new.write(target)[:], np.asarray(new), rtol=1e-5)  # goes on
+    assert 0 < len(calls) < 8
+    assert content(target) != before
+
+
+def test_part_of_a_chunk_that_a_killed_run_left_is_removed(tmp_path, monkeypatch):
+    pytest.importorskip("zarr", reason="Zarr arrays are under test")
+    target, lazy = tmp_path / "features.zarr", lazy_features()
+    lazy.write(target)
+    expected = content(target)
+    with monkeypatch.context() as patch:
+        stop_at(patch, writing.Zarr, "write", 4)
+        with pytest.raises(KeyboardInterrupt):
+            lazy.write(target, overwrite=True)
+    chunk = next(Path(f"{target}.part").rglob("c/*"))
+    (chunk / "0.5e1f.partial").write_bytes(b"half")
+    lazy.write(target)
+    assert content(target) == expected
+
+
 def test_what_comes_from_elsewhere_is_left_alone(tmp_path, monkeypatch):
     lazy, target = lazy_features(), tmp_path / "features.npy"
     for name in ("features.npy", "features.npy.part"):
@@ -248,7 +286,8 @@ def test_what_comes_from_elsewhere_is_left_alone(tmp_path, monkeypatch):
 
 def test_a_record_that_cannot_be_read_is_refused(tmp_path):
     lazy, target = lazy_features(), tmp_path / "features.npy"
-    for text in ("{", "[]", '{"shape": 3}', "3"):
+    short = vars(lazy._record(SIZE)) | {"shape": [30]}
+    for text in ("{", "[]", '{"shape": 3}', "3", json.dumps(short)):
         (tmp_path / "features.npy.progress.json").write_text(text)
         with pytest.raises(ValueError, match="is not a record of features"):
             lazy.write(target)

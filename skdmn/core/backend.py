@@ -130,6 +130,11 @@ def float_dtype(array: Array, xp: Any) -> Any:
     return xp.float64 if wide else xp.float32
 
 
+def working_memory() -> int:
+    """Return the bytes that scikit-learn's configuration allows for batches."""
+    return int(get_config()["working_memory"] * 2**20)
+
+
 @functools.cache
 def gpu() -> Place | None:
     """Return CuPy's place where CuPy and a GPU are there to use, else None."""

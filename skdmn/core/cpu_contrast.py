@@ -20,6 +20,7 @@ from skdmn.core.cpu_density import NARROW
 from skdmn.core.threads import in_threads, n_threads, single_blas
 
 _PATCHES = 2**21  # values of patches that a thread holds at a time
+_ROUNDING = 100  # epsilons that combinations of components may differ from filters
 _SUMS = 2**27  # bytes of sums that all threads hold, or those of one
 
 
@@ -49,14 +50,14 @@ def _factored(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return components and what makes filters of them, where that is less work.
 
-    Else the filters and nothing: also where they were changed since.
+    Else the filters and nothing: also where they are no longer combinations of these.
     """
     if components is not None and len(components) * sum(filters.shape) < filters.size:
-        components = components.reshape(len(components), -1)
-        components = components - components.mean(axis=1, keepdims=True)
+        components = components.reshape(len(components), -1).astype(filters.dtype)
+        components -= components.mean(axis=1, keepdims=True)
         then = filters @ components.T
         error = np.abs(then @ components - filters).max()
-        if error <= 1e-4 * np.abs(filters).max():
+        if error <= _ROUNDING * np.finfo(filters.dtype).eps * np.abs(filters).max():
             return components, then
     return filters, np.empty((0, 0), filters.dtype)
 
@@ -159,6 +160,11 @@ def _encode(
     for i in range(len(images)):
         load(images[i], g, image, 0, g.height, pitch)
         for y in range(start, stop):
+            at = y + g.window_before_y
+            earliest = max(top, -(-(at - g.window_height + 1) // g.step_y))
+            latest = min(end, at // g.step_y + 1)
+            if earliest >= latest:
+                continue  # between windows
             if len(then):
                 convolve_row(image, y * pitch, patches, between, 0, g.columns)
                 convolve_row(between, 0, mixtures, line, 0, g.columns)
@@ -166,9 +172,7 @@ def _encode(
                 convolve_row(image, y * pitch, patches, line, 0, g.columns)
             _contrasts(image, y, g, floor, sums, means, scales)
             _add_segments(line, scales, threshold, g, edges, ups, downs)
-            at = y + g.window_before_y
-            earliest = max(top, -(-(at - g.window_height + 1) // g.step_y))
-            for row in range(earliest, min(end, at // g.step_y + 1)):
+            for row in range(earliest, latest):
                 slot = row % n_open * g.out_columns * width
                 _add_windows(ups, downs, spans, width, above, below, slot)
                 upper = row * g.step_y - g.window_before_y

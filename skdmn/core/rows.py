@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,14 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from skdmn.core.backend import Array, Place, own_place, take, to_place
+from skdmn.core.backend import (
+    Array,
+    Place,
+    own_place,
+    take,
+    to_place,
+    working_memory,
+)
 
 CACHE_BYTES = 256 * 2**10  # a block that stays in the cache of one core
 BATCH_BYTES = 64 * 2**20  # a block for a GPU, of a file, or of computed features
@@ -57,7 +65,8 @@ class Rows:
         Parameters
         ----------
         block_bytes : int or None
-            Memory of a block as floats. None: what suits the device.
+            Memory of a block as floats, at most half of scikit-learn's working memory.
+            None: what suits the device.
 
         Yields
         ------
@@ -68,15 +77,18 @@ class Rows:
         """
         if block_bytes is None:
             block_bytes = CACHE_BYTES if self.compute.is_numpy else BATCH_BYTES
-        size = self._rows_in(block_bytes)
+        allowed = working_memory() // 2
+        size = self._rows_in(min(block_bytes, allowed))
         # a slice of a file or of features to compute is read once, then cut
-        read = max(size, self._rows_in(BATCH_BYTES)) if self.is_lazy else size
+        most = self._rows_in(min(BATCH_BYTES, allowed))
+        read = max(size, most) if self.is_lazy else size
         for start in range(0, len(self), read):
             part = self._part(slice(start, min(start + read, len(self))))
             for first in range(0, part.shape[0], size):
                 block = part[first : min(first + size, part.shape[0]), :]
                 begin = start + first
                 yield slice(begin, begin + block.shape[0]), block
+            forget_pages(self.data)
 
     def choose(self, indices: np.ndarray) -> Rows:
         """Return a copy of some of the rows, at sorted indices."""
@@ -88,6 +100,19 @@ class Rows:
                 data = xp.empty(shape, dtype=block.dtype, device=device)
             data[first:last, ...] = take(block, indices[first:last] - some.start, 0)
         return dataclasses.replace(self, data=data, is_lazy=False)
+
+    def differ(self, weights: np.ndarray) -> bool:
+        """Return whether any row with a weight is not as the first one is."""
+        xp, first = self.compute.xp, None
+        for some, block in self.blocks():
+            counting = np.flatnonzero(weights[some])
+            if not len(counting):
+                continue
+            block = take(block, counting, axis=0)
+            first = block[:1, :] if first is None else first
+            if bool(xp.any(block != first)):
+                return True
+        return False
 
     def _rows_in(self, n_bytes: int) -> int:
         return max(1, n_bytes // max(1, self.row_bytes))
@@ -105,3 +130,15 @@ class Rows:
             )
         part = own_place(part).xp.reshape(part, (part.shape[0], self.n_features))
         return to_place(part, self.compute)
+
+
+def forget_pages(source: Any) -> None:
+    """Tell the system that what was read of a memory map is not needed again.
+
+    Else all of the file counts as this process's memory in the end. Not of a map that
+    is private: what was changed there would be lost.
+    """
+    mapped = getattr(source, "_mmap", None)
+    private = getattr(source, "mode", "c") == "c"
+    if mapped is not None and not private and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from skdmn.core import engine
-from skdmn.core.backend import Array, own_place, take, to_numpy, to_place
+from skdmn.core.backend import Array, own_place, to_numpy, to_place
 from skdmn.core.lbfgs import Preconditioner
 from skdmn.core.rows import BATCH_BYTES, Rows
 
@@ -160,20 +160,6 @@ def column_moments(rows: Rows, weights: np.ndarray) -> tuple[np.ndarray, np.ndar
         var += share * (block_var - var + (1 - share) * away**2)
         mean += share * away
     return mean, np.maximum(var, 0.0)
-
-
-def rows_differ(rows: Rows, weights: np.ndarray) -> bool:
-    """Return whether any row with a weight is not as the first one is."""
-    xp, first = rows.compute.xp, None
-    for some, block in rows.blocks():
-        counting = np.flatnonzero(weights[some])
-        if not len(counting):
-            continue
-        block = take(block, counting, axis=0)
-        first = block[:1, :] if first is None else first
-        if bool(xp.any(block != first)):
-            return True
-    return False
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 
 import numpy as np
 import scipy.linalg
 
-from skdmn.core.backend import Array, to_numpy
+from skdmn.core.backend import Array, to_numpy, working_memory
 from skdmn.core.lbfgs import LBFGS, Preconditioner
 from skdmn.core.softmax import Objective
 from skdmn.core.threads import single_blas
@@ -109,7 +110,7 @@ def factor(objective: Objective, point: np.ndarray) -> Preconditioner:
     n_columns = objective.shape[1]
     n_rows = max(FACTOR_ROWS, int(FACTOR_PRODUCTS / n_columns**2))
     some = objective.sample(n_rows) if n_rows < len(objective.rows) else objective
-    n_groups = -(-n_columns // FACTOR_COLUMNS)
+    n_groups = -(-n_columns // _factor_columns(objective))
     edges = np.linspace(0, n_columns, n_groups + 1).astype(int)
     groups = [slice(*edge) for edge in itertools.pairwise(edges)]
     moments: list[Array] = [0.0] * n_groups
@@ -161,10 +162,21 @@ def _cholesky(
             ridge *= 10
 
 
+def sample_bytes() -> int:
+    """Return how much memory a sample may take."""
+    return min(SAMPLE_BYTES, working_memory() // 2)
+
+
+def _factor_columns(objective: Objective) -> int:
+    """Return how many columns are factored together, within the working memory."""
+    value = objective.rows.row_bytes // objective.rows.n_features
+    return max(1, min(FACTOR_COLUMNS, math.isqrt(working_memory() // (2 * value))))
+
+
 def _head(objective: Objective) -> Objective:
     """Return a sample of the rows where there are many."""
     rows = objective.rows
-    size = min(int(SAMPLE_SHARE * len(rows)), SAMPLE_BYTES // rows.row_bytes)
+    size = min(int(SAMPLE_SHARE * len(rows)), sample_bytes() // rows.row_bytes)
     is_small = len(rows) * rows.n_features < SAMPLED_VALUES
     return objective if is_small or size < rows.n_features else objective.sample(size)
 
@@ -172,7 +184,7 @@ def _head(objective: Objective) -> Objective:
 def _is_worth_a_factor(objective: Objective) -> bool:
     """Whether a factor costs less than the passes that it saves."""
     outputs, columns = objective.shape
-    side = min(columns, FACTOR_COLUMNS)
+    side = min(columns, _factor_columns(objective))
     return side**2 <= FACTOR_WORTH * len(objective.rows) * outputs
 
 

@@ -91,6 +91,9 @@ def _others_hold_blas() -> bool:
 def _let_go() -> None:
     """Let a forked process compute: the thread that held the lock is not in it."""
     global _single, _holder
+    if _others_hold_blas():
+        for library, limit in zip(_blas().lib_controllers, _outside, strict=True):
+            library.set_num_threads(limit)
     _single, _holder = threading.RLock(), None
 
 

@@ -173,7 +173,8 @@ def whitened_bank(
         At most so many, those of largest ratio.
     variance_cutoff : float in (0, 1]
         The share of variance that rho's leading eigenvectors stay within; see
-        `core.filters.n_components`.
+        `core.filters.n_components`. Those of less than 1e-6 of the largest eigenvalue
+        are rounding, and left out in any case.
     correlation_cutoff : float in [0, 1]
         A filter is left out where its absolute cosine, in whitened space, with one of
         larger ratio exceeds this; 1.0 leaves none out.

@@ -224,14 +224,14 @@ class DensityMatrixDisplay:
         ValueError
             Where a label is not one of the layer's classes.
         """
-        matrices = class_densities(layer)
-        known = layer.classes_.tolist() if layer.class_based else ["all"]
+        matrices, known = class_densities(layer), layer.classes_.tolist()
         wanted = known[:10] if classes is None else list(classes)
         unknown = [label for label in wanted if label not in known]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is not a class; pass some of {known}.")
         chosen = [known.index(label) for label in wanted]
-        return cls(matrices[chosen], wanted).plot(figure=figure)
+        labels = wanted if layer._class_based else ["all"] * len(wanted)
+        return cls(matrices[chosen], labels).plot(figure=figure)
 
     def plot(self, *, figure: Any = None) -> Self:
         """Draw.

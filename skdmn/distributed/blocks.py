@@ -12,6 +12,7 @@ import dask
 import dask.array as da
 import numpy as np
 from dask.delayed import delayed
+from sklearn import config_context, get_config
 
 FAN_IN = 8  # how many partial sums are merged at a time
 
@@ -97,9 +98,12 @@ class Blocks:
             Sent once to each worker.
         """
         sent = [delayed(one, traverse=False) for one in shared]
+        memory = get_config()["working_memory"]  # each thread has its own
         apply, join = delayed(_apply, pure=False), delayed(merge, pure=False)
         found = [
-            apply(function, part, size, own, *sent, dask_key_name=_key(function))
+            apply(
+                function, part, size, own, memory, *sent, dask_key_name=_key(function)
+            )
             for part, size, own in zip(self.parts, self.sizes, of_block, strict=True)
             if size
         ]
@@ -125,7 +129,12 @@ def _key(function: Callable[..., Any]) -> str:
 
 
 def _apply(
-    function: Callable[..., Any], block: np.ndarray, size: int, own: Any, *shared: Any
+    function: Callable[..., Any],
+    block: np.ndarray,
+    size: int,
+    own: Any,
+    working_memory: int,
+    *shared: Any,
 ) -> Any:
     if len(block) != size:
         raise ValueError(
@@ -133,7 +142,8 @@ def _apply(
             f"of y beside it, says {size}; give X and y the same chunks along the "
             "first axis, or call X.compute_chunk_sizes()."
         )
-    return function(block, own, *shared)
+    with config_context(working_memory=working_memory):
+        return function(block, own, *shared)
 
 
 def _rows_at(block: np.ndarray, indices: np.ndarray) -> np.ndarray:

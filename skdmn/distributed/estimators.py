@@ -10,6 +10,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.delayed import delayed
+from sklearn import config_context, get_config
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
@@ -77,10 +78,11 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
     Results depend on the blocks by rounding alone, and not at all on which worker
     computes what, or fails: its blocks are computed again.
 
-    `memory` caches each block's sums, for workers that share that folder. Callbacks
-    of layers are not told of progress; Dask's dashboard shows it. Workers decide by
-    themselves on ``device="auto"``. Dask's worker processes leave BLAS one thread for
-    each task, which holds for the layers' kernels too.
+    scikit-learn's ``working_memory`` holds for each task. `memory` caches each block's
+    sums, for workers that share that folder. Callbacks of layers are not told of
+    progress, which Dask's dashboard shows; those of the softmax are, without X and y.
+    Workers decide by themselves on ``device="auto"``. Dask's worker processes leave
+    BLAS one thread for each task, which holds for the layers' kernels too.
 
     Examples
     --------
@@ -258,6 +260,7 @@ def _mapped(
         function,
         shape,
         dtype,
+        get_config()["working_memory"],
         *(delayed(one, traverse=False) for one in sent),
         dtype=dtype,
         chunks=(X.chunks[0], *((size,) for size in shape)),
@@ -318,9 +321,11 @@ def _apply(
     function: Callable[..., np.ndarray],
     shape: tuple[int, ...],
     dtype: np.dtype,
+    working_memory: int,
     *sent: Any,
 ) -> np.ndarray:
-    found = function(block, *sent) if len(block) else np.empty(0)
+    with config_context(working_memory=working_memory):
+        found = function(block, *sent) if len(block) else np.empty(0)
     return found.reshape(len(block), *shape).astype(dtype, copy=False)
 
 

@@ -21,6 +21,7 @@ from skdmn.layers.labels import draw
 from skdmn.layers.overlap import OverlapPruner
 from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
+from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 from skdmn.stack import DensityMatrixNetwork
 from skdmn.stages import Stream
 
@@ -58,22 +59,11 @@ def fit_network(network: DensityMatrixNetwork, blocks: Blocks, y: Any) -> None:
     for _, layer in network.layers:
         if isinstance(layer, ClassDensityTransformer):
             layer._encode(y, len(blocks))  # raises before any layer is fitted
-        _check_sums_of_blocks(layer)
     network.layers_ = []
     for name, layer in network.layers:
         fitted = network._prepared(layer, network.layers_, images)
         _learn(fitted, portable(network), blocks, y, images.dtype)
         network.layers_ = [*network.layers_, (name, fitted)]
-
-
-def _check_sums_of_blocks(layer: ImageTransformer) -> None:
-    """Raise where a layer needs more than sums over blocks."""
-    if getattr(layer, "contrast_floor", None) == "auto":
-        raise ValueError(
-            f"{type(layer).__name__} takes contrast_floor='auto' from all images at "
-            "once, which blocks are not; pass a number, such as the contrast_floor_ of "
-            "one that was fitted on a single block."
-        )
 
 
 def portable(network: DensityMatrixNetwork) -> DensityMatrixNetwork:
@@ -131,6 +121,11 @@ def _learn_densities(
     if chosen is not None:
         some = blocks.find(chosen)
         of_block = [(o[0][s], s) for o, s in zip(of_block, some, strict=True)]
+    if isinstance(layer, WhitenedPCAPatchTransformer) and (
+        layer.contrast_floor == "auto"
+    ):
+        of_all = blocks.reduce(_all_patches, _merged_patches, of_block, network, layer)
+        layer.contrast_floor_ = layer._floor_of(of_all, dtype)
     present, sums = blocks.reduce(
         _class_sums, _merged_sums, of_block, network, layer, memory
     )
@@ -161,6 +156,23 @@ def _class_sums(
     present, codes = np.unique(codes, return_inverse=True)
     sums = layer._empty(len(present), stream)
     return present, cached_accumulate(memory, stream, codes, sums, _silently)
+
+
+def _all_patches(
+    block: np.ndarray,
+    own: tuple[np.ndarray, np.ndarray | None],
+    network: DensityMatrixNetwork,
+    layer: WhitenedPCAPatchTransformer,
+) -> DensityAccumulator:
+    """Add up the patches of a block, as they are."""
+    return layer._all_patches(replace(_stream(block, network, layer), chosen=own[1]))
+
+
+def _merged_patches(parts: list[DensityAccumulator]) -> DensityAccumulator:
+    total = parts[0].like(1)
+    for sums in parts:
+        total.merge(sums)
+    return total
 
 
 def _silently(done: int) -> None:

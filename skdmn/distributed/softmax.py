@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight
 from skdmn.core.backend import HOST, Array, Place, compute_place
 from skdmn.core.rows import Rows
 from skdmn.core.softmax import Objective, column_moments
-from skdmn.core.solver import SAMPLE_BYTES
+from skdmn.core.solver import sample_bytes
 from skdmn.distributed.blocks import Blocks, merged_moments
 from skdmn.softmax import SoftmaxClassifier
 
@@ -49,6 +49,11 @@ class _DistributedSoftmax(SoftmaxClassifier):
         kept = X.persisted()
         return BlockRows(kept, rows.compute, rows.dtype, device=self.device), place
 
+    @staticmethod
+    def _told(data: dict[str, Any]) -> dict[str, Any]:
+        """Return nothing of the data, which is not here."""
+        return {"metadata": data["metadata"]}
+
     def _objective(
         self, rows: Any, classes: np.ndarray, codes: np.ndarray, sample_weight: Any
     ) -> Objective:
@@ -56,6 +61,7 @@ class _DistributedSoftmax(SoftmaxClassifier):
             sample_weight, codes, dtype=np.float64, ensure_non_negative=True
         )
         mean, var = rows.moments(weights)
+        self._check_moments(rows, weights, mean, var)
         # scale, penalty and class weights depend on the moments of the columns and on
         # the classes' weights alone: two rows of each class that have the same, and
         # all in all the same mean and variance, stand for all rows
@@ -86,6 +92,11 @@ class BlockRows(Rows):
         _, mean, var = self.data.reduce(_moments, merged_moments, of_block, how)
         return mean, var
 
+    def differ(self, weights: np.ndarray) -> bool:
+        """Return whether any row with a weight is not as the first one is."""
+        of_block, how = self.data.cut(weights), (self.device, self.dtype)
+        return self.data.reduce(_first_row, _same_rows, of_block, how)[1]
+
     def choose(self, indices: np.ndarray) -> Rows:
         """Return a copy of some of the rows, at sorted indices, in memory here."""
         return Rows(self.data.collect(indices), self.compute, self.dtype)
@@ -112,7 +123,7 @@ class BlockObjective(Objective):
 
     def sample(self, size: int) -> Objective:
         """Return the same of some rows, as many as fit in memory here."""
-        size = min(size, max(1, SAMPLE_BYTES // self.rows.row_bytes))
+        size = min(size, max(1, sample_bytes() // self.rows.row_bytes))
         return Objective(**_fields(self) | {"_placed": {}}).sample(size)
 
     def curvature_blocks(self, point: np.ndarray) -> Iterator[Array]:
@@ -148,6 +159,24 @@ def _rows(block: np.ndarray, how: tuple[str, str]) -> Rows:
 def _moments(block: np.ndarray, own: tuple[np.ndarray], how: tuple[str, str]) -> tuple:
     (weights,) = own
     return weights.sum(), *column_moments(_rows(block, how), weights)
+
+
+def _first_row(
+    block: np.ndarray, own: tuple[np.ndarray], how: tuple[str, str]
+) -> tuple[np.ndarray | None, bool]:
+    """Return a block's first row with a weight, and whether another one differs."""
+    (weights,) = own
+    counting = np.flatnonzero(weights)
+    first = block[counting[0]] if len(counting) else None
+    return first, _rows(block, how).differ(weights)
+
+
+def _same_rows(
+    parts: list[tuple[np.ndarray | None, bool]],
+) -> tuple[np.ndarray | None, bool]:
+    found = [first for first, _ in parts if first is not None]
+    apart = any((first != found[0]).any() for first in found)
+    return (found[0] if found else None), apart or any(differ for _, differ in parts)
 
 
 def _weighted(

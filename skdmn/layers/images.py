@@ -12,7 +12,6 @@ from typing import Any
 
 import joblib
 import numpy as np
-from sklearn import get_config
 from sklearn.utils import gen_batches
 
 from skdmn.core import transfer
@@ -24,6 +23,7 @@ from skdmn.core.backend import (
     take,
     to_numpy,
     widest_float,
+    working_memory,
 )
 from skdmn.core.convolve import Pair
 from skdmn.layers.sliced import Sliced
@@ -198,11 +198,6 @@ class Images:
                 )
             out[some, ...] = part
         return out
-
-
-def working_memory() -> int:
-    """Return the bytes that scikit-learn's configuration allows for batches."""
-    return int(get_config()["working_memory"] * 2**20)
 
 
 def as_pair(value: Any, name: str) -> Pair:

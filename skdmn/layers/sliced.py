@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import mmap
 from typing import Any
 
 import array_api_compat
 import numpy as np
 import scipy.sparse
 from sklearn.utils import assert_all_finite
+
+from skdmn.core.rows import forget_pages
 
 PIECE_BYTES = 2**24  # read at a time where single images are picked
 
@@ -79,17 +80,6 @@ class Sliced:
     def _checked(self, images: Any) -> np.ndarray:
         # a copy where `images` is a view of a memory map: results may share its memory
         images = np.array(images, dtype=self.dtype)
-        self._forget_pages()
+        forget_pages(self.source)
         assert_all_finite(images, estimator_name=self.estimator_name, input_name="X")
         return images.reshape(-1, *self.shape[1:])
-
-    def _forget_pages(self) -> None:
-        """Tell the system that what was read of a memory map is not needed again.
-
-        Else all of the file counts as this process's memory in the end. Not of a map
-        that is private: what was changed there would be lost.
-        """
-        mapped = getattr(self.source, "_mmap", None)
-        private = getattr(self.source, "mode", "c") == "c"
-        if mapped is not None and not private and hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)

@@ -51,8 +51,9 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         and across. 1: by class alone.
     variance_cutoff : float in (0, 1], default=1.0
         Filters are combinations of the leading eigenvectors of the density matrix of
-        all patches, as many as stay within this share of its trace, one at least.
-        Fewer make the layer faster. 1.0: of all.
+        all patches, as many as stay within this share of its trace, one at least; 1.0:
+        all whose eigenvalue is above 1e-6 of the largest. Few of them make the layer
+        faster on processors: patches are multiplied with these, and mixed.
     correlation_cutoff : float in [0, 1], default=0.9
         Leave a filter out whose absolute cosine, in whitened space, with one of larger
         ratio exceeds this. 1.0 leaves none out.
@@ -256,8 +257,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
     def _empty(self, n_classes: int, images: Images) -> ContrastAccumulator:
         floor = self.contrast_floor
         if floor == "auto":  # going on, that of the images seen first
-            floor = getattr(self, "contrast_floor_", None) or _floor(
-                images, self.kernel_size_
+            floor = getattr(self, "contrast_floor_", None) or self._floor_of(
+                self._all_patches(images), images.dtype
             )
         return ContrastAccumulator.of(
             n_classes,
@@ -266,6 +267,40 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
             self.position_grid_,
             float(floor),
         )
+
+    def _all_patches(self, images: Images) -> DensityAccumulator:
+        """Sum all patches, as they are, for the floor."""
+        size, n_channels = self.kernel_size_, images.shape[2]
+        sums = DensityAccumulator.empty(1, size, n_channels, centered=False)
+        codes = np.zeros(len(images), np.int64)
+        return accumulate(images, codes, sums, lambda done: None)
+
+    @staticmethod
+    def _floor_of(sums: DensityAccumulator, dtype: str) -> float:
+        """Return a tenth of the mean variance of a patch; 1 where there is none.
+
+        To six digits: the last ones depend on the number of threads, and what is cached
+        on all of them.
+        """
+        outer = sums.outer_products[0]
+        d = len(outer)
+        # the squares of a patch less d times that of its mean
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.trace(outer) - outer.sum() / d
+            variance = squares / (d * max(int(sums.n_patches[0]), 1))
+        if not np.isfinite(variance):
+            raise ValueError(
+                "No filter can be computed: the squares of X overflow, or X has NaN; "
+                "scale the images down, or mend them."
+            )
+        # the inverse of a contrast must be a float32, too
+        narrow = float(np.finfo(np.float32).tiny) ** 2
+        if 0 < variance < (narrow if dtype == "float32" else LEAST_SQUARE):
+            raise ValueError(
+                "No filter can be computed: the squares of X underflow; scale the "
+                "images up."
+            )
+        return float(f"{_FLOOR * variance:.6g}") if variance > 0 else 1.0
 
     def _resumable(self) -> DensityAccumulator:
         sums, grid = super()._resumable(), self.position_grid_
@@ -338,32 +373,3 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
 
     def _forward(self, batch: Array) -> Array:
         return encode(batch, self._encoding(self._like(self.filters_, batch)))
-
-
-def _floor(images: Images, size: Pair) -> float:
-    """Return a tenth of the mean variance of a patch; 1 where there is none.
-
-    To six digits: the last ones depend on the number of threads, and what is cached on
-    all of them.
-    """
-    sums = DensityAccumulator.empty(1, size, images.shape[2], centered=False)
-    accumulate(images, np.zeros(len(images), np.int64), sums, lambda done: None)
-    outer = sums.outer_products[0]
-    d = len(outer)
-    # the squares of a patch less d times that of its mean
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.trace(outer) - outer.sum() / d
-        variance = squares / (d * max(int(sums.n_patches[0]), 1))
-    if not np.isfinite(variance):
-        raise ValueError(
-            "No filter can be computed: the squares of X overflow, or X has NaN; scale "
-            "the images down, or mend them."
-        )
-    # the inverse of a contrast must be a float32, too
-    narrow = float(np.finfo(np.float32).tiny) ** 2
-    if 0 < variance < (narrow if images.dtype == "float32" else LEAST_SQUARE):
-        raise ValueError(
-            "No filter can be computed: the squares of X underflow; scale the "
-            "images up."
-        )
-    return float(f"{_FLOOR * variance:.6g}") if variance > 0 else 1.0

@@ -238,6 +238,9 @@ def test_threads_and_budget_change_nothing(rng, monkeypatch, threads, budget):
     monkeypatch.setattr(module, "n_threads", lambda: threads)
     monkeypatch.setattr(module, "_ALONE", 0)
     monkeypatch.setattr(module, "_BUDGET", budget)
+    cut = module._cut.__wrapped__  # nothing is kept for other tests, or from them
+    monkeypatch.setattr(module, "_cut", cut)
+    assert (len(cut((8, 9, 2), (3, 3), np.dtype("f4"))) > 1) == (budget < 2**20)
     assert_exact(images, np.arange(40), (3, 3))
     again = second_moments(images, np.arange(40), (3, 3))
     assert_array_equal(again[0], outer)
