@@ -124,7 +124,7 @@ def _learn_densities(
     if isinstance(layer, WhitenedPCAPatchTransformer) and (
         layer.contrast_floor == "auto"
     ):
-        of_all = blocks.reduce(_all_patches, _merged_patches, of_block, network, layer)
+        _, of_all = blocks.reduce(_all_patches, _merged_sums, of_block, network, layer)
         layer.contrast_floor_ = layer._floor_of(of_all, dtype)
     present, sums = blocks.reduce(
         _class_sums, _merged_sums, of_block, network, layer, memory
@@ -163,16 +163,10 @@ def _all_patches(
     own: tuple[np.ndarray, np.ndarray | None],
     network: DensityMatrixNetwork,
     layer: WhitenedPCAPatchTransformer,
-) -> DensityAccumulator:
-    """Add up the patches of a block, as they are."""
-    return layer._all_patches(replace(_stream(block, network, layer), chosen=own[1]))
-
-
-def _merged_patches(parts: list[DensityAccumulator]) -> DensityAccumulator:
-    total = parts[0].like(1)
-    for sums in parts:
-        total.merge(sums)
-    return total
+) -> ClassSums:
+    """Add up the patches of a block, as they are, as if of one class."""
+    stream = replace(_stream(block, network, layer), chosen=own[1])
+    return np.zeros(1, dtype=np.int64), layer._all_patches(stream)
 
 
 def _silently(done: int) -> None:
