@@ -173,6 +173,30 @@ def test_kernels_work_in_a_forked_process(monkeypatch):
                 assert_array_equal(ours, theirs)
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # threads, fork
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork"
+)
+def test_forked_processes_have_the_threads_that_there_were():
+    """Also where another thread keeps BLAS to one meanwhile, who is not in them."""
+    before, held, done = n_threads(), threading.Event(), threading.Event()
+
+    def other():
+        with single_blas():
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait(10)
+    try:
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            assert pool.apply_async(n_threads).get(timeout=60) == before
+    finally:
+        done.set()
+        thread.join()
+
+
 def test_threads_of_others_are_not_those_that_blas_is_kept_to():
     before, held, seen = n_threads(), threading.Event(), []
 
