@@ -1,4 +1,4 @@
-"""The README's tables of exported and hybrid networks; see `tables`."""
+"""Tables of exported and hybrid networks; see `tables`."""
 
 from speed_tables import read, table, where
 
@@ -67,7 +67,7 @@ def hybrids() -> str:
         "usual initialization and from class filters:\n\n"
         + table(["images", "start", "held out", "seconds"], best)
         + "\n\n![Accuracy against epochs and seconds]"
-        "(benchmarks/results/hybrids.png)\n\n"
+        "(results/hybrids.png)\n\n"
         f"Medians of {first['seeds']} seeds; bands: lowest to highest."
     )
 

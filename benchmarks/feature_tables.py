@@ -1,4 +1,4 @@
-"""The README's tables of how good computed features are; see `tables`."""
+"""Tables of how good computed features are; see `tables`."""
 
 from speed_tables import read, table, where
 
@@ -166,7 +166,7 @@ def peers() -> str:
     place = [[kind, *(cell(kind, n) for n in asked)] for kind in kinds]
     n = results["n_training"]
     return (
-        "![Accuracy against seconds](benchmarks/results/peers.png)\n\n"
+        "![Accuracy against seconds](results/peers.png)\n\n"
         + table([*head, "softmax, s"], rows)
         + f"\n\n{n['MNIST']} training images of each, the same softmax, C chosen on a "
         "fifth of them, the ConvNet's rate on such images; what is tried for that is "

@@ -1,4 +1,4 @@
-"""The README's tables of what things cost; see `tables`."""
+"""Tables of what things cost; see `tables`."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ def convnet() -> str:
         share = "" if ratio is None else f"computed in {ratio:.2f} of that"
         rows.append([f"ConvNet until {accuracy:.2f} %", "", took, share])
     return table(["", "test accuracy", "seconds", ""], rows) + (
-        "\n\n![Accuracy against seconds](benchmarks/results/convnet.png)\n\n"
+        "\n\n![Accuracy against seconds](results/convnet.png)\n\n"
         "Thick lines: the median of when a run is first so good; thin ones: runs. "
         f"{results['data']}; {filters[0]} filters of {kernels[0]} x {kernels[0]} and "
         f"{filters[1]} of {kernels[1]} x {kernels[1]} pixels, medians of "
@@ -206,4 +206,61 @@ def grid_search() -> str:
     )
 
 
-TABLES = (convnet, density, forward, softmax, memory, grid_search)
+def at_a_glance() -> str:
+    """Return how many times faster each part is than the best of its rivals."""
+    job = read("convnet")
+    exported = [row["seconds"]["10000"] for row in read("exported")["rows"]]
+    forward = [
+        row["ratio"]
+        for row in read("forward")["rows"]
+        if row["what"] == "conv + ReLU + pool"
+    ]
+    cases = [
+        (
+            f"{job['job']['accuracy']:.1f} % on MNIST, from images on",
+            "a ConvNet of the same architecture, trained (torch)",
+            [1 / job["ratios"]["that of the computed layers"]],
+            "convnet",
+        ),
+        (
+            "density matrices",
+            "patches copied and multiplied (NumPy, torch)",
+            [row["ratio"] for row in read("density")["rows"]],
+            "density",
+        ),
+        (
+            "convolution, ReLU and pooling",
+            "torch, channels-last, in chunks",
+            forward,
+            "forward",
+        ),
+        (
+            "softmax",
+            "LogisticRegression, to the same objective",
+            [row["times_faster"] for row in read("softmax")["rows"]],
+            "softmax",
+        ),
+        (
+            "labels of 10,000 images",
+            "the same model exported, in onnxruntime",
+            [seconds["onnxruntime"] / seconds["skdmn"] for seconds in exported],
+            "exported",
+        ),
+    ]
+    rows = [
+        [
+            what,
+            rival,
+            " to ".join(f"{n:.1f}" for n in sorted({min(ratios), max(ratios)})),
+            f"`benchmarks/{script}.py`",
+        ]
+        for what, rival, ratios, script in cases
+    ]
+    machine = job["machine"]
+    return table(["", "against", "times faster", "printed by"], rows) + (
+        f"\n\n{machine['processor']}, {machine['threads']} threads, torch "
+        f"{machine['torch']}."
+    )
+
+
+TABLES = (at_a_glance, convnet, density, forward, softmax, memory, grid_search)

@@ -1,4 +1,4 @@
-"""Render the tables of README and SCALE from the JSON that the benchmarks wrote.
+"""Render the tables of all pages from the JSON that the benchmarks wrote.
 
     python benchmarks/tables.py
 
@@ -14,8 +14,9 @@ import feature_tables
 import scale_tables
 import speed_tables
 
-PAGES = (Path(__file__).parents[1] / "README.md", Path(__file__).parent / "SCALE.md")
-RESULTS = Path(__file__).parent / "results"
+HERE = Path(__file__).parent
+PAGES = (HERE.parent / "README.md", HERE / "README.md", HERE / "SCALE.md")
+RESULTS = HERE / "results"
 
 
 def main_job() -> str:
@@ -106,8 +107,10 @@ def rendered(text: str) -> str:
         *scale_tables.TABLES,
     ):
         pattern = rf"(<!-- {table.__name__} -->\n).*?(<!-- end -->)"
-        there = (RESULTS / f"{table.__name__}.json").exists()
-        filled = f"{table()}\n" if there else ""
+        try:
+            filled = f"{table()}\n"
+        except FileNotFoundError:
+            filled = ""
         text = re.sub(
             pattern,
             lambda m, filled=filled: f"{m[1]}{filled}{m[2]}",

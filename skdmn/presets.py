@@ -81,7 +81,7 @@ def recommended_dmn(
     -----
     Sizes, thresholds and cutoffs were chosen on training images of MNIST and CIFAR-10
     held out; for larger images they are carried over, not chosen. Components of 0.95 of
-    the variance, 20 of 108 in photographs, did as well there as all (the README's
+    the variance, 20 of 108 in photographs, did as well there as all (the benchmarks'
     ablations), in less time.
 
     Examples
