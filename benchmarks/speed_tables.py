@@ -213,7 +213,7 @@ def at_a_glance() -> str:
     forward = [
         row["ratio"]
         for row in read("forward")["rows"]
-        if row["what"] == "conv + ReLU + pool"
+        if row["what"] == "conv + ReLU + pool" and row["threads"] > 1
     ]
     cases = [
         (
