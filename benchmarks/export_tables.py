@@ -63,8 +63,8 @@ def hybrids() -> str:
         f"{first['epochs']} epochs of Adam with batches of 128 and a rate of 0.001, "
         "the same for all, one seed; 10,000 training images held out. "
         + where(first, "hybrids", "torch")
-        + "\n\nThe best hybrid, and the ConvNet of its shape, trained from torch's "
-        "usual initialization and from class filters:\n\n"
+        + "\n\nThe paper's best hybrid, and the ConvNet of its shape, trained from "
+        "torch's usual initialization and from class filters:\n\n"
         + table(["images", "start", "held out", "seconds"], best)
         + "\n\n![Accuracy against epochs and seconds]"
         "(results/hybrids.png)\n\n"

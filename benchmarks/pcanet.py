@@ -4,8 +4,8 @@ T. Chan, K. Jia, S. Gao, J. Lu, Z. Zeng, Y. Ma, "PCANet: a simple deep learning 
 for image classification?", IEEE Transactions on Image Processing 24, 2015. Two stages
 of PCA filters of patches less their means; the signs of the second stage's outputs are
 the bits of numbers, whose histograms over blocks are the features. Published with
-blocks that overlap by half; here they lie side by side, a quarter of the features, so
-that a softmax can be fitted to them in memory.
+blocks that overlap by half; here they lie side by side, less than half of the features,
+so that a softmax can be fitted to them in memory.
 """
 
 import numpy as np

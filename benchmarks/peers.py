@@ -2,32 +2,33 @@
 
     python benchmarks/peers.py --data DIR
 
-First, other filters in the place of the class-based ones, from the same whitened
-patches of CIFAR-10, encoded and averaged the same way: of classes, of classes by cell,
-of cells alone, random directions, patches as they are, k-means, and plain PCA. Then
-other features: raw pixels, the papers' layers (`make_dmn`), wavelet scattering
-(kymatio 0.3, which needs SciPy before 1.15), PCANet, `recommended_dmn`, and a ConvNet,
-trained.
+First other features: raw pixels, the papers' layers (`make_dmn`), wavelet scattering
+(kymatio 0.3, which needs SciPy before 1.15), PCANet, `recommended_dmn`, the same with
+filters from k-means or at random, and a ConvNet, trained. Then other filters in the
+place of the class-based ones, from the same whitened patches of CIFAR-10, encoded and
+averaged the same way: of classes, of classes by cell, of cells alone, random
+directions, patches as they are, k-means, and plain PCA.
 
 C is the best of `C_GRID` on a fifth of the training images, the accuracy that on images
 that nothing was chosen on: MNIST's test images, the fifth training batch of CIFAR-10.
+In the same place the threshold, too, is chosen for each kind of filters on such a
+fifth, with `TUNED_AT` filters.
 """
 
 import argparse
 import contextlib
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from sklearn.cluster import MiniBatchKMeans
 
 import machine
 from frontier import load
+from memory import forget_peak, memory
 from pcanet import PCANet
 from rival import Rival, best_of, train
-from scoring import best_C, softmax
+from scoring import choose_C, softmax
 from skdmn import (
     AveragePool2DTransformer,
     DensityMatrixNetwork,
@@ -37,31 +38,43 @@ from skdmn import (
 )
 from skdmn.core.contrast import by_contrast
 
-C_GRID = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+C_GRID = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+THRESHOLDS, TUNED_AT = (0.25, 0.5, 1.0), 200
 N_TRAINING = {"same place": 20_000, "MNIST": 10_000, "CIFAR-10": 10_000}
-N_FILTERS = (50, 100, 200, 400, 800)
+N_FILTERS = (50, 100, 200, 400, 1000)
 CONVNET_SECONDS = (10.0, 30.0)
+CONVNETS = {"MNIST": (32, 64), "CIFAR-10": (32, 64, 128)}
 RATES = (2e-3, 6e-3)
-N_PATCHES = 100_000  # that k-means and plain patches are from
+N_PATCHES = 200_000  # that k-means and plain patches are from
+ROUNDS = 10  # of k-means
 
 Data = tuple[np.ndarray, ...]
 
 
-def scored(features: Callable[[np.ndarray], np.ndarray], data: Data) -> dict:
-    """Choose C, fit a softmax; return accuracy and seconds."""
+def scored(
+    features: Callable[[np.ndarray], np.ndarray],
+    data: Data,
+    standardize: tuple[bool, ...] = (True,),
+) -> dict:
+    """Choose C, and whether to standardize; fit a softmax."""
     X, y, X_test, y_test = data
     started = time.perf_counter()
     found = features(X)
     computed = time.perf_counter()
-    C = best_C(found, y, C_GRID)
-    chosen = time.perf_counter()
-    top = softmax(C).fit(found, y)
+    chosen = max(
+        (choose_C(found, y, C_GRID, standardize=s) for s in standardize),
+        key=lambda choice: choice["accuracy"],
+    )
+    best = {key: chosen[key] for key in ("C", "standardize")}
+    ready = time.perf_counter()
+    top = softmax(**best).fit(found, y)
     done = time.perf_counter()
     return {
-        "C": C,
+        **best,
+        "validation": chosen["accuracy"],
         "n_features": int(found.shape[1]),
         "transform_seconds": computed - started,
-        "softmax_seconds": done - chosen,
+        "softmax_seconds": done - ready,
         "accuracy": 100 * top.score(features(X_test), y_test),
     }
 
@@ -80,53 +93,63 @@ def network(n_filters: int, **options: object) -> DensityMatrixNetwork:
 class Whitened:
     """What `WhitenedPCAPatchTransformer` makes of patches before it chooses filters."""
 
-    def __init__(self, data: Data):
-        self.network = network(1).fit(*data[:2])
-        conv = self.network["conv"]
-        d = conv.density_matrices_.shape[-1]
+    def __init__(self, fitted: DensityMatrixNetwork, X: np.ndarray):
+        self.network, conv = fitted, fitted["conv"]
+        self.components = conv.components_.reshape(len(conv.components_), -1)
+        d = self.components.shape[1]
         density = conv.density_matrices_.reshape(-1, d, d).mean(axis=0)
-        scale = np.sqrt(conv.partition_functions_.mean())
-        self.values, self.vectors = np.linalg.eigh(density)
-        roots = np.sqrt(np.maximum(self.values, 0) + conv.regularization / d)
-        self.matrix = (self.vectors / roots) @ self.vectors.T / scale
+        scale = conv.partition_functions_.mean()
+        shares = ((self.components @ density) * self.components).sum(axis=1)
+        roots = np.sqrt(scale * (shares + conv.regularization / d))
+        self.matrix = self.components / roots[:, np.newaxis]
         rng = np.random.default_rng(0)
-        X, size = data[0], conv.kernel_size_[0]
-        i, y, x = (rng.integers(0, n, N_PATCHES) for n in (len(X), 27, 27))
+        X, size = X.reshape(*X.shape[:3], -1), conv.kernel_size_[0]
+        ends = (len(X), X.shape[1] - size + 1, X.shape[2] - size + 1)
+        corners = (rng.integers(0, end, N_PATCHES) for end in ends)
         patches = np.stack(
             [
-                X[a, b : b + size, c : c + size].ravel()
-                for a, b, c in zip(i, y, x, strict=True)
+                X[i, y : y + size, x : x + size].ravel()
+                for i, y, x in zip(*corners, strict=True)
             ]
         )
         patches = by_contrast(patches.astype(np.float64), conv.contrast_floor_)
-        patches = patches[
-            (patches**2).sum(axis=1) > 0.01
-        ]  # flat ones have no direction
-        self.patches = patches @ self.matrix
+        # flat ones have no direction
+        patches = patches[(patches**2).sum(axis=1) > 0.01]
+        self.patches = patches @ self.matrix.T
 
     def with_directions(self, directions: np.ndarray) -> DensityMatrixNetwork:
         """Return the network with unit directions of whitened space as filters."""
         conv = self.network["conv"]
-        directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-        filters = directions @ self.matrix
-        filters -= filters.mean(axis=1, keepdims=True)
+        filters = unit(directions) @ self.matrix
         shape = (len(filters), *conv.filters_.shape[1:])
         conv.filters_ = filters.reshape(shape).astype(conv.filters_.dtype)
         self.network["pool"].fit(conv.transform(np.zeros((1, *conv.image_shape_))))
         return self.network
 
     def directions(self, kind: str, n: int) -> np.ndarray | None:
-        rng = np.random.default_rng(1)
+        rng, d = np.random.default_rng(1), len(self.matrix)
         if kind == "plain PCA":
-            return self.vectors.T[::-1][:n] if n < len(self.vectors) else None
+            return np.eye(d)[:n] if n < d else None
         if kind == "random":
-            return rng.normal(size=(n, len(self.matrix)))
-        if kind == "patches":
-            return self.patches[rng.permutation(len(self.patches))[:n]]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            means = MiniBatchKMeans(n, batch_size=4096, n_init=1, random_state=0)
-            return means.fit(self.patches).cluster_centers_
+            return rng.normal(size=(n, d))
+        starts = self.patches[rng.permutation(len(self.patches))[:n]]
+        return starts if kind == "patches" else self._k_means(unit(starts))
+
+    def _k_means(self, centroids: np.ndarray) -> np.ndarray:
+        """Return what Coates and Ng learn: spherical k-means, by projection."""
+        for _ in range(ROUNDS):
+            sums = centroids * 1e-6  # one without patches stays where it is
+            for some in np.array_split(self.patches, 20):
+                products = some @ centroids.T
+                nearest = np.abs(products).argmax(axis=1)
+                signs = np.sign(products[np.arange(len(some)), nearest])
+                np.add.at(sums, nearest, signs[:, np.newaxis] * some)
+            centroids = unit(sums)
+        return centroids
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 OF_GROUPS = {
@@ -137,26 +160,37 @@ OF_GROUPS = {
 OTHERS = ("k-means", "patches", "random", "plain PCA")
 
 
+def in_place(
+    kind: str, n: int, threshold: float, data: Data, whitened: Whitened
+) -> dict | None:
+    """Return accuracies with so many filters of a kind, if there are so many."""
+    if kind in OF_GROUPS:
+        net = network(n, threshold=threshold, **OF_GROUPS[kind]).fit(*data[:2])
+    else:
+        directions = whitened.directions(kind, n)
+        if directions is None:
+            return None
+        whitened.network["conv"].threshold = threshold
+        net = whitened.with_directions(directions)
+    row = {"kind": kind, "asked": n, "filters": len(net["conv"].filters_)}
+    row |= {"threshold": threshold, **scored(net.transform, data)}
+    print(row, flush=True)
+    return row
+
+
 def same_place(data: Data, counts: tuple[int, ...]) -> list[dict]:
-    rows = []
-    whitened = Whitened(data)
-    for n in counts:
-        for kind in (*OF_GROUPS, *OTHERS):
-            started = time.perf_counter()
-            if kind in OF_GROUPS:
-                net = network(n, **OF_GROUPS[kind]).fit(*data[:2])
+    rows: list[dict] = []
+    whitened = Whitened(network(1).fit(*data[:2]), data[0])
+    for kind in (*OF_GROUPS, *OTHERS):
+        n = min(TUNED_AT, max(counts), 100 if kind == "plain PCA" else TUNED_AT)
+        tried = [in_place(kind, n, t, data, whitened) for t in THRESHOLDS]
+        best = max(filter(None, tried), key=lambda row: row["validation"])
+        for count in counts:
+            if count == best["asked"]:
+                rows.append(best)
             else:
-                directions = whitened.directions(kind, n)
-                if directions is None:
-                    continue
-                net = whitened.with_directions(directions)
-            seconds = time.perf_counter() - started
-            found = len(net["conv"].filters_)
-            rows.append(
-                {"kind": kind, "asked": n, "filters": found, "fit_seconds": seconds}
-            )
-            rows[-1] |= scored(net.transform, data)
-            print(rows[-1], flush=True)
+                found = in_place(kind, count, best["threshold"], data, whitened)
+                rows += [found] if found else []
     return rows
 
 
@@ -169,17 +203,19 @@ def rows_of(X: np.ndarray) -> np.ndarray:
 
 def scattering(shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
     """Return kymatio's scattering of second order, J=2; ImportError without it."""
-    from kymatio.numpy import Scattering2D
+    import torch
+    from kymatio.torch import Scattering2D
 
     transform = Scattering2D(J=2, shape=shape[:2], L=8)
 
     def features(X: np.ndarray) -> np.ndarray:
         X = X.reshape(*X.shape[:3], -1)
         parts = []
-        for i in range(0, len(X), 500):
-            part = np.moveaxis(X[i : i + 500], 3, 1).astype(np.float32) / 255
-            parts.append(transform(np.ascontiguousarray(part)).reshape(len(part), -1))
-        return np.concatenate(parts).astype(np.float32)
+        for i in range(0, len(X), 250):
+            part = np.moveaxis(X[i : i + 250], 3, 1).astype(np.float32) / 255
+            found = transform(torch.from_numpy(np.ascontiguousarray(part)))
+            parts.append(found.numpy().reshape(len(part), -1))
+        return np.concatenate(parts)
 
     return features
 
@@ -187,28 +223,41 @@ def scattering(shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
 def peers(name: str, data: Data) -> list[dict]:
     X, y = data[:2]
     shape = X.shape[1:]
-    for network in (make_dmn(), recommended_dmn(shape)):  # kernels are loaded
-        network.fit(X[:200], y[:200])
-    with contextlib.suppress(ImportError):
-        scattering(shape)
 
-    def papers() -> Callable:
-        return DensityMatrixNetwork.from_pipeline(make_dmn()[:-1]).fit(X, y).transform
-
-    def ours() -> Callable:
-        return recommended_dmn(shape)["features"].fit(X, y).transform
+    def in_its_place(kind: str) -> Callable:
+        fitted = recommended_dmn(shape)["features"].fit(X, y)
+        whitened = Whitened(fitted, X)
+        directions = whitened.directions(kind, len(fitted["conv"].filters_))
+        return whitened.with_directions(directions).transform
 
     fits: dict[str, Callable[[], Callable]] = {
         "raw pixels": lambda: rows_of,
-        "make_dmn": papers,
+        "make_dmn": lambda: (
+            DensityMatrixNetwork.from_pipeline(make_dmn()[:-1]).fit(X, y).transform
+        ),
         "scattering (kymatio)": lambda: scattering(shape),
-        "recommended_dmn": ours,
+        "recommended_dmn": lambda: (
+            recommended_dmn(shape)["features"].fit(X, y).transform
+        ),
+        "recommended_dmn, mirrored": lambda: (
+            recommended_dmn(shape, mirrored=True)["features"].fit(X, y).transform
+        ),
+        "its layer, k-means": lambda: in_its_place("k-means"),
+        "its layer, random filters": lambda: in_its_place("random"),
     }
-    if name == "MNIST":  # for photographs the published one has far more features
+    if name == "MNIST":
+        del fits["recommended_dmn, mirrored"]
+        # for photographs the published one has far more features
         fits["PCANet"] = lambda: PCANet().fit(X[..., np.newaxis]).transform
     rows = []
     for peer, fit in fits.items():
-        started = time.perf_counter()
+        given = data
+        if peer == "PCANet":
+            given = (X[..., np.newaxis], y, data[2][..., np.newaxis], data[3])
+        with contextlib.suppress(ImportError):  # kernels are loaded
+            fit()(given[0][:200])
+        forget_peak()
+        before, started = memory("VmRSS"), time.perf_counter()
         try:
             features = fit()
         except ImportError as error:
@@ -216,23 +265,28 @@ def peers(name: str, data: Data) -> list[dict]:
             print(rows[-1], flush=True)
             continue
         seconds = time.perf_counter() - started
-        given = data
-        if peer == "PCANet":
-            given = (X[..., np.newaxis], y, data[2][..., np.newaxis], data[3])
-        rows.append({"peer": peer, "fit_seconds": seconds, **scored(features, given)})
+        # the published one is of counts as they are
+        found = scored(features, given, (True, False) if peer == "PCANet" else (True,))
+        held = memory("VmHWM") - before
+        rows.append({"peer": peer, "fit_seconds": seconds, **found, "held": held})
         print(rows[-1], flush=True)
     return rows
 
 
-def convnets(data: Data, mirrored: bool) -> list[dict]:
+def convnets(name: str, data: Data) -> list[dict]:
     """Train the ConvNet for some seconds, its rate chosen for each."""
     rows = []
     for seconds in CONVNET_SECONDS:
-        models = [Rival((32, 64), rate, 64, mirrored) for rate in RATES]
+        mirrored = name != "MNIST"
+        models = [Rival(CONVNETS[name], rate, 64, mirrored) for rate in RATES]
         best, _ = best_of(models, data, seconds)
+        forget_peak()
+        before = memory("VmRSS")
         found = train(best, data, seconds, seed=0)
-        rows.append({"peer": f"ConvNet, trained for {seconds:g} s", "rate": best.rate})
+        held = memory("VmHWM") - before
+        rows.append({"peer": f"ConvNet, {seconds:g} s", "rate": best.rate})
         rows[-1] |= {key: found[key] for key in ("accuracy", "seconds")}
+        rows[-1] |= {"filters": best.filters, "held": held}
         print(rows[-1], flush=True)
     return rows
 
@@ -253,7 +307,7 @@ def draw(results: dict[str, list[dict]], path: Path) -> None:
     figure, axes = plt.subplots(1, len(results), figsize=(10, 3.8))
     for axis, (name, rows) in zip(axes, results.items(), strict=True):
         rows = [row for row in rows if "error" not in row]
-        for row, marker in zip(rows, "osD^v<>Px*", strict=False):
+        for row, marker in zip(rows, "osD^v<>Px*hd", strict=False):
             point = seconds_of(row), row["accuracy"]
             axis.plot(*point, marker, ms=8, label=row["peer"])
         axis.set(xscale="log", xlabel="seconds, two cores", title=name)
@@ -281,7 +335,7 @@ def main() -> None:
     for name in ("MNIST", "CIFAR-10"):
         data = some(load(name, options.data, options.quick), N_TRAINING[name])
         results["peers"][name] = peers(name, data)
-        results["peers"][name] += convnets(data, mirrored=name != "MNIST")
+        results["peers"][name] += convnets(name, data)
         machine.write(options.json, results)
     draw(results["peers"], options.json.with_suffix(".png"))
     data = some(load("CIFAR-10", options.data, options.quick), N_TRAINING["same place"])

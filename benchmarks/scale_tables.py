@@ -57,8 +57,8 @@ def out_of_core() -> str:
         ]
         for row in results["rows"]
     ]
-    head = ["images in", "", "in", "out", "held beside", "process", "images / s"]
-    return table([*head, "of in memory"], rows) + (
+    head = ["images in", "task", "in", "out", "beside them", "process", "images / s"]
+    return table([*head, "in memory: 1"], rows) + (
         "\n\nTwo layers on images of 64 x 64 x 3 pixels; a file of which a tenth is "
         "images and the rest zeros that take no room on the disk. Features of files "
         "are written to another one, which is in the time. Of the array in memory the "

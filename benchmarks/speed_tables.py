@@ -96,8 +96,8 @@ def density() -> str:
     return table([*head, "times its products alone"], shown) + (
         "\n\n8-bit images, and feature maps in float32; the same images in float32: "
         f"{min(narrow):.1f} to {max(narrow):.1f} times faster. Windows are those of "
-        "the fastest of NumPy's and torch's ways, the products alone one large "
-        f"product's share. Relative error at most {worst:.0e}. Without "
+        "the fastest of NumPy's and torch's ways, the products alone those of one "
+        f"large matrix product. Relative error at most {worst:.0e}. Without "
         f"Numba, the faster of two forms is chosen in {right:.0%} of {len(losses)} "
         "cases, from which the choice's constants come, at worst one that takes "
         f"{max(losses):.2f} times as long. "
@@ -181,7 +181,7 @@ def memory() -> str:
     ]
     return table(["images", "", "fit", "transform", "features"], rows) + (
         "\n\nMost memory at a time beside images and features. A Pipeline holds every "
-        "feature map. " + where(results, "memory")
+        "feature map, and was given a fifth of the images. " + where(results, "memory")
     )
 
 
@@ -198,7 +198,7 @@ def grid_search() -> str:
         ]
         for row in results["rows"]
     ]
-    head = ["patches", "`memory`", "density matrices, times a fold"]
+    head = ["patches", "`memory`", "passes over a fold's images"]
     return table([*head, "in fits of the layer, s", "search, s"], rows) + (
         f"\n\n5 x 4 cutoffs of one layer, {results['folds']} folds of "
         f"{results['data']}, a softmax for each; hashing and the cache's files are in "
@@ -229,7 +229,7 @@ def at_a_glance() -> str:
             "density",
         ),
         (
-            "convolution, ReLU and pooling",
+            "convolution, ReLU and pooling in one pass",
             "torch, channels-last, in chunks",
             forward,
             "forward",

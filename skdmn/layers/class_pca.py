@@ -21,10 +21,11 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
 
     The filters of this convolutional layer are not trained. They are the leading
     eigenvectors of each class's density matrix, the second moments of all image
-    patches of that class: near convergence, stochastic gradient descent on the lower
-    layers of a ReLU network moves the weights along these [1]_. Components are kept up
-    to a share of each class's variance, and those of different classes that nearly
-    repeat each other are merged.
+    patches of that class. The paper argues that near convergence stochastic gradient
+    descent moves the weights of a ReLU network's lower layers along these [1]_.
+    Components are kept up to a share of each class's variance, and those of different
+    classes that nearly repeat each other are merged. The cutoffs' defaults are the
+    paper's, for digits on black; `make_dmn` has some that suit photographs, too.
 
     Parameters
     ----------
@@ -35,10 +36,13 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         each counts once.
     variance_cutoff : float in (0, 1], default=0.95
         Keep the leading components of a class while their cumulative share of its
-        variance is at most this, and at least one. 1.0 keeps all with variance.
+        variance is at most this, and at least one. 1.0 keeps all with variance. Of
+        bright images the first component alone can hold 0.95: take 0.999 there, and
+        bound `n_filters`.
     correlation_cutoff : float in [0, 1], default=0.9
         Merge a filter into one kept before (of an earlier class) where the absolute
-        cosine between them exceeds this. 1.0 merges none.
+        cosine between them exceeds this. 1.0 merges none; 0.5 makes the filters that
+        `n_filters` leaves less alike.
     class_based : bool, default=True
         One density matrix per class, `y` required; or one for all images (the naive
         DMN), `y` ignored.

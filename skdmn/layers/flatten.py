@@ -36,7 +36,7 @@ class FlattenTransformer(ImageTransformer):
 
     See Also
     --------
-    make_dmn : Pipelines that end with this, a scaler and a softmax.
+    make_dmn : Pipelines that end with this and a softmax.
 
     Examples
     --------
