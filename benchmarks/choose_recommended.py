@@ -27,21 +27,24 @@ SETS = {  # reader, images learned from, end of those scored on, whether mirrore
     "MNIST": (load_mnist, 50_000, 60_000, False),
     "CIFAR-10": (load_cifar10, 35_000, 40_000, True),
 }
+
+
+def _each(words: str, values: tuple[float, ...]) -> dict[str, dict[str, Any]]:
+    """Return a candidate for each value of a parameter of the convolution."""
+    name = f"conv__{words.replace(' ', '_')}"
+    return {f"{words} {value:g}": {name: value} for value in values}
+
+
 CHANGES: dict[str, dict[str, Any]] = {
     "200 filters": {},
-    "mirrored, or not": {"mirrored": None},
-    **{f"{n} x {n} pixels": {"kernel": n} for n in (4, 5, 6, 7, 8)},
-    **{f"{n} x {n} windows": {"cells": n} for n in (2, 3, 4)},
-    **{f"threshold {t:g}": {"conv__threshold": t} for t in (0.25, 0.5, 1.0, 1.5)},
-    **{
-        f"variance cutoff {v:g}": {"conv__variance_cutoff": v} for v in (0.9, 0.98, 1.0)
-    },
-    **{f"regularization {r:g}": {"conv__regularization": r} for r in (0.1, 1.0)},
-    **{
-        f"correlation cutoff {c:g}": {"conv__correlation_cutoff": c}
-        for c in (0.7, 0.8, 0.95)
-    },
-    **{f"classes by {n} x {n} parts": {"conv__position_grid": n} for n in (1, 2, 8)},
+    "mirrored, if not; not, if so": {"toggled": True},
+    **{f"patches {n:+d} pixels": {"larger": n} for n in (-2, -1, 1, 2)},
+    **{f"windows {n:+d} each way": {"finer": n} for n in (-1, 1)},
+    **{f"threshold times {f:g}": {"threshold": f} for f in (0.5, 2.0)},
+    **_each("variance cutoff", (0.9, 0.98, 1.0)),
+    **_each("regularization", (0.1, 1.0)),
+    **_each("correlation cutoff", (0.7, 0.8, 0.95)),
+    **_each("position grid", (1, 2, 8)),
     "parts without classes": {"conv__class_based": False},
     "averages without the root": {"pool__power": 1.0},
     **{
@@ -60,22 +63,26 @@ def build(
     mirrored: bool,
     *,
     n_filters: int = 200,
-    kernel: int | None = None,
-    cells: int | None = None,
+    toggled: bool = False,
+    larger: int = 0,
+    finer: int = 0,
+    threshold: float = 1.0,
     **changes: Any,
 ) -> DensityMatrixNetwork:
     """Return the layers of recommended_dmn with other settings."""
-    if "mirrored" in changes:
-        mirrored = not mirrored
-        del changes["mirrored"]
-    network = recommended_dmn(shape, n_filters=n_filters, mirrored=mirrored)["features"]
-    side = kernel or network.get_params()["conv__kernel_size"]
-    across = cells or (3 if len(shape) == 3 else 4)
-    window, stride = covering((shape[0] - side + 1, shape[1] - side + 1), across)
-    network.set_params(
-        conv__kernel_size=side, pool__pool_size=window, pool__stride=stride, **changes
+    dmn = recommended_dmn(shape, n_filters=n_filters, mirrored=mirrored != toggled)
+    network = dmn["features"]
+    given = network.get_params()
+    side = given["conv__kernel_size"] + larger
+    cells = (3 if len(shape) == 3 else 4) + finer
+    window, stride = covering((shape[0] - side + 1, shape[1] - side + 1), cells)
+    return network.set_params(
+        conv__kernel_size=side,
+        conv__threshold=given["conv__threshold"] * threshold,
+        pool__pool_size=window,
+        pool__stride=stride,
+        **changes,
     )
-    return network
 
 
 def score(
