@@ -75,3 +75,19 @@ def test_it_learns_the_digits():
     X, y = load_digits_images()
     dmn = recommended_dmn(X.shape[1:], n_filters=60).fit(X[:1200], y[:1200])
     assert dmn.score(X[1200:], y[1200:]) > 0.96
+
+
+@pytest.mark.parametrize("scale", [1, 8])  # the latter is shrunk first
+def test_rows_are_taken_for_images_of_that_shape(scale):
+    X, y = load_digits_images()
+    X, y = np.kron(X[:200], np.ones((scale, scale), np.uint8)), y[:200]
+    rows = X.reshape(len(X), -1)
+    options = {"n_filters": 10, "subsample": 1.0}
+    of_images = recommended_dmn(X.shape[1:], **options).fit(X, y)
+    of_rows = recommended_dmn(X.shape[1:], **options).fit(rows, y)
+    np.testing.assert_array_equal(of_rows.predict(rows), of_images.predict(X))
+
+
+def test_images_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match="contradicts X"):
+        recommended_dmn((28, 28)).fit(np.zeros((4, 32, 32)), [0, 0, 1, 1])
