@@ -265,7 +265,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     @property
     def image_shape(self) -> tuple[int, ...] | None:  # type: ignore[override]
         """What the first layer says: the fitted one, if there is one."""
-        return getattr(self, "layers_", self.layers)[0][1].image_shape
+        return (getattr(self, "layers_", []) or self.layers)[0][1].image_shape
 
     @property
     def _shape_param(self) -> str:
