@@ -6,9 +6,11 @@ Each candidate is fitted on 6,000 training images of each data set (digits: 1,29
 scored on 3,000 other training images (digits: 500). Test images are not touched. DIR
 holds MNIST and CIFAR-10 in their official files. The inverted MNIST and the grey
 CIFAR-10 stand for grey images with a bright ground, on which the constant filter alone
-holds most of the uncentred variance.
+holds most of the uncentred variance. Candidates whose results are there already are
+left out.
 """
 
+import json
 import time
 
 import numpy as np
@@ -22,13 +24,26 @@ from skdmn.datasets import load_cifar10, load_digits_images, load_mnist
 N_TRAIN, N_VALIDATION = 6000, 3000
 C_GRID = (0.1, 0.03, 0.01, 0.003)
 
-ROBUST = {"variance_cutoff": 0.999, "signs": "both", "n_filters": [8, 64]}
-PAPER = {"padding": "valid", "signs": "one", "n_filters": None, "pool_size": 2}
+ROBUST = {
+    "variance_cutoff": 0.999,
+    "correlation_cutoff": 0.9,
+    "signs": "both",
+    "n_filters": [8, 64],
+}
+WIDER = {**ROBUST, "n_filters": [8, 96], "pool_size": [2, 3]}
+PAPER = {
+    "padding": "valid",
+    "signs": "one",
+    "n_filters": None,
+    "pool_size": 2,
+    "correlation_cutoff": 0.9,
+}
 CANDIDATES = {
     "paper, 0.95": {**PAPER, "variance_cutoff": 0.95, "n_layers": 1},
     "paper, 0.99": {**PAPER, "variance_cutoff": 0.99, "n_layers": 1},
     "0.99, both signs": {
         "variance_cutoff": 0.99,
+        "correlation_cutoff": 0.9,
         "n_filters": None,
         "pool_size": 2,
         "n_layers": 1,
@@ -50,10 +65,16 @@ CANDIDATES = {
         "n_filters": [16, 64],
         "pool_size": [2, 3],
     },
-    "8 and 96 filters, pools 2, 3": {
-        **ROBUST,
-        "n_filters": [8, 96],
-        "pool_size": [2, 3],
+    "8 and 96 filters, pools 2, 3": WIDER,
+    "8 and 96, 0.8 correlation": {**WIDER, "correlation_cutoff": 0.8},
+    "8 and 96, 0.7 correlation": {**WIDER, "correlation_cutoff": 0.7},
+    "8 and 96, 0.5 correlation": {**WIDER, "correlation_cutoff": 0.5},
+    "8 and 96, 0.5 in the second layer": {**WIDER, "correlation_cutoff": [0.9, 0.5]},
+    "8 and 96, 0.3 in the second layer": {**WIDER, "correlation_cutoff": [0.9, 0.3]},
+    "16 and 96, 0.5 in the second layer": {
+        **WIDER,
+        "n_filters": [16, 96],
+        "correlation_cutoff": [0.9, 0.5],
     },
 }
 
@@ -112,10 +133,14 @@ def score(name: str, options: dict, dataset: str, split: list[np.ndarray]) -> di
 def main() -> None:
     options = machine.parser(__doc__.splitlines()[0], "choose_defaults.json")
     options = options.parse_args()
-    rows = Parallel(n_jobs=2)(
+    kept = json.loads(options.json.read_text()) if options.json.exists() else {}
+    rows = kept.get("rows", [])
+    there = {(row["candidate"], row["data"]) for row in rows}
+    rows += Parallel(n_jobs=2)(
         delayed(score)(name, candidate, dataset, split)
         for dataset, split in splits(options.data).items()
         for name, candidate in CANDIDATES.items()
+        if (name, dataset) not in there
     )
     machine.write(options.json, {"rows": rows})
     for name in CANDIDATES:

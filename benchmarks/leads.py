@@ -1,0 +1,236 @@
+"""What was tried beyond recommended_dmn and the papers' layers, and did not pay.
+
+    python benchmarks/leads.py --data DIR
+
+On training images of CIFAR-10, the first 35,000 to learn from and the 5,000 behind them
+to score on; C is the best of `C_GRID` on these, too. Features of other layers stand
+beside those of 200 mirrored filters, to be compared with more such filters.
+
+The last lead is about the papers' layers: filters of the second layer from the part of
+its density matrices that the image below does not predict linearly, rho_hh - rho_hx
+rho_xx^-1 rho_xh, which is free of overlap and of every other linear echo; beside the
+same filters from rho_hh. 10,000 images of each data set to learn from, 10,000 others.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+import machine
+from scoring import best_C, softmax
+from skdmn import (
+    AveragePool2DTransformer,
+    ClassPCAPatchTransformer,
+    DensityMatrixNetwork,
+    MaxPool2DTransformer,
+    WhitenedPCAPatchTransformer,
+    recommended_dmn,
+)
+from skdmn.core.contrast import by_contrast
+from skdmn.core.convolve import patches
+from skdmn.datasets import load_cifar10, load_mnist
+from skdmn.presets import covering
+
+N, END = 35_000, 40_000
+C_GRID = (0.003, 0.005, 0.01, 0.02, 0.04)
+PER_IMAGE = 24  # patches that the echo is found in
+MOST, FILTERS = 10_000, 48
+
+Features = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def mirrored(n_filters: int, kernel: int = 6, shrink: int = 1) -> DensityMatrixNetwork:
+    """Return layers of recommended_dmn, of other patches or halved images."""
+    side = 32 // shrink - kernel + 1
+    window, stride = covering((side, side), 3)
+    network = recommended_dmn((32, 32, 3), n_filters=n_filters, mirrored=True)
+    network = network["features"].set_params(
+        conv__kernel_size=kernel, pool__pool_size=window, pool__stride=stride
+    )
+    if shrink == 1:
+        return network
+    network.set_params(conv__image_shape=None)
+    layers = [("shrink", AveragePool2DTransformer(shrink)), *network.layers]
+    return DensityMatrixNetwork(layers, mirrored=True)
+
+
+def second_layer() -> DensityMatrixNetwork:
+    """Return a whitened layer of 200 filters on one of 64."""
+    first = dict(mirrored(64).layers)["conv"]
+    second = WhitenedPCAPatchTransformer(
+        3,
+        n_filters=200,
+        variance_cutoff=0.9,
+        position_grid=2,
+        mirrored=True,
+        subsample=0.1,
+        random_state=0,
+    )
+    window, stride = covering((11, 11), 3)
+    layers = [
+        ("conv1", first),
+        ("pool1", AveragePool2DTransformer(3, stride=2, power=0.5)),
+        ("conv2", second),
+        ("pool2", AveragePool2DTransformer(window, stride=stride, power=0.5)),
+    ]
+    return DensityMatrixNetwork(layers, mirrored=True)
+
+
+def of(network: DensityMatrixNetwork) -> Features:
+    return lambda X, y: network.fit(X[:N], y[:N]).transform(X)
+
+
+def second_moments(X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return each image's own density matrices, of whitened components, by window."""
+    conv = mirrored(50).fit(X[:N], y[:N])["conv"]
+    d = conv.density_matrices_.shape[-1]
+    components = conv.components_.reshape(-1, d)
+    density = conv.density_matrices_.reshape(-1, d, d).mean(axis=0)
+    shares = ((components @ density) * components).sum(axis=1)
+    scale = conv.partition_functions_.mean()
+    roots = np.sqrt(scale * (shares + conv.regularization / d))
+    matrix = (components / roots[:, np.newaxis]).T.astype(np.float32)
+    upper = np.triu_indices(matrix.shape[1])
+    (size, _), (step, _) = covering((27, 27), 3)
+    windows = [slice(i * step, i * step + size) for i in range(3)]
+
+    def moments(images: np.ndarray) -> np.ndarray:
+        found = by_contrast(
+            patches(images, (6, 6)).reshape(-1, d), conv.contrast_floor_
+        )
+        found = (found @ matrix).reshape(len(images), 27, 27, -1)
+        parts = []
+        for down in windows:
+            for across in windows:
+                rows = found[:, down, across].reshape(len(images), size * size, -1)
+                part = rows.transpose(0, 2, 1) @ rows / size**2
+                parts.append(part[:, upper[0], upper[1]])
+        return np.concatenate(parts, axis=1)
+
+    rows = []
+    for i in range(0, len(X), 100):
+        images = X[i : i + 100].astype(np.float32)
+        both = moments(images) + moments(images[:, :, ::-1])
+        rows.append(np.sign(both) * np.sqrt(np.abs(both)))
+    return np.concatenate(rows)
+
+
+BASE = "200 filters"
+PARTS: dict[str, Features] = {
+    BASE: of(mirrored(200)),
+    "400 filters": of(mirrored(400)),
+    "600 filters": of(mirrored(600)),
+    "patches of 4 x 4": of(mirrored(200, kernel=4)),
+    "patches of 9 x 9": of(mirrored(200, kernel=9)),
+    "images of half size": of(mirrored(200, shrink=2)),
+    "a second layer": of(second_layer()),
+    "second moments": second_moments,
+}
+ROWS = [
+    *([BASE], ["400 filters"], ["600 filters"]),
+    *([BASE, "patches of 4 x 4"], [BASE, "patches of 9 x 9"]),
+    *([BASE, "images of half size"], ["a second layer"], [BASE, "a second layer"]),
+    *(["400 filters", "a second layer"], ["second moments"], [BASE, "second moments"]),
+]
+
+
+def side_by_side(data: str | None) -> list[dict]:
+    X, y = load_cifar10("train", data_home=data)
+    X, y = X[:END], y[:END]
+    parts = {name: features(X, y) for name, features in PARTS.items()}
+    lengths = np.linalg.norm(parts[BASE], axis=1, keepdims=True)
+    rows = {" and ".join(row): [parts[name] for name in row] for row in ROWS}
+    rows[f"{BASE}, each image of length 1"] = [parts[BASE] / lengths]
+    found = []
+    for name, columns in rows.items():
+        features = np.concatenate(columns, axis=1)
+        accuracy = {
+            C: 100 * softmax(C).fit(features[:N], y[:N]).score(features[N:], y[N:])
+            for C in C_GRID
+        }
+        best = max(accuracy, key=accuracy.__getitem__)
+        row = {"lead": name, "n_features": features.shape[1], "C": best}
+        found.append({**row, "accuracy": accuracy[best]})
+        print(found[-1], flush=True)
+    return found
+
+
+def without_echo(name: str, X: np.ndarray, y: np.ndarray) -> list[dict]:
+    """Compare second layers of rho_hh and of what the image does not predict of it."""
+    order = np.random.default_rng(0).permutation(40_000)
+    (X, y), (X_other, y_other) = (
+        (X[some].reshape(len(some), *X.shape[1:3], -1), y[some])
+        for some in (order[:MOST], order[-MOST:])
+    )
+    options = {"variance_cutoff": 0.9999, "signs": "both"}
+    layers = [
+        ("conv1", ClassPCAPatchTransformer(3, n_filters=8, **options)),
+        ("pool1", MaxPool2DTransformer(2)),
+        ("conv2", ClassPCAPatchTransformer(3, n_filters=FILTERS, **options)),
+        ("pool2", MaxPool2DTransformer(3)),
+    ]
+    network = DensityMatrixNetwork(layers).fit(X, y)
+    maps = network["pool1"].transform(network["conv1"].transform(X))
+    rng = np.random.default_rng(1)
+    n = len(X) * PER_IMAGE
+    down, across = rng.integers(0, maps.shape[1] - 2, (2, n))
+    which = np.repeat(np.arange(len(X)), PER_IMAGE)
+    corners = list(zip(which, down, across, strict=True))
+    above = np.stack([maps[i, u : u + 3, v : v + 3].ravel() for i, u, v in corners])
+    below = np.stack(  # the pixels that these are computed from
+        [X[i, 2 * u : 2 * u + 8, 2 * v : 2 * v + 8].ravel() for i, u, v in corners]
+    )
+    rows = []
+    for cutoff in (0.9, 0.5):
+        for echo in (True, False):
+            densities = [
+                density(above[y[which] == c], below[y[which] == c], echo)
+                for c in np.unique(y)
+            ]
+            filters = leading(np.array(densities), cutoff)
+            conv = network["conv2"]
+            both = np.concatenate([filters, -filters]).astype(conv.filters_.dtype)
+            conv.filters_ = both.reshape(-1, *conv.filters_.shape[1:])
+            features = network.transform(X)
+            top = softmax(best_C(features, y, C_GRID)).fit(features, y)
+            accuracy = 100 * top.score(network.transform(X_other), y_other)
+            row = {"data": name, "correlation_cutoff": cutoff, "echo": echo}
+            rows.append({**row, "filters": len(filters), "accuracy": accuracy})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def density(above: np.ndarray, below: np.ndarray, echo: bool) -> np.ndarray:
+    """Return rho_hh, without what is linear in the image unless echo."""
+    above, below = above.astype(np.float64), below.astype(np.float64)
+    rho_hh = above.T @ above
+    if echo:
+        return rho_hh / np.trace(rho_hh)
+    rho_xx, rho_hx = below.T @ below, above.T @ below
+    rho_xx += 1e-6 * np.trace(rho_xx) / len(rho_xx) * np.eye(len(rho_xx))
+    rest = rho_hh - rho_hx @ np.linalg.solve(rho_xx, rho_hx.T)
+    return rest / np.trace(rest)
+
+
+def leading(densities: np.ndarray, cutoff: float) -> np.ndarray:
+    """Return eigenvectors of largest eigenvalues, none like one before."""
+    values, vectors = np.linalg.eigh(densities)
+    rows = vectors.transpose(0, 2, 1).reshape(-1, densities.shape[1])
+    kept = np.empty((0, densities.shape[1]))
+    for row in rows[np.argsort(-values.ravel())]:
+        if np.abs(kept @ row).max(initial=0) <= cutoff and len(kept) < FILTERS:
+            kept = np.vstack([kept, row])
+    return kept
+
+
+def main() -> None:
+    options = machine.parser(__doc__.splitlines()[0], "leads.json").parse_args()
+    echoes = []
+    for name, load in (("MNIST", load_mnist), ("CIFAR-10", load_cifar10)):
+        echoes += without_echo(name, *load("train", data_home=options.data))
+    beside = side_by_side(options.data)
+    machine.write(options.json, {"without_echo": echoes, "side_by_side": beside})
+
+
+if __name__ == "__main__":
+    main()
