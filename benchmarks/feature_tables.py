@@ -182,9 +182,8 @@ def peers() -> str:
         "![Accuracy against seconds](results/peers.png)\n\n"
         + table([*head, "softmax, s", "held"], rows)
         + f"\n\n{n['MNIST']} training images of each, the same softmax, C chosen on a "
-        "fifth of them (PCANet's counts standardized or not, too), the ConvNet's rate "
-        "on such images; what is tried for that is not in the seconds. Held: the most "
-        "memory at a time, beside the images. "
+        "fifth of them, the ConvNet's rate on such images; what is tried for that is "
+        "not in the seconds. Held: the most memory at a time, beside the images. "
         + where(results, "peers")
         + "\n\nOther filters in the place of those of `WhitenedPCAPatchTransformer`: "
         f"accuracy, %, on CIFAR-10, {n['same place']} training images, by the number "
