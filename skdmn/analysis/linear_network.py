@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
-from skdmn.analysis.simulation import descent_directions, product
+from skdmn.analysis.simulation import check_layers, descent_directions, product
 
 Weights = Sequence[np.ndarray]
 
@@ -149,7 +149,7 @@ def train_deep_linear(
     [array([[1., 1.]]), array([[2., 0.]])]
     """
     X, Y = check_array(X, dtype=np.float64), check_array(Y, dtype=np.float64)
-    layers = _check_layers(weights, X.shape[1], Y.shape[1])
+    layers = check_layers(weights, X.shape[1], Y.shape[1])
     check_consistent_length(X, Y)
     moments, targets = X.T @ X, Y.T @ X
     kept, step = [], 0
@@ -210,19 +210,6 @@ def _check_steps(steps: Sequence[int]) -> list[int]:
     if not steps or steps[0] < 0 or sorted(set(steps)) != steps:
         raise ValueError("steps must be one or more increasing numbers, 0 or above.")
     return steps
-
-
-def _check_layers(weights: Weights, features: int, outputs: int) -> list[np.ndarray]:
-    layers = [np.asarray(layer, dtype=np.float64) for layer in weights]
-    shapes = [layer.shape for layer in layers]
-    ends = [features, *(shape[0] for shape in shapes)]
-    fits = all(shape[1:] == (n,) for shape, n in zip(shapes, ends[:-1], strict=True))
-    if not layers or not fits or ends[-1] != outputs:
-        raise ValueError(
-            f"The layers have shapes {shapes}; their product must map {features} "
-            f"features to {outputs} outputs, first layer first."
-        )
-    return layers
 
 
 def compact_weights(weights: Weights) -> np.ndarray:

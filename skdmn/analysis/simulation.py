@@ -330,9 +330,6 @@ def check_network(
     weights: Sequence[np.ndarray], sigma31: ArrayLike, sigma11: ArrayLike | None
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Return copies in float64, or say which shapes do not fit."""
-    weights = [np.array(weight, dtype=float) for weight in weights]
-    if not weights:
-        raise ValueError("There are no weights; pass those of one layer or more.")
     sigma31 = np.asarray(sigma31, dtype=float)
     if not np.isfinite(sigma31).all():
         raise ValueError("sigma31 has NaN or infinite entries; check the data.")
@@ -343,12 +340,22 @@ def check_network(
             f"sigma11 has shape {sigma11.shape}, but sigma31 has {n_inputs} inputs; "
             "correlations(X, y) returns both."
         )
-    sizes = [n_inputs, *(len(weight) for weight in weights)]
-    shapes = [weight.shape for weight in weights]
+    return check_layers(weights, n_inputs, n_outputs), sigma31, sigma11
+
+
+def check_layers(
+    weights: Sequence[np.ndarray], n_inputs: int, n_outputs: int
+) -> list[np.ndarray]:
+    """Return copies in float64, or say which shapes do not fit."""
+    layers = [np.array(weight, dtype=float) for weight in weights]
+    if not layers:
+        raise ValueError("There are no weights; pass those of one layer or more.")
+    shapes = [layer.shape for layer in layers]
+    sizes = [n_inputs, *(n for shape in shapes for n in shape[:1])]
     if shapes != list(zip(sizes[1:], sizes, strict=False)) or sizes[-1] != n_outputs:
         raise ValueError(
             f"weights have shapes {shapes}; they must lead from {n_inputs} inputs to "
             f"{n_outputs} outputs, each with as many columns as the one before has "
             "rows."
         )
-    return weights, sigma31, sigma11
+    return layers

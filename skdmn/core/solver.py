@@ -16,7 +16,7 @@ from skdmn.core.softmax import Objective
 from skdmn.core.threads import single_blas
 
 SAMPLE_SHARE = 1 / 4
-SAMPLE_BYTES = 128 * 2**20  # at most, as floats: it is copied
+SAMPLE_BYTES = 256 * 2**20  # at most, as floats: it is copied
 SAMPLED_VALUES = 2**22  # of fewer, all rows take as little time
 SAMPLE_GAP = 1e-3  # to which a sample is worth minimizing, relative to its value
 PLAIN_STEPS = 8  # before the factor, whose weights are the probabilities then
@@ -25,6 +25,7 @@ FACTOR_STEPS = 30  # after which a factor is out of date
 SMALL = 128  # columns, of which BLAS takes one thread by itself
 FACTOR_COLUMNS = 8192  # of one group: 256 MiB in float32
 FACTOR_ROWS = 4096  # at least, where there are so many
+FEW_ROWS = 2048  # of more columns than that, whose own products are factored then
 FACTOR_PRODUCTS = 2e10  # of more rows, at most: a fraction of a second
 FACTOR_WORTH = 1000  # passes, in products, that a factor may cost
 
@@ -99,8 +100,9 @@ def factor(objective: Objective, point: np.ndarray) -> Preconditioner:
 
     The matrix A^T A + penalty, with A from `block_curvature` and standardized, stands
     for every class's block of the second derivative; what one class does to another
-    is left out, and rows where there are many. More columns than `FACTOR_COLUMNS` are
-    factored in groups.
+    is left out, and rows where there are many. Where the rows are fewer than the
+    columns, A A^T is factored instead, if memory is enough for A; else more columns
+    than `FACTOR_COLUMNS` are factored in groups.
 
     Parameters
     ----------
@@ -108,8 +110,10 @@ def factor(objective: Objective, point: np.ndarray) -> Preconditioner:
     point : ndarray of shape (n_outputs, n_features + 1)
     """
     n_columns = objective.shape[1]
-    n_rows = max(FACTOR_ROWS, int(FACTOR_PRODUCTS / n_columns**2))
+    n_rows = FEW_ROWS if _by_rows(objective) else _factor_rows(objective)
     some = objective.sample(n_rows) if n_rows < len(objective.rows) else objective
+    if _by_rows(objective):
+        return _factor_of_rows(some, point)
     n_groups = -(-n_columns // _factor_columns(objective))
     edges = np.linspace(0, n_columns, n_groups + 1).astype(int)
     groups = [slice(*edge) for edge in itertools.pairwise(edges)]
@@ -134,6 +138,47 @@ def factor(objective: Objective, point: np.ndarray) -> Preconditioner:
                     (matrix, True), right, overwrite_b=True, check_finite=False
                 )
             step[:, group] = solved.T
+        return step
+
+    return precondition
+
+
+def _factor_of_rows(objective: Objective, point: np.ndarray) -> Preconditioner:
+    """Return the same inverse from the products of rows with each other.
+
+    ``(A^T A + c)^-1 g = (g - A^T (A A^T + c)^-1 A g) / c``. The intercept, on which
+    there is no penalty, is eliminated first.
+    """
+    rows = np.empty((len(objective.rows), objective.shape[1]), objective.rows.dtype)
+    end = 0
+    for block in objective.curvature_blocks(point):
+        start, end = end, end + len(block)
+        rows[start:end] = to_numpy(block)
+    rows /= np.append(objective.scale, 1.0).astype(rows.dtype)
+    rows /= math.sqrt(objective.weights.sum())
+    rows, intercept = rows[:, :-1], rows[:, -1]
+    products = rows @ rows.T
+    # rounding of the difference must not decide its sign
+    c = objective.penalty + 10 * objective.rounding * np.abs(products).sum(axis=1).max()
+    products.flat[:: len(products) + 1] += c
+    matrix = scipy.linalg.cholesky(products, lower=True, check_finite=False)
+
+    def solved(right: np.ndarray) -> np.ndarray:
+        with single_blas() if len(matrix) > SMALL else nullcontext():
+            return scipy.linalg.cho_solve((matrix, True), right, check_finite=False)
+
+    by_intercept = solved(intercept)
+    slope = by_intercept @ rows
+    rest = float(c * (intercept @ by_intercept)) or 1.0
+
+    def precondition(gradient: np.ndarray) -> np.ndarray:
+        right = gradient[:, :-1].astype(rows.dtype)
+        step = np.empty_like(gradient)
+        step[:, :-1] = (right - solved(rows @ right.T).T @ rows) / c
+        step[:, -1] = gradient[:, -1]
+        if objective.fit_intercept:
+            step[:, -1] = (gradient[:, -1] - right @ slope) / rest
+            step[:, :-1] -= step[:, -1:] * slope
         return step
 
     return precondition
@@ -165,6 +210,19 @@ def _cholesky(
 def sample_bytes() -> int:
     """Return how much memory a sample may take."""
     return min(SAMPLE_BYTES, working_memory() // 2)
+
+
+def _factor_rows(objective: Objective) -> int:
+    """Return how many rows a factor of columns is made from, at most."""
+    return max(FACTOR_ROWS, int(FACTOR_PRODUCTS / objective.shape[1] ** 2))
+
+
+def _by_rows(objective: Objective) -> bool:
+    """Whether rows are factored: fewer than the columns, and not too many to hold."""
+    n = len(objective.rows)
+    is_wide = min(_factor_rows(objective), n) < objective.shape[1]
+    fits = 2 * min(FEW_ROWS, n) * objective.rows.row_bytes <= working_memory()
+    return is_wide and fits
 
 
 def _factor_columns(objective: Objective) -> int:

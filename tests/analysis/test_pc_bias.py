@@ -121,8 +121,8 @@ def test_divergence_says_what_to_take(rng):
 @pytest.mark.parametrize(
     ("widths", "steps", "message"),
     [
-        ([5, 8, 2], [1], "map 6 features to 2 outputs"),
-        ([6, 8, 3], [1], "map 6 features to 2 outputs"),
+        ([5, 8, 2], [1], "lead from 6 inputs to 2 outputs"),
+        ([6, 8, 3], [1], "lead from 6 inputs to 2 outputs"),
         ([6, 8, 2], [2, 1], "increasing"),
         ([6, 8, 2], [-1], "increasing"),
         ([6, 8, 2], [], "increasing"),

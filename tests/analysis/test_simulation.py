@@ -311,5 +311,7 @@ def test_what_grows_without_bound_is_told():
 def test_no_weights_and_no_numbers_are_refused():
     with pytest.raises(ValueError, match="There are no weights"):
         gradient_flow([], np.eye(2), None, [0.0, 1.0])
+    with pytest.raises(ValueError, match=r"shapes \[\(\)\]; they must lead"):
+        gradient_flow([np.array(1.0)], np.eye(2), None, [0.0, 1.0])
     with pytest.raises(ValueError, match="sigma31 has NaN"):
         gradient_flow([np.eye(2)], np.full((2, 2), np.nan), None, [0.0, 1.0])

@@ -198,6 +198,42 @@ def test_the_factor_inverts_the_second_derivative(rng, n_classes):
     assert_allclose(step @ matrix, gradient, rtol=1e-8, atol=1e-10)
 
 
+def few_rows(monkeypatch, objective, n):
+    """Let so many rows be factored, in place of more columns."""
+    monkeypatch.setattr(solver, "FEW_ROWS", n)
+    monkeypatch.setattr(solver, "FACTOR_ROWS", n)
+    monkeypatch.setattr(solver, "FACTOR_PRODUCTS", 0)
+    return objective.sample(n) if n < len(objective.rows) else objective
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("n_rows", [1, 4])
+@n_classes
+def test_fewer_rows_than_columns_give_the_same_inverse(
+    rng, monkeypatch, n_classes, n_rows, fit_intercept
+):
+    objective = problem(rng, n_classes, fit_intercept=fit_intercept)
+    assert n_rows < objective.shape[1]
+    point, gradient = rng.normal(size=(2, *objective.shape))
+    point[:, -1] *= fit_intercept
+    gradient[:, -1] *= fit_intercept
+    matrix = second_derivative(few_rows(monkeypatch, objective, n_rows), point)
+    step = solver.factor(objective, point)(gradient)
+    assert_allclose(step @ matrix, gradient, rtol=1e-6, atol=1e-8)
+    assert step[:, -1].any() == fit_intercept
+
+
+def test_rows_that_do_not_fit_in_memory_are_not_factored(rng, monkeypatch):
+    objective = problem(rng)
+    gradient = rng.normal(size=objective.shape)
+    few_rows(monkeypatch, objective, 4)
+    monkeypatch.setattr(solver, "_factor_of_rows", lambda *given: None)
+    assert solver.factor(objective, objective.origin()) is None
+    monkeypatch.setattr(solver, "working_memory", lambda: 4 * 5 * 8)
+    step = solver.factor(objective, objective.origin())(gradient)
+    assert np.isfinite(step).all()
+
+
 def test_many_columns_are_factored_in_groups(rng, monkeypatch):
     objective = problem(rng)
     point = rng.normal(size=objective.shape)
@@ -221,7 +257,9 @@ def test_a_singular_second_derivative_is_no_error(rng):
     assert np.isfinite(step).all()
 
 
-@pytest.mark.parametrize("path", ["all rows", "sample", "groups", "no factor", "on"])
+@pytest.mark.parametrize(
+    "path", ["all rows", "sample", "groups", "rows", "no factor", "on"]
+)
 @n_classes
 def test_every_way_leads_to_the_minimum(rng, monkeypatch, n_classes, path):
     objective = problem(rng, n_classes, n=200)
@@ -238,6 +276,8 @@ def test_every_way_leads_to_the_minimum(rng, monkeypatch, n_classes, path):
         monkeypatch.setattr(solver, "FACTOR_PRODUCTS", 0)
     elif path == "groups":
         monkeypatch.setattr(solver, "FACTOR_COLUMNS", 2)
+    elif path == "rows":
+        few_rows(monkeypatch, objective, 5)
     elif path == "no factor":
         monkeypatch.setattr(solver, "FACTOR_WORTH", 0)
     start = rng.normal(size=shape) if path == "on" else None
