@@ -18,7 +18,8 @@ from joblib import Parallel, delayed
 from sklearn.model_selection import train_test_split
 
 import machine
-from skdmn import SoftmaxClassifier, make_dmn
+from scoring import by_C
+from skdmn import make_dmn
 from skdmn.datasets import load_cifar10, load_digits_images, load_mnist
 
 N_TRAIN, N_VALIDATION = 6000, 3000
@@ -114,17 +115,14 @@ def score(name: str, options: dict, dataset: str, split: list[np.ndarray]) -> di
     features, features_val = layers.fit_transform(X, y), layers.transform(X_val)
     seconds = time.perf_counter() - started
     filters = [len(step.filters_) for n, step in layers.steps if "conv" in n]
-    accuracy = {
-        str(C): 100 * SoftmaxClassifier(C=C).fit(features, y).score(features_val, y_val)
-        for C in C_GRID
-    }
+    found = by_C(C_GRID, (features, y), (features_val, y_val), tol=1e-5)
     result = {
         "candidate": name,
         "data": dataset,
         "filters": filters,
         "n_features": int(features.shape[1]),
         "seconds_layers": seconds,
-        "accuracy": accuracy,
+        "accuracy": {str(C): accuracy for C, accuracy in found.items()},
     }
     print(result, flush=True)
     return result

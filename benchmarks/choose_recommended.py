@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 import machine
-from skdmn import DensityMatrixNetwork, SoftmaxClassifier, recommended_dmn
+from scoring import by_C
+from skdmn import DensityMatrixNetwork, recommended_dmn
 from skdmn.datasets import load_cifar10, load_mnist
 from skdmn.presets import covering
 
@@ -74,7 +75,9 @@ def build(
     network = dmn["features"]
     given = network.get_params()
     side = given["conv__kernel_size"] + larger
-    cells = (3 if len(shape) == 3 else 4) + finer
+    positions = shape[0] - given["conv__kernel_size"] + 1
+    window, stride = (given[f"pool__{n}"][0] for n in ("pool_size", "stride"))
+    cells = (positions - window) // stride + 1 + finer
     window, stride = covering((shape[0] - side + 1, shape[1] - side + 1), cells)
     return network.set_params(
         conv__kernel_size=side,
@@ -93,14 +96,8 @@ def score(
     network = build(X.shape[1:], mirrored, **changes)
     features = network.fit_transform(X, y)
     seconds = time.perf_counter() - started
-    features_others = network.transform(X_others)
-    accuracy = {
-        str(C): 100
-        * SoftmaxClassifier(C=C, tol=1e-3)
-        .fit(features, y)
-        .score(features_others, y_others)
-        for C in C_GRID
-    }
+    others = network.transform(X_others), y_others
+    accuracy = by_C(C_GRID, (features, y), others, tol=1e-3)
     conv = network["conv"]
     row = {
         "candidate": name,

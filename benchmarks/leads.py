@@ -17,14 +17,14 @@ from collections.abc import Callable
 import numpy as np
 
 import machine
-from scoring import best_C, softmax
+from choose_recommended import build
+from scoring import best_C, by_C, softmax, whitening
 from skdmn import (
     AveragePool2DTransformer,
     ClassPCAPatchTransformer,
     DensityMatrixNetwork,
     MaxPool2DTransformer,
     WhitenedPCAPatchTransformer,
-    recommended_dmn,
 )
 from skdmn.core.contrast import by_contrast
 from skdmn.core.convolve import patches
@@ -39,19 +39,14 @@ MOST, FILTERS = 10_000, 48
 Features = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def mirrored(n_filters: int, kernel: int = 6, shrink: int = 1) -> DensityMatrixNetwork:
-    """Return layers of recommended_dmn, of other patches or halved images."""
-    side = 32 // shrink - kernel + 1
-    window, stride = covering((side, side), 3)
-    network = recommended_dmn((32, 32, 3), n_filters=n_filters, mirrored=True)
-    network = network["features"].set_params(
-        conv__kernel_size=kernel, pool__pool_size=window, pool__stride=stride
-    )
-    if shrink == 1:
-        return network
-    network.set_params(conv__image_shape=None)
-    layers = [("shrink", AveragePool2DTransformer(shrink)), *network.layers]
-    return DensityMatrixNetwork(layers, mirrored=True)
+def mirrored(n_filters: int, larger: int = 0) -> DensityMatrixNetwork:
+    return build((32, 32, 3), True, n_filters=n_filters, larger=larger)
+
+
+def of_half_size() -> DensityMatrixNetwork:
+    layers = build((16, 16, 3), True).layers
+    shrink = ("shrink", AveragePool2DTransformer(2))
+    return DensityMatrixNetwork([shrink, *layers], mirrored=True)
 
 
 def second_layer() -> DensityMatrixNetwork:
@@ -83,13 +78,8 @@ def of(network: DensityMatrixNetwork) -> Features:
 def second_moments(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return each image's own density matrices, of whitened components, by window."""
     conv = mirrored(50).fit(X[:N], y[:N])["conv"]
-    d = conv.density_matrices_.shape[-1]
-    components = conv.components_.reshape(-1, d)
-    density = conv.density_matrices_.reshape(-1, d, d).mean(axis=0)
-    shares = ((components @ density) * components).sum(axis=1)
-    scale = conv.partition_functions_.mean()
-    roots = np.sqrt(scale * (shares + conv.regularization / d))
-    matrix = (components / roots[:, np.newaxis]).T.astype(np.float32)
+    matrix = whitening(conv).T.astype(np.float32)
+    d = len(matrix)
     upper = np.triu_indices(matrix.shape[1])
     (size, _), (step, _) = covering((27, 27), 3)
     windows = [slice(i * step, i * step + size) for i in range(3)]
@@ -120,9 +110,9 @@ PARTS: dict[str, Features] = {
     BASE: of(mirrored(200)),
     "400 filters": of(mirrored(400)),
     "600 filters": of(mirrored(600)),
-    "patches of 4 x 4": of(mirrored(200, kernel=4)),
-    "patches of 9 x 9": of(mirrored(200, kernel=9)),
-    "images of half size": of(mirrored(200, shrink=2)),
+    "patches of 4 x 4": of(mirrored(200, larger=-2)),
+    "patches of 9 x 9": of(mirrored(200, larger=3)),
+    "images of half size": of(of_half_size()),
     "a second layer": of(second_layer()),
     "second moments": second_moments,
 }
@@ -144,10 +134,7 @@ def side_by_side(data: str | None) -> list[dict]:
     found = []
     for name, columns in rows.items():
         features = np.concatenate(columns, axis=1)
-        accuracy = {
-            C: 100 * softmax(C).fit(features[:N], y[:N]).score(features[N:], y[N:])
-            for C in C_GRID
-        }
+        accuracy = by_C(C_GRID, (features[:N], y[:N]), (features[N:], y[N:]))
         best = max(accuracy, key=accuracy.__getitem__)
         row = {"lead": name, "n_features": features.shape[1], "C": best}
         found.append({**row, "accuracy": accuracy[best]})

@@ -16,7 +16,6 @@ fifth, with `TUNED_AT` filters.
 """
 
 import argparse
-import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ from frontier import load
 from memory import forget_peak, memory
 from pcanet import PCANet
 from rival import Rival, best_of, train
-from scoring import choose_C, softmax
+from scoring import choose_C, softmax, whitening
 from skdmn import (
     AveragePool2DTransformer,
     DensityMatrixNetwork,
@@ -91,13 +90,7 @@ class Whitened:
 
     def __init__(self, fitted: DensityMatrixNetwork, X: np.ndarray):
         self.network, conv = fitted, fitted["conv"]
-        self.components = conv.components_.reshape(len(conv.components_), -1)
-        d = self.components.shape[1]
-        density = conv.density_matrices_.reshape(-1, d, d).mean(axis=0)
-        scale = conv.partition_functions_.mean()
-        shares = ((self.components @ density) * self.components).sum(axis=1)
-        roots = np.sqrt(scale * (shares + conv.regularization / d))
-        self.matrix = self.components / roots[:, np.newaxis]
+        self.matrix = whitening(conv)
         rng = np.random.default_rng(0)
         X, size = X.reshape(*X.shape[:3], -1), conv.kernel_size_[0]
         ends = (len(X), X.shape[1] - size + 1, X.shape[2] - size + 1)
@@ -178,9 +171,9 @@ def same_place(data: Data, counts: tuple[int, ...]) -> list[dict]:
     rows: list[dict] = []
     whitened = Whitened(network(1).fit(*data[:2]), data[0])
     for kind in (*OF_GROUPS, *OTHERS):
-        n = min(TUNED_AT, max(counts), 100 if kind == "plain PCA" else TUNED_AT)
+        n = min(max(counts), 100 if kind == "plain PCA" else TUNED_AT)
         tried = [in_place(kind, n, t, data, whitened) for t in THRESHOLDS]
-        best = max(filter(None, tried), key=lambda row: row["validation"])
+        best = max(tried, key=lambda row: row["validation"])
         for count in counts:
             if count == best["asked"]:
                 rows.append(best)
@@ -250,16 +243,15 @@ def peers(name: str, data: Data) -> list[dict]:
         given = data
         if peer == "PCANet":
             given = (X[..., np.newaxis], y, data[2][..., np.newaxis], data[3])
-        with contextlib.suppress(ImportError):  # kernels are loaded
-            fit()(given[0][:200])
-        forget_peak()
-        before, started = memory("VmRSS"), time.perf_counter()
         try:
-            features = fit()
+            fit()(given[0][:200])  # kernels are loaded
         except ImportError as error:
             rows.append({"peer": peer, "error": str(error)})
             print(rows[-1], flush=True)
             continue
+        forget_peak()
+        before, started = memory("VmRSS"), time.perf_counter()
+        features = fit()
         seconds = time.perf_counter() - started
         # a minute for each C
         found = scored(features, given, C_GRID[1::2] if peer == "PCANet" else C_GRID)

@@ -124,32 +124,8 @@ def costs() -> str:
         ]
         for row in results["merging"]
     ]
-    plans = [
-        [
-            plan["plan"],
-            str(row["workers"]),
-            *(duration(row[part]) for part in PARTS),
-        ]
-        for plan in results["plans"]
-        for row in plan["rows"]
-    ]
-    moved = [
-        [
-            plan["plan"],
-            size(plan["images"]),
-            str(plan["blocks"]),
-            " and ".join(map(size, plan["matrices"])),
-            size(plan["features"]),
-            size(plan["merged"]),
-            size(plan["gradients"]),
-            str(plan["most_workers"]),
-        ]
-        for plan in results["plans"]
-    ]
     softmax = results["softmax"]
     columns = [f"{pixels} x {pixels}, µs" for pixels in by_size]
-    head = ["", "images, each pass", "blocks", "density matrices", "features"]
-    head += ["merged for the layers", "for each softmax pass", "most workers"]
     return (
         table(["an image in", *columns], measured)
         + "\n\n"
@@ -167,11 +143,38 @@ def costs() -> str:
         "of 20,000 images and 100 classes, to tol=1e-3; as many are assumed. "
         f"Measured on {machine_of(results)}. From these, by calculation alone, for "
         "workers of that kind and 10 Gbit/s into each:\n\n"
-        + table(head, moved)
-        + "\n\n"
-        + table(["", "workers", *PARTS], plans)
+        + calculated(results["plans"])
         + "\n\nPrinted by `python benchmarks/costs.py`."
     )
+
+
+def calculated(results: list[dict]) -> str:
+    """Return what each plan moves, and how long it takes so many workers."""
+    plans = [
+        [
+            plan["plan"],
+            str(row["workers"]),
+            *(duration(row[part]) for part in PARTS),
+        ]
+        for plan in results
+        for row in plan["rows"]
+    ]
+    moved = [
+        [
+            plan["plan"],
+            size(plan["images"]),
+            str(plan["blocks"]),
+            " and ".join(map(size, plan["matrices"])),
+            size(plan["features"]),
+            size(plan["merged"]),
+            size(plan["gradients"]),
+            str(plan["most_workers"]),
+        ]
+        for plan in results
+    ]
+    head = ["", "images, each pass", "blocks", "density matrices", "features"]
+    head += ["merged for the layers", "for each softmax pass", "most workers"]
+    return f"{table(head, moved)}\n\n{table(['', 'workers', *PARTS], plans)}"
 
 
 TABLES = (out_of_core, on_dask, costs)

@@ -1,15 +1,25 @@
-"""How benchmarks choose the C of a softmax, never on what they report; and spreads."""
+"""What benchmarks of features share: softmaxes by C, whitening, and spreads."""
 
 from collections.abc import Sequence
 from statistics import mean, stdev
 
 import numpy as np
 
-from skdmn import SoftmaxClassifier
+from skdmn import SoftmaxClassifier, WhitenedPCAPatchTransformer
 
 
-def softmax(C: float) -> SoftmaxClassifier:
-    return SoftmaxClassifier(C=C, tol=1e-4)
+def softmax(C: float, tol: float = 1e-4) -> SoftmaxClassifier:
+    return SoftmaxClassifier(C=C, tol=tol)
+
+
+def by_C(
+    grid: Sequence[float],
+    train: tuple[np.ndarray, np.ndarray],
+    others: tuple[np.ndarray, np.ndarray],
+    tol: float = 1e-4,
+) -> dict[float, float]:
+    """Return the accuracy on others, in percent, of what each C learns."""
+    return {C: 100 * softmax(C, tol).fit(*train).score(*others) for C in grid}
 
 
 def choose_C(
@@ -20,15 +30,25 @@ def choose_C(
     And its accuracy there, in percent.
     """
     n = len(y) * 4 // 5
-    scores = [
-        softmax(C).fit(features[:n], y[:n]).score(features[n:], y[n:]) for C in grid
-    ]
-    return grid[int(np.argmax(scores))], 100 * max(scores)
+    found = by_C(grid, (features[:n], y[:n]), (features[n:], y[n:]))
+    C = max(found, key=found.__getitem__)
+    return C, found[C]
 
 
 def best_C(features: np.ndarray, y: np.ndarray, grid: Sequence[float]) -> float:
     """Return the C of `choose_C` alone."""
     return choose_C(features, y, grid)[0]
+
+
+def whitening(conv: WhitenedPCAPatchTransformer) -> np.ndarray:
+    """Return the rows that patches by contrast are whitened with."""
+    components = conv.components_.reshape(len(conv.components_), -1)
+    d = components.shape[1]
+    density = conv.density_matrices_.reshape(-1, d, d).mean(axis=0)
+    shares = ((components @ density) * components).sum(axis=1)
+    scale = conv.partition_functions_.mean()
+    roots = np.sqrt(scale * (shares + conv.regularization / d))
+    return components / roots[:, np.newaxis]
 
 
 def spread(accuracies: list[float]) -> dict:

@@ -107,10 +107,12 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
     class weights. The solver is L-BFGS [1]_, preconditioned by the Cholesky factor of
     :math:`C X'^T \mathrm{diag}(q) X' + 1` with q the mean over the classes of
     p (1 - p). Where the columns are so many, and the rows so few, that factoring takes
-    longer than what it saves, it is the diagonal; of more than 8192 columns, groups
-    are factored. Besides the factor, a copy of the sample takes memory while fitting: a
-    quarter of the rows, 128 MiB at most. Half of scikit-learn's ``working_memory``,
-    where it is below 1 GiB, bounds factor, sample and what is read at a time.
+    longer than what it saves, it is the diagonal; of more than 4096 columns,
+    :math:`X' X'^T` of 2048 rows is factored in its place, or, where memory is short,
+    groups of columns. Besides the factor, a copy of the sample takes memory while
+    fitting: a quarter of the rows, 256 MiB at most. Half of scikit-learn's
+    ``working_memory``, where it is below 1 GiB, bounds factor, sample and what is read
+    at a time.
 
     X may be a memory map, or anything else that has `shape`, a NumPy `dtype` and slices
     ``X[a:b]`` with that many rows: a dataset of an HDF5 file, or `LazyFeatures`, which

@@ -224,11 +224,10 @@ def _append(batches: Iterable[Any], file: BinaryIO) -> list[np.ndarray]:
         if is_pair:
             labels.append(np.asarray(given[1]))
         if is_pair != has_labels or (is_pair and labels[-1].shape != images.shape[:1]):
-            shape = labels[-1].shape if is_pair else ()
-            n_labels = f"{shape[0]} labels" if len(shape) == 1 else f"{shape} labels"
+            shape = labels[-1].shape if is_pair else ("no",)
+            n_labels = shape[0] if len(shape) == 1 else shape
             raise ValueError(
-                f"Batch {number} holds {len(images)} images and "
-                f"{n_labels if is_pair else 'no labels'}; "
+                f"Batch {number} holds {len(images)} images and {n_labels} labels; "
                 "pass a label for each image of all batches, or none at all."
             )
         file.write(images.data)

@@ -110,9 +110,10 @@ def factor(objective: Objective, point: np.ndarray) -> Preconditioner:
     point : ndarray of shape (n_outputs, n_features + 1)
     """
     n_columns = objective.shape[1]
-    n_rows = FEW_ROWS if _by_rows(objective) else _factor_rows(objective)
+    by_rows = _by_rows(objective)
+    n_rows = FEW_ROWS if by_rows else _factor_rows(objective)
     some = objective.sample(n_rows) if n_rows < len(objective.rows) else objective
-    if _by_rows(objective):
+    if by_rows:
         return _factor_of_rows(some, point)
     n_groups = -(-n_columns // _factor_columns(objective))
     edges = np.linspace(0, n_columns, n_groups + 1).astype(int)
@@ -154,12 +155,13 @@ def _factor_of_rows(objective: Objective, point: np.ndarray) -> Preconditioner:
     for block in objective.curvature_blocks(point):
         start, end = end, end + len(block)
         rows[start:end] = to_numpy(block)
-    rows /= np.append(objective.scale, 1.0).astype(rows.dtype)
-    rows /= math.sqrt(objective.weights.sum())
+    scale = np.append(objective.scale, 1.0) * math.sqrt(objective.weights.sum())
+    rows /= scale.astype(rows.dtype)
     rows, intercept = rows[:, :-1], rows[:, -1]
     products = rows @ rows.T
     # rounding of the difference must not decide its sign
-    c = objective.penalty + 10 * objective.rounding * np.abs(products).sum(axis=1).max()
+    largest = np.linalg.norm(products, np.inf)
+    c = objective.penalty + 10 * objective.rounding * float(largest)
     products.flat[:: len(products) + 1] += c
     matrix = scipy.linalg.cholesky(products, lower=True, check_finite=False)
 
@@ -167,18 +169,17 @@ def _factor_of_rows(objective: Objective, point: np.ndarray) -> Preconditioner:
         with single_blas() if len(matrix) > SMALL else nullcontext():
             return scipy.linalg.cho_solve((matrix, True), right, check_finite=False)
 
-    by_intercept = solved(intercept)
-    slope = by_intercept @ rows
-    rest = float(c * (intercept @ by_intercept)) or 1.0
+    slope, rest = np.zeros(rows.shape[1], rows.dtype), 0.0
+    if objective.fit_intercept:
+        by_intercept = solved(intercept)
+        slope, rest = by_intercept @ rows, float(c * (intercept @ by_intercept))
 
     def precondition(gradient: np.ndarray) -> np.ndarray:
         right = gradient[:, :-1].astype(rows.dtype)
         step = np.empty_like(gradient)
         step[:, :-1] = (right - solved(rows @ right.T).T @ rows) / c
-        step[:, -1] = gradient[:, -1]
-        if objective.fit_intercept:
-            step[:, -1] = (gradient[:, -1] - right @ slope) / rest
-            step[:, :-1] -= step[:, -1:] * slope
+        step[:, -1] = (gradient[:, -1] - right @ slope) / (rest or 1.0)
+        step[:, :-1] -= step[:, -1:] * slope
         return step
 
     return precondition

@@ -71,7 +71,7 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
     for each class that it has), which are merged as a tree: the images are read once
     for each such layer, so ``X.persist()`` where they fit in the workers' memory. For
     the softmax, features are computed once and stay on the workers, 4 bytes each;
-    each step of the solver is a round over them. Up to 128 MiB of them, a sample, is
+    each step of the solver is a round over them. Up to 256 MiB of them, a sample, is
     copied to this process. Dask takes some milliseconds for each block and round, so
     that blocks of 10 to 100 MB are best.
 
