@@ -22,7 +22,7 @@ def make_dmn(
     kernel_size: int | Pair | list[int | Pair] = 3,
     n_filters: int | list[int | None] | Literal["auto"] | None = "auto",
     variance_cutoff: float | list[float] = 0.999,
-    correlation_cutoff: float | list[float] = 0.9,
+    correlation_cutoff: float | list[float] = 0.7,
     class_based: bool = True,
     signs: Signs | list[Signs] = "both",
     activation: Literal["relu"] | None = "relu",
@@ -55,7 +55,7 @@ def make_dmn(
         "auto": 8 in the first layer and 96 in those above, 16 in a single layer.
     variance_cutoff : float or list of float, default=0.999
         Share of each class's variance up to which components are kept.
-    correlation_cutoff : float or list of float, default=0.9
+    correlation_cutoff : float or list of float, default=0.7
         Overlap above which filters are merged.
     class_based : bool, default=True
         A density matrix for each class, or one for all (the naive DMN).
@@ -117,6 +117,8 @@ def make_dmn(
       images the constant filter alone holds most of the uncentred variance, and 0.95
       leaves one filter (28 % on CIFAR-10, 89 % on inverted MNIST). A cutoff of 0.999
       with a bound on the number of filters does well on all five.
+    - Merging above 0.7 instead of the paper's 0.9 leaves room for more that differ: 2.5
+      points on CIFAR-10, 0.2 or less elsewhere. Above 0.5 loses 0.4 of them again.
     - Both signs are worth 0.4 to 2.4 points, 96 filters in the second layer instead
       of 64 another 0.2 to 2.9. 16 filters in the first layer are worth 3.4 points on
       CIFAR-10 and nothing on MNIST, at twice the memory and time: worth trying.
