@@ -24,9 +24,10 @@ from skdmn.datasets import load_cifar10, load_mnist
 from skdmn.presets import covering
 
 C_GRID = (0.005, 0.01, 0.02, 0.04)
-SETS = {  # reader, images learned from, end of those scored on, whether mirrored
-    "MNIST": (load_mnist, 50_000, 60_000, False),
-    "CIFAR-10": (load_cifar10, 35_000, 40_000, True),
+# reader, images learned from, end of those scored on, whether mirrored, more filters
+SETS: dict[str, tuple] = {
+    "MNIST": (load_mnist, 50_000, 60_000, False, (400,)),
+    "CIFAR-10": (load_cifar10, 35_000, 40_000, True, (400, 800)),
 }
 
 
@@ -48,15 +49,19 @@ CHANGES: dict[str, dict[str, Any]] = {
     **_each("position grid", (1, 2, 8)),
     "parts without classes": {"conv__class_based": False},
     "averages without the root": {"pool__power": 1.0},
-    **{
+}
+
+
+def sizes(counts: tuple[int, ...]) -> dict[str, dict[str, Any]]:
+    """Return candidates of more filters, which may need more components."""
+    return {
         f"{n} filters, variance cutoff {v:g}": {
             "n_filters": n,
             "conv__variance_cutoff": v,
         }
-        for n in (400, 800, 1600)
+        for n in counts
         for v in (0.95, 0.98, 1.0)
-    },
-}
+    }
 
 
 def build(
@@ -118,12 +123,12 @@ def main() -> None:
     kept = json.loads(options.json.read_text()) if options.json.exists() else {}
     results = kept.get("data", {})
     for name in [options.only] if options.only else SETS:
-        load, n, end, mirrored = SETS[name]
+        load, n, end, mirrored, more = SETS[name]
         X, y = load("train", data_home=options.data)
         data = X[:n], y[:n], X[n:end], y[n:end]
         rows = results.setdefault(name, [])
         there = {row["candidate"] for row in rows}
-        for candidate, changes in CHANGES.items():
+        for candidate, changes in (CHANGES | sizes(more)).items():
             if candidate not in there:
                 rows.append(score(candidate, changes, data, mirrored))
                 machine.write(options.json, {"data": results})

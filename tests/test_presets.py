@@ -51,6 +51,18 @@ def test_photographs_and_drawings_differ():
     assert layers((28, 28, 3), n_filters=7)["conv"].n_filters == 7
 
 
+def test_many_filters_are_made_of_more_components():
+    assert layers((32, 32, 3), n_filters=800)["conv"].variance_cutoff == 0.95
+    assert layers((32, 32, 3), n_filters=801)["conv"].variance_cutoff == 0.98
+
+
+@pytest.mark.parametrize("n_filters", [0, -1, "many", 2.5])
+def test_what_is_no_number_of_filters_is_refused_by_fit(n_filters):
+    dmn = recommended_dmn((9, 9), n_filters=n_filters)
+    with pytest.raises(ValueError, match="n_filters"):
+        dmn.fit(np.zeros((4, 9, 9)), [0, 0, 1, 1])
+
+
 def test_parameters_are_passed_on(tmp_path):
     dmn = recommended_dmn(
         (9, 9), C=0.3, subsample=40, memory=tmp_path, random_state=3, verbose=True
