@@ -16,6 +16,7 @@ fifth, with `TUNED_AT` filters.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,7 @@ from skdmn import (
 from skdmn.core.contrast import by_contrast
 
 C_GRID = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+C_OF_FILTERS = C_GRID[:4]  # in the same place
 THRESHOLDS, TUNED_AT = (0.25, 0.5, 1.0), 200
 N_TRAINING = {"same place": 10_000, "MNIST": 10_000, "CIFAR-10": 10_000}
 N_FILTERS = (50, 100, 200, 400, 1000)
@@ -162,7 +164,7 @@ def in_place(
         whitened.network["conv"].threshold = threshold
         net = whitened.with_directions(directions)
     row = {"kind": kind, "asked": n, "filters": len(net["conv"].filters_)}
-    row |= {"threshold": threshold, **scored(net.transform, data)}
+    row |= {"threshold": threshold, **scored(net.transform, data, C_OF_FILTERS)}
     print(row, flush=True)
     return row
 
@@ -316,19 +318,25 @@ def some(data: Data, n: int) -> Data:
 
 def main() -> None:
     parser = machine.timing_parser(__doc__.splitlines()[0], "peers.json")
+    parser.add_argument("--only", choices=N_TRAINING, help="keep the others' results")
     options: argparse.Namespace = parser.parse_args()
     machine.limit(options.threads)  # and memory is given back, as it is counted
     budgets = (1.0,) if options.quick else CONVNET_SECONDS
-    results: dict = {"n_training": N_TRAINING, "peers": {}}
+    kept = json.loads(options.json.read_text()) if options.only else {"peers": {}}
+    results: dict = {**kept, "n_training": N_TRAINING}
     for name in ("MNIST", "CIFAR-10"):
+        if options.only not in (None, name):
+            continue
         data = some(load(name, options.data, options.quick), N_TRAINING[name])
         results["peers"][name] = peers(name, data)
         results["peers"][name] += convnets(name, data, budgets)
         machine.write(options.json, results)
     draw(results["peers"], options.json.with_suffix(".png"))
-    data = some(load("CIFAR-10", options.data, options.quick), N_TRAINING["same place"])
-    results["same_place"] = same_place(data, (20,) if options.quick else N_FILTERS)
-    machine.write(options.json, results)
+    if options.only in (None, "same place"):
+        n = N_TRAINING["same place"]
+        data = some(load("CIFAR-10", options.data, options.quick), n)
+        results["same_place"] = same_place(data, (20,) if options.quick else N_FILTERS)
+        machine.write(options.json, results)
 
 
 if __name__ == "__main__":

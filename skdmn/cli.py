@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--kernel-size", type=_count, **several, help="side of the patches [3]")
     add("--n-filters", type=_count, **several, help="at most so many [8 96, or 16]")
     add("--variance-cutoff", type=_share, **several, help="share kept [0.999]")
-    add("--correlation-cutoff", type=_share, **several, help="merge above it [0.9]")
+    add("--correlation-cutoff", type=_share, **several, help="merge above it [0.7]")
     add("--signs", choices=["one", "both"], help="signs of the filters [both]")
     add("--pool-size", type=_count, **several, help="side of the pooling [2, last 3]")
     add("--subsample", type=_share, metavar="V", help="of the images, in matrices [1]")

@@ -57,7 +57,8 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
         NotFittedError
             Before `fit`.
         ValueError
-            Where X has not as many features, or lies elsewhere than those fitted.
+            Where X has not as many features, lies elsewhere than those fitted, or
+            holds NaN or infinity.
         """
         scores = self._scores(X, "decision_function")
         return scores[:, 0] if scores.shape[1] == 1 else scores
@@ -186,6 +187,13 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
         scores = xp.empty((len(rows), len(coef)), dtype=dtype, device=place.device)
         for some, block in rows.blocks():
             scores[some, :] = to_place(logits(block, *model), place)
+            # what is read from files was not checked before
+            if rows.is_lazy and not bool(xp.all(xp.isfinite(scores[some, :]))):
+                raise ValueError(
+                    f"X contains NaN or infinity in its rows {some.start} to "
+                    f"{some.stop - 1}, or values too large for {rows.dtype}; remove, "
+                    "fill in or scale them."
+                )
         return scores
 
     def __sklearn_tags__(self) -> Tags:

@@ -86,7 +86,8 @@ def recommended_dmn(
     held out; for larger images they are carried over, not chosen. Components of 0.95 of
     the variance, 20 of 108 in photographs, did as well there as all (the benchmarks'
     ablations), in less time. More than 800 filters are made of those of 0.98: of fewer
-    components there are hardly as many that differ, and they gained nothing.
+    components there are hardly as many that differ, and they gained nothing. (That is
+    decided here: a search over ``features__conv__n_filters`` keeps the cutoff.)
 
     The features of all images are held: by default 6,400 floats each for 28 x 28
     pixels, 7,200 for 32 x 32 x 3, that is 1.5 GB for 60,000 images of MNIST. Fewer

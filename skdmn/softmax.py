@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral, Real
+from numbers import Integral, Number, Real
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -85,7 +85,8 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
     n_iter_ : int
         Iterations over all rows.
     n_passes_ : float
-        How many times X was read, samples of the rows counted in part.
+        How many times X was read for the objective, samples of the rows counted in
+        part; mean and variance, and copying a sample, read it once more each.
     n_features_in_ : int
         Values of one row or image.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -292,7 +293,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         self, rows: Rows, classes: np.ndarray, codes: np.ndarray, sample_weight: Any
     ) -> Objective:
         """Return what to minimize; reads X once, for mean and variance."""
-        if sample_weight is not None:
+        if not (sample_weight is None or isinstance(sample_weight, Number)):
             sample_weight = to_numpy(sample_weight)
         weights = _check_sample_weight(
             sample_weight, codes, dtype=np.float64, ensure_non_negative=True
@@ -314,6 +315,11 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
             )
             # a class without weight is balanced by an infinite one
             weights = weights * np.where(np.isfinite(by_class), by_class, 0.0)[codes]
+            if not (weights.min() >= 0 and weights.sum() > 0):
+                raise ValueError(
+                    f"class_weight={self.class_weight!r} makes weights negative, or "
+                    "leaves no sample with one; pass a positive number for each class."
+                )
         return Objective(
             rows,
             codes,

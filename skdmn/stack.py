@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -213,6 +214,27 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         """
         return LazyFeatures(self._features(X))
 
+    def compact(self) -> Self:
+        """Return a copy whose layers have no density matrices: small to save or send.
+
+        Returns
+        -------
+        estimator
+            Transforms as this one does.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self)
+        compact = copy.copy(self)
+        compact.layers_ = [
+            (name, layer.compact() if hasattr(layer, "compact") else layer)
+            for name, layer in self.layers_
+        ]
+        return compact
+
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the features, as the layers do: ``y12_x07_f03``.
 
@@ -242,8 +264,12 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:  # type: ignore[override]
-        """What the first layer says."""
-        return self.layers[0][1].image_shape
+        """What the first layer says: the fitted one, if there is one."""
+        return (getattr(self, "layers_", []) or self.layers)[0][1].image_shape
+
+    @property
+    def _shape_param(self) -> str:
+        return f"{self.layers[0][0]}__image_shape"
 
     def _new_shape(self, shape_of_all: tuple[int, ...]) -> Shape:
         return self.layers[0][1]._new_shape(shape_of_all)

@@ -192,7 +192,7 @@ def save_batches(
             f"{path} is there already; pass overwrite=True to replace it, or another "
             "name."
         )
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + ".saving")
     try:
         with open(part, "wb") as file:
             labels = _append(batches, file)

@@ -68,6 +68,10 @@ class Record:
             os.fsync(file.fileno())
         os.replace(new, path)
 
+    def is_of(self, asked: Record) -> bool:
+        """Whether a network and images are those asked for."""
+        return (self.network, self.images) == (asked.network, asked.images)
+
     def check_is(self, asked: Record, target: Path) -> None:
         """Raise where something else than what is asked for was begun."""
         said = [
@@ -187,9 +191,11 @@ def write_features(lazy: LazyFeatures, target: Any, overwrite: bool) -> Any:
     part, at = _beside(target, ".part"), _beside(target, ".progress.json")
     found = None if overwrite else Record.read(at)
     record = lazy._record(found.batch_size if found else None)
+    begun = found is not None and found.rows_done > 0
+    if found is not None and not begun and not found.is_of(record):
+        record = lazy._record(None)  # of others nothing is there but a batch size
     replaced = found is not None and found.replaces and part.exists()
     if overwrite:
-        record = dataclasses.replace(record, replaces=target.exists())
         for path in (part, at):
             _remove(path)
     elif target.exists() and not replaced:
@@ -199,11 +205,12 @@ def write_features(lazy: LazyFeatures, target: Any, overwrite: bool) -> Any:
         return _load(kind, target, record)
     if part.exists() and found is None:
         raise _foreign(part)
-    if part.exists() and found is not None and found.rows_done:
+    if part.exists() and found is not None and begun:
         found.check_is(record, target)
         _load(kind, part, record)
         record = found
     else:  # in this order: what is there without a record is not ours
+        record = dataclasses.replace(record, replaces=target.exists())
         record.write(at)
         kind.create(part, record)
     _write_rest(lazy, kind(part), record, at)

@@ -1,6 +1,8 @@
 """The command, as its user meets it."""
 
+import inspect
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -8,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from skdmn import cli
+from skdmn import cli, make_dmn
 from skdmn.datasets import load_digits_images
 
 
@@ -137,6 +139,12 @@ def test_help_names_every_option(capsys):
     printed = capsys.readouterr().out
     for option in ("--dataset", "--data", "--layers", "--variance-cutoff", "--json"):
         assert option in printed
+    defaults = inspect.signature(make_dmn).parameters
+    for option in ("variance_cutoff", "correlation_cutoff", "signs", "C", "device"):
+        named = "-C" if option == "C" else f"--{option.replace('_', '-')}"
+        text = printed.partition(f"\n  {named} ")[2].partition("\n  -")[0]
+        told = re.findall(r"\[([^\]]*)\]", text)[-1]
+        assert told == str(defaults[option].default), option
 
 
 def test_an_interrupt_exits_with_130(monkeypatch, capsys):

@@ -1,5 +1,7 @@
 """SoftmaxClassifier against LogisticRegression, and what it promises of its own."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -160,6 +162,75 @@ def test_constant_columns_are_divided_by_one(rng):
     ours = SoftmaxClassifier().fit(X.astype(np.float32), np.arange(50) % 2)
     assert_array_equal(ours.scale_[2:], 1)
     assert_array_equal(ours.coef_[0, 2:], 0)
+
+
+@pytest.mark.parametrize("n_columns", [5, 400])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_penalty_and_columns_that_are_constant(rng, n_columns, dtype):
+    X = rng.normal(size=(300, n_columns)).astype(dtype)
+    X[:, : n_columns // 2] = 1.0
+    y = rng.integers(0, 3, len(X))
+    ours = SoftmaxClassifier(C=np.inf, max_iter=30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        ours.fit(X, y)
+    assert_array_equal(ours.coef_[:, : n_columns // 2], 0.0)
+    assert np.isfinite(ours.coef_).all()
+    assert ours.loss_curve_[-1] < ours.loss_curve_[0]
+
+
+def test_no_penalty_and_only_constant_columns_in_a_group(rng, monkeypatch):
+    monkeypatch.setattr(solver, "PLAIN_STEPS", 0)
+    monkeypatch.setattr(solver, "_is_worth_a_factor", lambda objective: True)
+    monkeypatch.setattr(solver, "_factor_columns", lambda objective: 4)
+    X = rng.normal(size=(300, 12))
+    X[:, :6] = 1.0
+    y = (X[:, 6:].sum(axis=1) + rng.normal(size=300) > 0).astype(int)
+    ours = SoftmaxClassifier(C=np.inf, **TIGHT).fit(X, y)
+    theirs = logistic(C=np.inf).fit(StandardScaler().fit_transform(X[:, 6:]), y)
+    assert_allclose(ours.coef_[:, 6:] * X[:, 6:].std(axis=0), theirs.coef_, rtol=1e-5)
+
+
+def test_no_penalty_and_classes_that_are_apart_end(rng):
+    X = rng.normal(size=(200, 3)).astype(np.float32)
+    X[:, 0] += 50 * (np.arange(200) % 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        ours = SoftmaxClassifier(C=np.inf, tol=1e-300, max_iter=500)
+        ours.fit(X, np.arange(200) % 2)
+    assert ours.score(X, np.arange(200) % 2) == 1.0
+
+
+@pytest.mark.parametrize("factor", [1e18, 1e-15])
+def test_the_unit_of_columns_does_not_matter_in_float32(rng, factor):
+    X = rng.normal(size=(10_000, 5)).astype(np.float32)
+    y = (X @ np.arange(5) + 3 * rng.normal(size=len(X)) > 0).astype(int)
+    ours = SoftmaxClassifier().fit(X * np.float32(factor), y)
+    expected = SoftmaxClassifier().fit(X, y).predict_proba(X)
+    assert_allclose(ours.predict_proba(X * np.float32(factor)), expected, atol=1e-3)
+
+
+def test_rows_without_weight_may_hold_anything_finite(data):
+    X, y = data
+    weights = np.r_[0.0, np.ones(len(X) - 1)]
+    X = X.astype(np.float64)
+    X[0] = 1e36
+    ours = SoftmaxClassifier(**TIGHT).fit(X, y, weights)
+    assert_allclose(ours.coef_, SoftmaxClassifier(**TIGHT).fit(X[1:], y[1:]).coef_)
+
+
+def test_one_weight_for_all(data):
+    X, y = data
+    ours = SoftmaxClassifier(**TIGHT).fit(X, y, 2.0)
+    expected = SoftmaxClassifier(**TIGHT).fit(X, y, np.full(len(X), 2.0))
+    assert_array_equal(ours.coef_, expected.coef_)
+
+
+@pytest.mark.parametrize("weights", [{0: 0.0, 1: 0.0}, {0: -1.0, 1: 1.0}])
+def test_class_weights_that_leave_nothing_are_said(weights):
+    X, y = np.arange(8.0).reshape(4, 2), [0, 1, 0, 1]
+    with pytest.raises(ValueError, match=r"class_weight=.* pass a positive number"):
+        SoftmaxClassifier(class_weight=weights).fit(X, y)
 
 
 def test_more_columns_than_rows(rng):

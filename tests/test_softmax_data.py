@@ -109,6 +109,20 @@ def test_memory_maps_are_read_by_slices(digits, tmp_path, monkeypatch):
     assert_allclose(ours.coef_, expected.coef_, atol=1e-3)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_predictions_from_a_file_refuse_what_is_not_finite(digits, tmp_path, value):
+    X, y = digits
+    softmax = SoftmaxClassifier().fit(X, y)
+    X = X.copy()
+    X[70, 3] = value
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    for method in ("predict", "predict_proba", "decision_function"):
+        for given in (X, mapped):
+            with pytest.raises(ValueError, match=r"contains (NaN|infinity)"):
+                getattr(softmax, method)(given)
+
+
 @pytest.mark.skipif(not STATUS.exists(), reason="memory is not told of here")
 def test_pages_of_memory_maps_are_given_back(rng, tmp_path, monkeypatch):
     """Half of them as a part of Batches."""

@@ -194,6 +194,31 @@ def test_a_layer_that_no_longer_fits_the_next_is_an_error():
 # names and parameters
 
 
+def test_what_to_set_for_rows_is_said_by_its_name():
+    X, y = images_and_labels()
+    net = network().fit(X, y)
+    name = net.layers[0][0]
+    with pytest.raises(ValueError, match=f"set {name}__image_shape="):
+        net.transform(X.reshape(len(X), -1))
+    with pytest.raises(ValueError, match=f"^{name}__image_shape="):
+        net.set_params(**{f"{name}__image_shape": (4, 4)}).transform(X)
+
+
+def test_a_layer_that_was_replaced_waits_for_the_next_fit():
+    X, y = images_and_labels()
+    net = network().set_params(layer0__image_shape=X.shape[1:])
+    rows = X.reshape(len(X), -1)
+    expected = net.fit(rows, y).transform(rows)
+    net.set_params(layer0=conv(5))
+    assert_array_equal(net.transform(rows), expected)
+
+
+def test_code_without_a_name_is_warned_as_well():
+    layer, X = network("two layers").layers[0][1], np.eye(3, 36)
+    with pytest.warns(UserWarning, match="reads rows of 36"):
+        exec("layer.fit(X, [0, 1, 2])", {"layer": layer, "X": X})
+
+
 def test_nested_parameters_are_those_of_the_pipeline():
     def nested(model):
         return {name for name in model.get_params() if name.startswith("layer")}
@@ -296,6 +321,19 @@ def test_copies_transform_the_same(copied):
     X, y = images_and_labels()
     net = network().fit(X, y)
     assert_array_equal(copied(net).transform(X), net.transform(X))
+
+
+def test_a_compact_copy_transforms_the_same_without_density_matrices():
+    X, y = images_and_labels()
+    fitted = network("two layers").fit(X, y)
+    compact = fitted.compact()
+    assert_array_equal(compact.transform(X), fitted.transform(X))
+    assert len(pickle.dumps(compact)) < len(pickle.dumps(fitted)) / 2
+    convolutions = [step for step in compact.layers_ if "conv" in step[0]]
+    for name, layer in convolutions:
+        with pytest.raises(AttributeError, match="left the density matrices out"):
+            _ = layer.density_matrices_
+        assert len(fitted[name].density_matrices_) == 3
 
 
 def test_a_clone_is_not_fitted_and_fits_the_same():

@@ -246,6 +246,38 @@ def test_what_is_overwritten_stays_until_there_is_another(
     assert content(target) != before
 
 
+@pytest.mark.parametrize("done", [0, 3])
+def test_an_overwrite_that_was_interrupted_twice_is_gone_on_with(
+    tmp_path, suffix, monkeypatch, done
+):
+    target, new = tmp_path / f"features{suffix}", lazy_features(seed=1)
+    lazy_features().write(target)
+    old = content(target)
+    for number, more in enumerate([done + 1, 4]):
+        with monkeypatch.context() as patch:
+            stop_at(patch, writing.TARGETS[suffix], "write", more)
+            with pytest.raises(KeyboardInterrupt):
+                new.write(target, overwrite=not number)
+    assert content(target) == old
+    with monkeypatch.context() as patch:
+        patch.setattr("skdmn.writing.os.replace", stop_renaming)
+        with pytest.raises(KeyboardInterrupt):
+            new.write(target)
+    assert_allclose(new.write(target)[:], np.asarray(new), rtol=1e-5)
+
+
+def test_what_did_not_begin_is_begun_anew(tmp_path, suffix, monkeypatch):
+    target = tmp_path / f"features{suffix}"
+    with monkeypatch.context() as patch:
+        stop_at(patch, writing.TARGETS[suffix], "write", 1)
+        with pytest.raises(KeyboardInterrupt):
+            lazy_features(3).write(target)
+    other = lazy_features(SIZE, seed=1)
+    calls = stop_at(monkeypatch, writing.TARGETS[suffix], "write", 10**6)
+    assert_allclose(other.write(target)[:], np.asarray(other), rtol=1e-5)
+    assert calls[0][1] == slice(0, SIZE)  # in batches of its own
+
+
 def test_part_of_a_chunk_that_a_killed_run_left_is_removed(tmp_path, monkeypatch):
     pytest.importorskip("zarr", reason="Zarr arrays are under test")
     target, lazy = tmp_path / "features.zarr", lazy_features()

@@ -61,6 +61,16 @@ def same_padding(length: int, kernel: int, stride: int) -> Pair:
     return total // 2, total - total // 2
 
 
+def before(
+    shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Padding
+) -> Pair:
+    """Return the pixels added above and on the left."""
+    if padding == "valid":
+        return 0, 0
+    top, left = (same_padding(shape[i], kernel[i], stride[i])[0] for i in (0, 1))
+    return top, left
+
+
 def pad(
     images: Array, kernel: Pair, stride: Pair, padding: Padding, value: float
 ) -> Array:

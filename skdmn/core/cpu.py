@@ -24,7 +24,7 @@ from skdmn.core.blocks import (
     multiply_pool,
     padded,
 )
-from skdmn.core.convolve import Padding, Pair, Window, output_size, same_padding
+from skdmn.core.convolve import Padding, Pair, Window, before, output_size
 from skdmn.core.threads import in_threads, n_threads
 
 _ALONE = 2**20  # products that are sooner done than threads are started
@@ -106,23 +106,16 @@ def plan(
         channels,
         *size,
         *stride,
-        *_before(shape, size, stride, padding),
+        *before(shape, size, stride, padding),
         *inner,
         *window.size,
         *window.stride,
-        *_before(inner, *window),
+        *before(inner, *window),
         *window.output_size(inner),
         n_filters,
         lanes(dtype),
         padded(n_filters, dtype),
     )
-
-
-def _before(shape: Pair, size: Pair, stride: Pair, padding: Padding) -> Pair:
-    if padding == "valid":
-        return 0, 0
-    top, left = (same_padding(shape[i], size[i], stride[i])[0] for i in (0, 1))
-    return top, left
 
 
 def _in_fours(g: Geometry) -> bool:

@@ -84,8 +84,8 @@ class LBFGS:
         self._precondition = precondition
         self._preconditioned = precondition(self.gradient)
         for _ in range(len(self._pairs)):
-            step, change, _, bend = self._pairs.popleft()
-            self._pairs.append((step, change, precondition(change), bend))
+            step, change, _, _ = self._pairs.popleft()
+            self._remember(step, change, precondition(change))
         self._aim()
 
     def step(self) -> None:
@@ -101,14 +101,19 @@ class LBFGS:
         point, value, gradient = found
         preconditioned = self._precondition(gradient)
         step, change = point - self.point, gradient - self.gradient
-        bend = _dot(step, change)
-        if bend > 0:
-            turned = preconditioned - self._preconditioned
-            self._pairs.append((step, change, turned, bend))
+        self._remember(step, change, preconditioned - self._preconditioned)
         self.point, self.gradient = point, gradient
         self.values.append(value)
         self._preconditioned = preconditioned
         self._aim()
+
+    def _remember(
+        self, step: np.ndarray, change: np.ndarray, turned: np.ndarray
+    ) -> None:
+        """Keep a pair, unless it has no curvature, or rounding left none."""
+        bend = _dot(step, change)
+        if bend > 0 and _dot(change, turned) > 0:
+            self._pairs.append((step, change, turned, bend))
 
     def _aim(self) -> None:
         """Find the next direction, and what it promises."""

@@ -148,7 +148,7 @@ def column_moments(rows: Rows, weights: np.ndarray) -> tuple[np.ndarray, np.ndar
         # what is constant is its first value exactly; from the mean, not the first
         # value, no digits of the others' deviations are lost
         with np.errstate(invalid="ignore", over="ignore"):
-            first = values[0, :]
+            first = values[int(np.flatnonzero(weights[some])[0]), :]
             centre = first + w @ (values - first)
             values = values - centre
             rest = to_numpy(w @ values).astype(np.float64)
@@ -266,7 +266,7 @@ class Objective:
             rows=self.rows.choose(chosen),
             codes=self.codes[chosen],
             weights=self.weights[chosen],
-            share=len(chosen) / len(self.rows),
+            share=self.share * len(chosen) / len(self.rows),
             _placed={},
         )
 
@@ -277,6 +277,7 @@ class Objective:
         where columns are alike and add up.
         """
         diagonal = np.append(self.var / self.scale**2 + self.penalty, 1.0)
+        diagonal[diagonal == 0] = 1.0  # constant columns without a penalty
         return lambda gradient: gradient / diagonal
 
     def curvature_blocks(self, point: np.ndarray) -> Iterator[Array]:

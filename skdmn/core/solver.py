@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import numpy as np
 import scipy.linalg
 
-from skdmn.core.backend import Array, to_numpy, working_memory
+from skdmn.core.backend import Array, to_numpy, to_place, working_memory
 from skdmn.core.lbfgs import LBFGS, Preconditioner
 from skdmn.core.softmax import Objective
 from skdmn.core.threads import single_blas
@@ -67,7 +67,8 @@ def minimize(
     search : LBFGS
         Its last point is the solution.
     is_done : bool
-        Whether it ended for another reason than `max_iter` or rounding.
+        Whether it ended for another reason than `max_iter`, or being stuck above
+        rounding.
     """
     head, precondition = _head(objective), objective.diagonal()
     search = None
@@ -119,12 +120,14 @@ def factor(objective: Objective, point: np.ndarray) -> Preconditioner:
     edges = np.linspace(0, n_columns, n_groups + 1).astype(int)
     groups = [slice(*edge) for edge in itertools.pairwise(edges)]
     moments: list[Array] = [0.0] * n_groups
+    scale = np.append(objective.scale, 1.0).astype(objective.rows.dtype)
+    divisor = to_place(scale, objective.rows.compute)
     for part in some.curvature_blocks(point):
+        part = part / divisor  # sums of what is not standardized may overflow
         for number, group in enumerate(groups):
             moments[number] += part[:, group].T @ part[:, group]
-    scale = np.append(objective.scale, 1.0)
     factors = [
-        _cholesky(to_numpy(moment), scale[group], some, last=group.stop == n_columns)
+        _cholesky(to_numpy(moment), some, last=group.stop == n_columns)
         for group, moment in zip(groups, moments, strict=True)
     ]
 
@@ -155,6 +158,7 @@ def _factor_of_rows(objective: Objective, point: np.ndarray) -> Preconditioner:
     for block in objective.curvature_blocks(point):
         start, end = end, end + len(block)
         rows[start:end] = to_numpy(block)
+    rows = rows[:end]  # of blocks elsewhere no more than fit in memory here
     scale = np.append(objective.scale, 1.0) * math.sqrt(objective.weights.sum())
     rows /= scale.astype(rows.dtype)
     rows, intercept = rows[:, :-1], rows[:, -1]
@@ -185,15 +189,12 @@ def _factor_of_rows(objective: Objective, point: np.ndarray) -> Preconditioner:
     return precondition
 
 
-def _cholesky(
-    moments: np.ndarray, scale: np.ndarray, objective: Objective, last: bool
-) -> np.ndarray:
-    """Return the lower factor of moments as they come, standardized, with penalty."""
-    weight = objective.weights.sum()
-    matrix = moments / (scale * weight).astype(moments.dtype)
-    matrix /= scale[:, None].astype(moments.dtype)
+def _cholesky(moments: np.ndarray, objective: Objective, last: bool) -> np.ndarray:
+    """Return the lower factor of the means of moments, with the penalty."""
+    matrix = moments / moments.dtype.type(objective.weights.sum())
     diagonal = np.einsum("ii->i", matrix)
-    mean, ridge = float(diagonal.mean()), objective.rounding
+    # all columns may be constant
+    mean, ridge = float(diagonal.mean()) or 1.0, objective.rounding
     diagonal += objective.penalty
     if last:
         diagonal[-1] -= objective.penalty

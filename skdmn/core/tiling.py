@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from skdmn.core.backend import Array
-from skdmn.core.convolve import Padding, Pair, Window, output_size, same_padding
+from skdmn.core.convolve import Padding, Pair, Window, before, output_size
 
 POSITIONS, FILTER_BYTES = 8, 32  # as in cuda.cu
 WARP = 32
@@ -129,11 +129,11 @@ def whole(
         *shape,
         *size,
         *stride,
-        *_before(shape, size, stride, padding),
+        *before(shape, size, stride, padding),
         *inner,
         *window.size,
         *window.stride,
-        *_before(inner, *window),
+        *before(inner, *window),
         *window.output_size(inner),
         n_filters,
     )
@@ -234,10 +234,3 @@ def _shares(length: int) -> list[int]:
     root = math.isqrt(length)
     few = {-(-length // parts) for parts in range(1, root + 1)}
     return sorted(few | set(range(1, root + 1)), reverse=True)
-
-
-def _before(shape: tuple[int, ...], size: Pair, stride: Pair, padding: Padding) -> Pair:
-    if padding == "valid":
-        return 0, 0
-    top, left = (same_padding(shape[i], size[i], stride[i])[0] for i in (0, 1))
-    return top, left

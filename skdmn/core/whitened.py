@@ -126,7 +126,8 @@ def of_mirror_images_too(
 ) -> np.ndarray:
     """Return density matrices of images and their mirror images, by class and cell.
 
-    Of the cells on the left and in the middle: those on the right are their mirrors.
+    Of the cells on the left and in the middle: those on the right are their mirrors,
+    as nearly as pixels allow.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from skdmn.core.backend import float_dtype
 from skdmn.distributed.blocks import Blocks, checked, collected, sizes_of
-from skdmn.distributed.layers import FITTED, fit_network, portable
+from skdmn.distributed.layers import FITTED, fit_network
 from skdmn.distributed.softmax import fit_softmax
 from skdmn.softmax import SoftmaxClassifier
 from skdmn.stack import DensityMatrixNetwork
@@ -70,10 +70,10 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
     through the layers in front of it, in batches, and becomes sums (a density matrix
     for each class that it has), which are merged as a tree: the images are read once
     for each such layer, so ``X.persist()`` where they fit in the workers' memory. For
-    the softmax, features are computed once and stay on the workers, 4 bytes each;
-    each step of the solver is a round over them. Up to 256 MiB of them, a sample, is
-    copied to this process. Dask takes some milliseconds for each block and round, so
-    that blocks of 10 to 100 MB are best.
+    the softmax, features are computed once and stay on the workers, 4 bytes each,
+    of float64 images 8; each step of the solver is a round over them. Up to 256 MiB of
+    them, a sample, is copied to this process. Dask takes some milliseconds for each
+    block and round, so that blocks of 10 to 100 MB are best.
 
     Results depend on the blocks by rounding alone, and not at all on which worker
     computes what, or fails: its blocks are computed again.
@@ -229,7 +229,7 @@ def _predicted(estimator: Any, X: Any, method: str) -> da.Array:
         softmax._check_rows(blank, reset=False)
     else:
         network._check_images(blank, reset=False)
-        network = portable(network)
+        network = network.compact()
     classes = np.asarray(softmax.classes_)
     shape = () if method == "predict" else (len(classes),)
     dtype = classes.dtype if method == "predict" else _float_dtype(X)
@@ -241,7 +241,7 @@ def _transformed(X: da.Array, network: DensityMatrixNetwork, rows: bool) -> da.A
     network._check_images(np.zeros((1, *X.shape[1:]), X.dtype), reset=False)
     shape: tuple[int, ...] = network.output_shape_
     shape = (math.prod(shape),) if rows else shape
-    return _mapped(X, _features, shape, _float_dtype(X), portable(network))
+    return _mapped(X, _features, shape, _float_dtype(X), network.compact())
 
 
 def _mapped(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -62,18 +61,8 @@ def fit_network(network: DensityMatrixNetwork, blocks: Blocks, y: Any) -> None:
     network.layers_ = []
     for name, layer in network.layers:
         fitted = network._prepared(layer, network.layers_, images)
-        _learn(fitted, portable(network), blocks, y, images.dtype)
+        _learn(fitted, network.compact(), blocks, y, images.dtype)
         network.layers_ = [*network.layers_, (name, fitted)]
-
-
-def portable(network: DensityMatrixNetwork) -> DensityMatrixNetwork:
-    """Return a network to send to workers: without density matrices."""
-    sent = copy.copy(network)
-    sent.layers_ = [
-        (name, layer.compact() if isinstance(layer, ClassDensityTransformer) else layer)
-        for name, layer in network.layers_
-    ]
-    return sent
 
 
 def _learn(

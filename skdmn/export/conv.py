@@ -56,6 +56,8 @@ def init_conv_(
     ------
     ImportError
         Where torch is missing.
+    TypeError
+        Where `conv` is no convolution of two dimensions.
     ValueError
         Where there are fewer filters than `conv` has, images have not its channels, or
         it has groups or dilation.
@@ -144,6 +146,8 @@ def from_torch(
     ------
     ImportError
         Where torch is missing.
+    TypeError
+        Where `conv` is no convolution of two dimensions.
     ValueError
         Where images have not the channels of `conv`, or it does what the transformer
         cannot do.
@@ -232,7 +236,8 @@ def _check_conv(conv: Any, function: str) -> None:
 
     if not isinstance(conv, torch.nn.Conv2d):
         raise TypeError(
-            f"{function} takes a torch.nn.Conv2d, but got a {type(conv).__name__}."
+            f"{function} takes a torch.nn.Conv2d, but got a {type(conv).__name__}; "
+            "pass one of the network's convolutions, such as network[0]."
         )
     if conv.groups != 1 or conv.dilation != (1, 1):
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ from skdmn.export.steps import (
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
-from skdmn.layers.images import Shape
+from skdmn.layers.images import Shape, times
 from skdmn.layers.overlap import OverlapPruner
 from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
@@ -58,12 +59,15 @@ class Model:
         They begin with images.
     classes : ndarray or None
         The labels, where the last operation is `Scores`.
+    takes_rows : bool
+        Whether images of any shape do that have as many values.
     """
 
     shape: Shape
     ndim: int
     operations: tuple[Operation, ...]
     classes: np.ndarray | None
+    takes_rows: bool = False
 
 
 def model_of(fitted: Any, *, fold: bool = True) -> Model:
@@ -79,6 +83,8 @@ def model_of(fitted: Any, *, fold: bool = True) -> Model:
     ------
     TypeError
         Where there is an estimator that is none of these.
+    ValueError
+        Where a layer was changed after the one behind it had been fitted.
     NotFittedError
         Where one was not fitted.
     """
@@ -95,7 +101,8 @@ def model_of(fitted: Any, *, fold: bool = True) -> Model:
         shape, ndim = part.takes, first._input_ndim
     is_classifier = isinstance(operations[-1], Scores)
     classes = to_numpy(last.classes_) if is_classifier else None
-    return Model(shape, ndim, simplified(operations, fold), classes)
+    written = simplified(operations, fold)
+    return Model(shape, ndim, written, classes, takes_rows=part.takes is None)
 
 
 def _steps(fitted: Any, name: str) -> Iterator[Any]:
@@ -133,6 +140,12 @@ def _chain(parts: list[Part]) -> Part:
     given = parts[0].takes
     for part in parts:
         if part.takes != given:
+            if given and part.takes and math.prod(given) != math.prod(part.takes):
+                raise ValueError(
+                    f"A layer gives images of {times(given)}, but the next one was "
+                    f"fitted on images of {times(part.takes)}; fit all again after "
+                    "set_params."
+                )
             operations += [Flatten(given)] if given is not None else []
             operations += [Unflatten(part.takes)] if part.takes is not None else []
         operations += part.operations

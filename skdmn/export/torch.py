@@ -44,7 +44,7 @@ def to_torch(
     dtype : torch.dtype or None, default=None
         Of the parameters; None: torch.float32.
     device : torch.device, str or None, default=None
-        Where the parameters are; None: torch's default.
+        Where the parameters are; None: torch's default device.
     freeze : bool, default=True
         Leave the parameters out of training. Where they are to be trained,
         a ChannelStandardScaler stays a BatchNorm2d of its own.
@@ -56,10 +56,12 @@ def to_torch(
 
         It takes images of the values that `fitted` takes, as torch has them: floats of
         shape (n, channels, height, width), also where there is one channel. What was
-        fitted on rows takes rows. It gives feature maps of shape (n, channels, height,
-        width), or rows in the order of ``get_feature_names_out``; a classifier logits
-        of shape (n, n_classes), two also for two classes, whose softmax are the
-        probabilities in the order of ``classes_``.
+        fitted on rows takes rows, and so does a classifier alone: of images, as
+        ``images.reshape(n, -1)`` makes them of (n, height, width, channels). It gives
+        feature maps of shape (n, channels, height, width), or rows in the order of
+        ``get_feature_names_out``; a classifier logits of shape (n, n_classes), two also
+        for two classes, whose softmax are the probabilities in the order of
+        ``classes_``.
 
     Raises
     ------
@@ -78,7 +80,9 @@ def to_torch(
     -----
     Convolutions leave pruned filters out. A ChannelStandardScaler becomes part of the
     next convolution, where that adds no pixels at the border, or of the classifier;
-    else it is a BatchNorm2d, which ``train()`` would let learn.
+    else it is a BatchNorm2d, which ``train()`` would let learn. The means that a
+    SoftmaxClassifier takes away become part of its intercept: features that hardly
+    differ beside their mean, by less than a thousandth of it, lose digits of float32.
 
     Examples
     --------
@@ -95,6 +99,7 @@ def to_torch(
     module = torch.nn.Sequential(*_Writer(model).modules)
     for parameter in module.parameters():
         parameter.requires_grad_(not freeze)
+    device = torch.get_default_device() if device is None else device
     return module.to(dtype=dtype or torch.float32, device=device).eval()
 
 
@@ -137,8 +142,8 @@ class _Writer:
             case OverMirrors(operations=operations, shape=shape):
                 layers = _Writer(Model(shape, 4, operations, None)).modules
                 self.modules.append(_over_mirrors(self.torch, layers))
-            case Select(channels=channels, n_channels=n):
-                self.convolve(_one_hot(channels, n))
+            case Select(channels=channels):
+                self.modules.append(_selected(self.torch, channels))
             case ScaleChannels(mean=mean, scale=scale):
                 self.normalize(self.nn.BatchNorm2d, mean, scale)
             case ScaleValues(mean=mean, scale=scale):
@@ -312,10 +317,13 @@ def _times(torch: Any, factors: Any) -> Any:
     return torch.fx.GraphModule({"factors": factors}, graph, "Times")
 
 
-def _one_hot(channels: np.ndarray, n_channels: int) -> Convolve:
-    """Return the convolution that selects channels."""
-    filters = np.eye(n_channels)[channels][:, np.newaxis, np.newaxis, :]
-    return Convolve(filters, Window((1, 1), (1, 1), (0, 0), (0, 0)))
+def _selected(torch: Any, channels: np.ndarray) -> Any:
+    graph = torch.fx.Graph()
+    values = graph.placeholder("values")
+    channels = torch.from_numpy(np.ascontiguousarray(channels, np.int64))
+    chosen = (values, 1, graph.get_attr("channels"))
+    graph.output(graph.call_function(torch.index_select, chosen))
+    return torch.fx.GraphModule({"channels": channels}, graph, "Select")
 
 
 def import_torch(function: str) -> Any:

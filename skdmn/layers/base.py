@@ -290,13 +290,18 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             )
         return 1, width, 1
 
+    @property
+    def _shape_param(self) -> str:
+        """What the parameter is called that tells the shape of rows."""
+        return "image_shape"
+
     def _fitted_shape(self, X: Array) -> Shape:
         """Return the fitted image shape, or say how X differs from it."""
         name, shape = type(self).__name__, self.image_shape_
         if as_shape(self.image_shape) not in (None, shape):
             raise ValueError(
-                f"image_shape={self.image_shape} was set after {name} was fitted on "
-                f"images of {times(shape)}; set it back, or fit again."
+                f"{self._shape_param}={self.image_shape} was set after {name} was "
+                f"fitted on images of {times(shape)}; set it back, or fit again."
             )
         if X.ndim == 2:
             if X.shape[1] != self.n_features_in_:
@@ -308,7 +313,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 raise ValueError(
                     f"X holds rows, but {name} was fitted on images of "
                     f"{times(shape)}; pass images, or set "
-                    f"image_shape={shape} to pass rows."
+                    f"{self._shape_param}={shape} to pass rows."
                 )
         elif self._is_signal:
             raise ValueError(

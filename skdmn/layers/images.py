@@ -320,9 +320,13 @@ def check_could_be_images(X: Array | Sliced) -> None:
 def warn_user(message: str) -> None:
     """Warn at the line outside scikit-learn and this package that led here."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back and frame.f_globals["__name__"].startswith(_INSIDE):
+    while frame.f_back and _is_inside(frame.f_globals):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, UserWarning, stacklevel=level)
+
+
+def _is_inside(names: dict[str, Any]) -> bool:
+    return str(names.get("__name__")).startswith(_INSIDE)  # code of exec has no name
 
 
 def _is_positive_int(value: Any) -> bool:

@@ -13,7 +13,12 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from stacks import STACKS, images_and_labels, network
 
-from skdmn import ClassPCAPatchTransformer, FlattenTransformer, OverlapPruner
+from skdmn import (
+    ClassPCAPatchTransformer,
+    FlattenTransformer,
+    OverlapPruner,
+    SoftmaxClassifier,
+)
 from skdmn.export import to_onnx
 
 
@@ -156,6 +161,24 @@ def test_says_what_is_wrong():
         TypeError, match="is a RandomForestClassifier; export the steps"
     ):
         to_onnx(make_pipeline(*steps).fit(X, y), X)
+
+
+def test_a_classifier_fitted_on_images_takes_them():
+    images, y = images_and_labels(shape=(6, 5, 3))
+    model = SoftmaxClassifier().fit(images, y)
+    for X in (images, images.reshape(len(images), -1)):
+        assert_same(model, to_onnx(model, X[:1]), X)
+    with pytest.raises(ValueError, match="example has shape"):
+        to_onnx(model, images[:1, 1:])
+
+
+def test_layers_that_no_longer_fit_each_other_are_refused():
+    images, y = images_and_labels(shape=(6, 5, 3))
+    steps = ClassPCAPatchTransformer(2), ClassPCAPatchTransformer(2)
+    model = make_pipeline(*steps).fit(images, y)
+    model[0].set_params(stride=2)
+    with pytest.raises(ValueError, match="but the next one was fitted on images of"):
+        to_onnx(model, images[:1])
 
 
 def test_missing_onnx_names_the_extra(monkeypatch):

@@ -137,6 +137,22 @@ def test_batch_normalization_is_in_evaluation_mode_and_exact_without_variance():
     assert_same(model, module, X)
 
 
+def test_what_a_pruner_dropped_stays_dropped_where_all_is_trained():
+    X, _ = images_and_labels()
+    model = OverlapPruner(1).fit(X)
+    module = to_torch(model, freeze=False)
+    assert list(module.parameters()) == []
+    assert_same(model, module, X)
+
+
+def test_all_of_a_module_is_on_the_default_device():
+    model, *_ = fitted("two layers", "softmax")
+    with torch.device("meta"):
+        module = to_torch(model)
+    tensors = [*module.parameters(), *module.buffers()]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
 def test_frozen_or_trainable():
     model, X, y = fitted("two layers", "softmax")
     assert not any(p.requires_grad for p in to_torch(model).parameters())
