@@ -2,13 +2,16 @@
 
     python benchmarks/ablations.py --data DIR
 
-One network of the papers' layers is the base, and one whitened layer another; each row
-changes one thing about one of them (one sign where there is no ReLU: both would say the
-same). Accuracy is that on 10,000 training images held out, C chosen on a fifth of the
-10,000 learned from; seconds are those of layers, features and the last softmax.
+One network of the papers' layers is the base, `recommended_dmn` with 100 filters
+another; each row changes one thing about one of them (where there is no ReLU, one sign:
+both would say the same, and it is compared with that of one sign; where there is no
+whitening, no threshold, likewise). Accuracy is that on
+10,000 training images held out, C chosen on a fifth of the 10,000 learned from; seconds
+are those of layers, features and the last softmax.
 """
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,12 +24,12 @@ from skdmn import (
     DensityMatrixNetwork,
     MaxPool2DTransformer,
     OverlapPruner,
-    WhitenedPCAPatchTransformer,
+    recommended_dmn,
 )
 from skdmn.datasets import load_cifar10, load_mnist
 
 N_TRAINING = N_HELD_OUT = 10_000
-C_GRID = (0.001, 0.003, 0.01, 0.03)
+C_GRID = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 LOAD = {"MNIST": load_mnist, "CIFAR-10": load_cifar10}
 
 Data = tuple[np.ndarray, ...]
@@ -55,18 +58,11 @@ def both(**options: Any) -> Layers:
     return two(options, options)
 
 
-WHITENED = {"threshold": 0.5, "subsample": 0.5, "random_state": 0}
-
-
-def whitened(power: float = 0.5, **options: Any) -> Layers:
-    conv = WhitenedPCAPatchTransformer(6, n_filters=100, **WHITENED | options)
-    return [conv, AveragePool2DTransformer(12, stride=7, power=power)]
-
-
-ROWS: dict[str, Layers] = {
-    "base: two layers, 8 and 48 filters, both signs": two(),
+BASE, ONE_SIGN = "two layers, 8 and 48 filters, both signs", "one sign"
+PAPERS: dict[str, Layers] = {
+    BASE: two(),
     "naive: one density matrix": both(class_based=False),
-    "one sign": both(signs="one"),
+    ONE_SIGN: both(signs="one"),
     "one sign, twice the filters": two(
         {"signs": "one", "n_filters": 16}, {"signs": "one", "n_filters": 96}
     ),
@@ -93,22 +89,40 @@ ROWS: dict[str, Layers] = {
         *(conv(48, padding="same"), MaxPool2DTransformer(2)),
     ],
     "density matrices of a tenth of the images": both(subsample=0.1, random_state=0),
-    "whitened: one layer, 100 filters": whitened(),
-    "whitened, components of 0.95 of the variance": whitened(variance_cutoff=0.95),
-    "whitened, of classes alone": whitened(position_grid=1),
-    "whitened, of places alone": whitened(class_based=False),
-    "whitened, hardly any contrast": whitened(contrast_floor=1e5),
-    "whitened, hardly whitened": whitened(regularization=100.0),
-    "whitened, no threshold": whitened(threshold=0.0),
-    "whitened, averages without the root": whitened(1.0),
+}
+WHITENED_BASE, NO_THRESHOLD = "recommended_dmn, 100 filters", "no threshold"
+WHITENED: dict[str, dict[str, Any]] = {  # parameters of its layers
+    WHITENED_BASE: {},
+    "all components": {"conv__variance_cutoff": 1.0},
+    "of classes alone": {"conv__position_grid": 1},
+    "of places alone": {"conv__class_based": False},
+    "hardly any contrast": {"conv__contrast_floor": 1e5},
+    NO_THRESHOLD: {"conv__threshold": 0.0},
+    "hardly whitened, no threshold": {  # which is for products of mean square 1
+        "conv__regularization": 100.0,
+        "conv__threshold": 0.0,
+    },
+    "averages without the root": {"pool__power": 1.0},
+    "mirrored": {"mirrored": True, "conv__mirrored": True},
 }
 
 
-def run(name: str, layers: Layers, data: Data) -> dict:
+def networks(shape: tuple[int, ...]) -> Iterator[tuple[str, str, DensityMatrixNetwork]]:
+    """Yield the name of each row, of its base, and the network, not fitted."""
+    for name, layers in PAPERS.items():
+        steps = [(f"layer{i}", layer) for i, layer in enumerate(layers)]
+        base = ONE_SIGN if name == "no ReLU" else BASE
+        yield name, base, DensityMatrixNetwork(steps)
+    for name, changes in WHITENED.items():
+        network = recommended_dmn(shape, n_filters=100, subsample=0.5)["features"]
+        is_variant = NO_THRESHOLD in name and name != NO_THRESHOLD
+        base = NO_THRESHOLD if is_variant else WHITENED_BASE
+        yield name, base, network.set_params(**changes)
+
+
+def run(name: str, base: str, network: DensityMatrixNetwork, data: Data) -> dict:
     X, y, X_test, y_test = data
-    steps = [(f"layer{i}", layer) for i, layer in enumerate(layers)]
     started = time.perf_counter()
-    network = DensityMatrixNetwork(steps)
     features = network.fit_transform(X, y)
     computed = time.perf_counter()
     C = best_C(features, y, C_GRID)
@@ -116,9 +130,10 @@ def run(name: str, layers: Layers, data: Data) -> dict:
     top = softmax(C).fit(features, y)
     seconds = time.perf_counter() - chosen + computed - started
     accuracy = 100 * top.score(network.transform(X_test), y_test)
-    found = {"row": name, "accuracy": accuracy, "C": C, "seconds": seconds}
+    found = {"row": name, "base": base, "accuracy": accuracy, "seconds": seconds}
+    found |= {"C": C, "n_features": int(features.shape[1])}
     print(found, flush=True)
-    return {**found, "n_features": int(features.shape[1])}
+    return found
 
 
 def main() -> None:
@@ -133,8 +148,10 @@ def main() -> None:
         n = 500 if options.quick else N_TRAINING
         some, others = order[:n], order[-N_HELD_OUT:]
         data = X[some], y[some], X[others], y[others]
-        run("kernels are loaded", two(), tuple(part[:300] for part in data))
-        results["data"][name] = [run(row, layers, data) for row, layers in ROWS.items()]
+        rows = list(networks(X.shape[1:]))
+        for row in (rows[0], rows[-1]):  # kernels are loaded
+            run(*row, tuple(part[:300] for part in data))
+        results["data"][name] = [run(*row, data) for row in rows]
         machine.write(options.json, results)
 
 

@@ -35,6 +35,7 @@ N, END = 35_000, 40_000
 C_GRID = (0.003, 0.005, 0.01, 0.02, 0.04)
 PER_IMAGE = 24  # patches that the echo is found in
 MOST, FILTERS = 10_000, 48
+SHIFT = 2
 
 Features = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -128,18 +129,39 @@ def side_by_side(data: str | None) -> list[dict]:
     X, y = load_cifar10("train", data_home=data)
     X, y = X[:END], y[:END]
     parts = {name: features(X, y) for name, features in PARTS.items()}
-    lengths = np.linalg.norm(parts[BASE], axis=1, keepdims=True)
-    rows = {" and ".join(row): [parts[name] for name in row] for row in ROWS}
-    rows[f"{BASE}, each image of length 1"] = [parts[BASE] / lengths]
     found = []
-    for name, columns in rows.items():
-        features = np.concatenate(columns, axis=1)
-        accuracy = by_C(C_GRID, (features[:N], y[:N]), (features[N:], y[N:]))
+
+    def score(name: str, features: np.ndarray, more: np.ndarray | None = None) -> None:
+        learned = (features[:N], y[:N])
+        if more is not None:
+            learned = (np.concatenate([features[:N], more]), np.tile(y[:N], 2))
+        accuracy = by_C(C_GRID, learned, (features[N:], y[N:]))
         best = max(accuracy, key=accuracy.__getitem__)
         row = {"lead": name, "n_features": features.shape[1], "C": best}
         found.append({**row, "accuracy": accuracy[best]})
         print(found[-1], flush=True)
+
+    for row in ROWS:
+        score(" and ".join(row), np.concatenate([parts[name] for name in row], axis=1))
+    lengths = np.linalg.norm(parts[BASE], axis=1, keepdims=True)
+    score(f"{BASE}, each image of length 1", parts[BASE] / lengths)
+    network = mirrored(200).fit(X[:N], y[:N])
+    moved = network.transform(shifted(X[:N]))
+    score(f"{BASE}, learned from moved images, too", parts[BASE], moved)
     return found
+
+
+def shifted(X: np.ndarray) -> np.ndarray:
+    """Return images moved by up to `SHIFT` pixels, reflected at their edges."""
+    rows, columns = X.shape[1:3]
+    margin = (SHIFT, SHIFT)
+    padded = np.pad(X, ((0, 0), margin, margin, (0, 0)), "reflect")
+    corners = np.random.default_rng(0).integers(0, 2 * SHIFT + 1, (len(X), 2))
+    cut = [
+        x[u : u + rows, v : v + columns]
+        for x, (u, v) in zip(padded, corners, strict=True)
+    ]
+    return np.stack(cut)
 
 
 def without_echo(name: str, X: np.ndarray, y: np.ndarray) -> list[dict]:

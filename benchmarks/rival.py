@@ -3,7 +3,7 @@
 Convolutions of 3 x 3, pooling, batch normalization, ReLU, a linear layer; Adam with
 decoupled weight decay and a rate that rises for a third of the time and falls to 0 in
 the rest: what is best for a given number of seconds. Each budget is a run of its own.
-Batches are mirrored at random where that makes sense.
+Images are mirrored at random where that makes sense.
 """
 
 import time
@@ -104,6 +104,8 @@ def train(
         return batch.float().sub_(mean).div_(std)
 
     rows = prepared(images).permute(0, 2, 3, 1)  # contiguous: picked out fast
+    if model.mirrored:
+        rows = torch.cat([rows, rows.flip(2)])
 
     network = model.network((*X.shape[1:3], images.shape[1]), int(y.max()) + 1)
     adam = torch.optim.AdamW(network.parameters(), 0.0, weight_decay=model.decay)
@@ -115,9 +117,8 @@ def train(
                 break
             rise, fall = passed / RISING, (1 - passed) / (1 - RISING)
             adam.param_groups[0]["lr"] = model.rate * min(rise, fall)
-            batch = rows[some].permute(0, 3, 1, 2)
-            if model.mirrored and torch.rand(()) < 0.5:
-                batch = batch.flip(3)
+            side = torch.randint(len(rows) // len(images), some.shape)
+            batch = rows[some + len(images) * side].permute(0, 3, 1, 2)
             adam.zero_grad()
             functional.cross_entropy(network(batch), labels[some]).backward()
             adam.step()
