@@ -113,11 +113,10 @@ def hierarchical() -> str:
             row["row"],
             f"{with_spread(row)} %",
             "" if row["paper"] is None else f"{row['paper']:.1f} %",
-            f"{row['seconds']:.0f}",
         ]
         for row in results["rows"]
     ]
-    return table(["layers below the softmax", "accuracy", "paper", "s"], rows) + (
+    return table(["layers below the softmax", "accuracy", "paper"], rows) + (
         f"\n\n{results['n']} training images of MNIST, {results['epochs']} epochs of "
         f"Adam, {results['seeds']} seeds; base: 128 perceptrons. "
         + where(results, "hierarchical", "torch")
