@@ -186,8 +186,9 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
         xp, dtype = place.xp, getattr(place.xp, rows.dtype)
         scores = xp.empty((len(rows), len(coef)), dtype=dtype, device=place.device)
         for some, block in rows.blocks():
-            scores[some, :] = to_place(logits(block, *model), place)
             # what is read from files was not checked before
+            with np.errstate(invalid="ignore", over="ignore"):
+                scores[some, :] = to_place(logits(block, *model), place)
             if rows.is_lazy and not bool(xp.all(xp.isfinite(scores[some, :]))):
                 raise ValueError(
                     f"X contains NaN or infinity in its rows {some.start} to "
