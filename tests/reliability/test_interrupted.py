@@ -132,7 +132,7 @@ def test_a_fit_stopped_at_any_line(estimator, method, fitted, error):
                 for e in (one, expected)
             ]
             assert_allclose(*features, atol=1e-5)
-    assert stopped > 10
+    assert stopped > 5  # batches of half the size survive where memory ran out
 
 
 def test_steps_of_a_pipeline_are_each_as_they_were_or_whole():
