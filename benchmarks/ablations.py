@@ -5,9 +5,9 @@
 One network of the papers' layers is the base, `recommended_dmn` with 100 filters
 another; each row changes one thing about one of them (where there is no ReLU, one sign:
 both would say the same, and it is compared with that of one sign; where there is no
-whitening, no threshold, likewise). Accuracy is that on
-10,000 training images held out, C chosen on a fifth of the 10,000 learned from; seconds
-are those of layers, features and the last softmax.
+whitening, no threshold, likewise). Accuracy is that on 10,000 training images held out,
+C chosen on a fifth of the 10,000 learned from; seconds are those of layers, features
+and the last softmax.
 """
 
 import time

@@ -27,7 +27,7 @@ C_GRID = (0.005, 0.01, 0.02, 0.04)
 # reader, images learned from, end of those scored on, whether mirrored, more filters
 SETS: dict[str, tuple] = {
     "MNIST": (load_mnist, 50_000, 60_000, False, (400,)),
-    "CIFAR-10": (load_cifar10, 35_000, 40_000, True, (400, 800)),
+    "CIFAR-10": (load_cifar10, 35_000, 40_000, True, (400, 800, 1200)),
 }
 
 

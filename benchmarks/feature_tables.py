@@ -15,7 +15,7 @@ def frontier() -> str:
             rows.append(
                 [
                     name,
-                    f"computed, {n} filters{share}{mirrored}",
+                    f"computed, {n:g} filters{share}{mirrored}",
                     f"{row['n_parameters'] / 1000:.0f}",
                     f"{row['accuracy']:.2f} %",
                     f"{row['seconds']:.1f}",
@@ -215,9 +215,9 @@ def ablations() -> str:
     return table(head, rows) + (
         f"\n\n{results['n_training']} training images, accuracy on "
         f"{results['n_held_out']} others held out, in brackets the difference to the "
-        "base in bold above it (without ReLU: to one sign). The standard error of an "
-        "accuracy is about 0.15 and 0.5, of a difference less. "
-        + where(results, "ablations")
+        "base in bold above it (without ReLU: to one sign; without whitening: to no "
+        "threshold). The standard error of an accuracy is about 0.15 and 0.5, of a "
+        "difference less. " + where(results, "ablations")
     )
 
 
@@ -238,7 +238,7 @@ def recipe() -> str:
             f"`{row['model']}`",
             row["search"],
             str(row["settings"]) if "settings" in row else "",
-            f"{row['seconds']:.0f}" if "seconds" in row else "",
+            f"{row['seconds']:.0f}",
             f"{row['seconds_C']:.0f}" if "seconds_C" in row else "",
             ", ".join(f"`{short(k)}={v}`" for k, v in row["best"].items()),
             f"{row['accuracy']:.2f} %",

@@ -28,6 +28,7 @@ from skdmn import (
 )
 from skdmn.core.contrast import by_contrast
 from skdmn.core.convolve import patches
+from skdmn.core.filters import filter_bank
 from skdmn.datasets import load_cifar10, load_mnist
 from skdmn.presets import covering
 
@@ -196,15 +197,21 @@ def without_echo(name: str, X: np.ndarray, y: np.ndarray) -> list[dict]:
                 density(above[y[which] == c], below[y[which] == c], echo)
                 for c in np.unique(y)
             ]
-            filters = leading(np.array(densities), cutoff)
+            bank = filter_bank(
+                np.array(densities),
+                variance_cutoff=0.9999,
+                correlation_cutoff=cutoff,
+                n_filters=FILTERS,
+                signs="both",
+            )
             conv = network["conv2"]
-            both = np.concatenate([filters, -filters]).astype(conv.filters_.dtype)
-            conv.filters_ = both.reshape(-1, *conv.filters_.shape[1:])
+            filters = bank.filters.reshape(-1, *conv.filters_.shape[1:])
+            conv.filters_ = filters.astype(conv.filters_.dtype)
             features = network.transform(X)
             top = softmax(best_C(features, y, C_GRID)).fit(features, y)
             accuracy = 100 * top.score(network.transform(X_other), y_other)
             row = {"data": name, "correlation_cutoff": cutoff, "echo": echo}
-            rows.append({**row, "filters": len(filters), "accuracy": accuracy})
+            rows.append({**row, "filters": len(filters) // 2, "accuracy": accuracy})
             print(rows[-1], flush=True)
     return rows
 
@@ -219,17 +226,6 @@ def density(above: np.ndarray, below: np.ndarray, echo: bool) -> np.ndarray:
     rho_xx += 1e-6 * np.trace(rho_xx) / len(rho_xx) * np.eye(len(rho_xx))
     rest = rho_hh - rho_hx @ np.linalg.solve(rho_xx, rho_hx.T)
     return rest / np.trace(rest)
-
-
-def leading(densities: np.ndarray, cutoff: float) -> np.ndarray:
-    """Return eigenvectors of largest eigenvalues, none like one before."""
-    values, vectors = np.linalg.eigh(densities)
-    rows = vectors.transpose(0, 2, 1).reshape(-1, densities.shape[1])
-    kept = np.empty((0, densities.shape[1]))
-    for row in rows[np.argsort(-values.ravel())]:
-        if np.abs(kept @ row).max(initial=0) <= cutoff and len(kept) < FILTERS:
-            kept = np.vstack([kept, row])
-    return kept
 
 
 def main() -> None:

@@ -190,10 +190,11 @@ def write_features(lazy: LazyFeatures, target: Any, overwrite: bool) -> Any:
     kind = _kind(target)
     part, at = _beside(target, ".part"), _beside(target, ".progress.json")
     found = None if overwrite else Record.read(at)
+    begun = found if found and found.rows_done else None
     record = lazy._record(found.batch_size if found else None)
-    begun = found is not None and found.rows_done > 0
-    if found is not None and not begun and not found.is_of(record):
-        record = lazy._record(None)  # of others nothing is there but a batch size
+    if found and not begun and not found.is_of(record):
+        # of others nothing is there but a batch size, which may be too large
+        record = dataclasses.replace(record, batch_size=lazy._stream.batch_size())
     replaced = found is not None and found.replaces and part.exists()
     if overwrite:
         for path in (part, at):
@@ -205,10 +206,10 @@ def write_features(lazy: LazyFeatures, target: Any, overwrite: bool) -> Any:
         return _load(kind, target, record)
     if part.exists() and found is None:
         raise _foreign(part)
-    if part.exists() and found is not None and begun:
-        found.check_is(record, target)
+    if part.exists() and begun:
+        begun.check_is(record, target)
         _load(kind, part, record)
-        record = found
+        record = begun
     else:  # in this order: what is there without a record is not ours
         record = dataclasses.replace(record, replaces=target.exists())
         record.write(at)

@@ -281,11 +281,14 @@ class Objective:
         return lambda gradient: gradient / diagonal
 
     def curvature_blocks(self, point: np.ndarray) -> Iterator[Array]:
-        """Yield what `block_curvature` gives at a point, in blocks for products."""
+        """Yield what `block_curvature` gives of standardized rows, at a point."""
         model = self._model(point)
         _, weights = self._labels()
+        scale = np.append(self.scale, 1.0).astype(self.rows.dtype)
+        divisor = to_place(scale, self.rows.compute)
         for some, block in self.rows.blocks(CURVATURE_BYTES):
-            yield block_curvature(block, *model, weights[some])
+            # here: sums of products of what is not standardized may overflow
+            yield block_curvature(block, *model, weights[some]) / divisor
         self.passes.append(self.share)
 
     def _model(self, point: np.ndarray) -> tuple[Array, Array, Array]:

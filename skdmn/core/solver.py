@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import numpy as np
 import scipy.linalg
 
-from skdmn.core.backend import Array, to_numpy, to_place, working_memory
+from skdmn.core.backend import Array, to_numpy, working_memory
 from skdmn.core.lbfgs import LBFGS, Preconditioner
 from skdmn.core.softmax import Objective
 from skdmn.core.threads import single_blas
@@ -99,11 +99,11 @@ def minimize(
 def factor(objective: Objective, point: np.ndarray) -> Preconditioner:
     """Return the inverse of the second derivative near a point, factored.
 
-    The matrix A^T A + penalty, with A from `block_curvature` and standardized, stands
-    for every class's block of the second derivative; what one class does to another
-    is left out, and rows where there are many. Where the rows are fewer than the
-    columns, A A^T is factored instead, if memory is enough for A; else more columns
-    than `FACTOR_COLUMNS` are factored in groups.
+    The matrix A^T A + penalty, with A from `curvature_blocks`, stands for every class's
+    block of the second derivative; what one class does to another is left out, and rows
+    where there are many. Where the rows are fewer than the columns, A A^T is factored
+    instead, if memory is enough for A; else more columns than `FACTOR_COLUMNS` are
+    factored in groups.
 
     Parameters
     ----------
@@ -120,10 +120,7 @@ def factor(objective: Objective, point: np.ndarray) -> Preconditioner:
     edges = np.linspace(0, n_columns, n_groups + 1).astype(int)
     groups = [slice(*edge) for edge in itertools.pairwise(edges)]
     moments: list[Array] = [0.0] * n_groups
-    scale = np.append(objective.scale, 1.0).astype(objective.rows.dtype)
-    divisor = to_place(scale, objective.rows.compute)
     for part in some.curvature_blocks(point):
-        part = part / divisor  # sums of what is not standardized may overflow
         for number, group in enumerate(groups):
             moments[number] += part[:, group].T @ part[:, group]
     factors = [
@@ -159,8 +156,7 @@ def _factor_of_rows(objective: Objective, point: np.ndarray) -> Preconditioner:
         start, end = end, end + len(block)
         rows[start:end] = to_numpy(block)
     rows = rows[:end]  # of blocks elsewhere no more than fit in memory here
-    scale = np.append(objective.scale, 1.0) * math.sqrt(objective.weights.sum())
-    rows /= scale.astype(rows.dtype)
+    rows /= np.asarray(math.sqrt(objective.weights.sum()), rows.dtype)
     rows, intercept = rows[:, :-1], rows[:, -1]
     products = rows @ rows.T
     # rounding of the difference must not decide its sign
