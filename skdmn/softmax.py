@@ -196,14 +196,10 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         RuntimeError
             Where ``device="cuda"`` finds no GPU.
         """
-        before = self.__dict__.copy()
-        try:
+        with self._unchanged_on_error():
             if not get_config()["skip_parameter_validation"]:
                 self._validate_params()
             self._fit(X, y, sample_weight)
-        except BaseException:
-            self.__dict__ = before
-            raise
         return self
 
     @with_callbacks

@@ -114,12 +114,8 @@ class ZCAWhitening(
         ValueError
             Where X is not a finite array of at least two rows.
         """
-        before = self.__dict__.copy()
-        try:
+        with self._unchanged_on_error():
             self._fit(X)
-        except BaseException:
-            self.__dict__ = before
-            raise
         return self
 
     def _fit(self, X: Any) -> None:

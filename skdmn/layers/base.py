@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -206,16 +205,6 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     def _check_params(self) -> None:
         if not get_config()["skip_parameter_validation"]:
             self._validate_params()
-
-    @contextlib.contextmanager
-    def _unchanged_on_error(self) -> Iterator[None]:
-        """Put the estimator back as it was when a fit fails or is interrupted."""
-        before = self.__dict__.copy()
-        try:
-            yield
-        except BaseException:
-            self.__dict__ = before
-            raise
 
     def _check_images(
         self, X: Any, *, reset: bool, method: str = "transform"

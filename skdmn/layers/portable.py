@@ -1,8 +1,10 @@
-"""Where an estimator lives, and how it is copied and pickled."""
+"""Where an estimator lives, how it is copied and pickled, and put back on errors."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any, Self
 
 import array_api_compat
@@ -25,7 +27,8 @@ class PortableMixin:
     """Keeps arrays where they are in copies, and makes NumPy arrays of them in pickles.
 
     So what was fitted on a GPU loads anywhere; and goes on anywhere, because a pickle
-    forgets where X lived (``_lives``).
+    forgets where X lived (``_lives``). A fit under ``_unchanged_on_error`` is whole or
+    was never begun.
     """
 
     _lives: Array | None
@@ -41,6 +44,16 @@ class PortableMixin:
                 "namespace and the same device as those passed to fit(): got "
                 f"{place}, fitted on {fitted}; move X, or fit again where it is."
             )
+
+    @contextlib.contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """Put the estimator back as it was when a fit fails or is interrupted."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__ = before
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a file of a saved estimator holds."""
