@@ -1,6 +1,6 @@
 """Tables of exported and hybrid networks; see `tables`."""
 
-from speed_tables import read, table, where
+from speed_tables import read, table, where, with_spread
 
 
 def exported() -> str:
@@ -40,7 +40,7 @@ def hybrids() -> str:
         [
             name,
             f"`{row['architecture']}`",
-            f"{row['validation']:.2f} %",
+            f"{with_spread(row)} %",
             f"{row['paper'][1]:.2f} %",
             f"{row['training']:.2f} %",
             f"{row['paper'][0]:.2f} %",
@@ -51,7 +51,7 @@ def hybrids() -> str:
     ]
     head = ["images", "architecture", "held out", "paper", "training", "paper"]
     best = [
-        [name, way, f"{of['validation']:.2f} %", f"{of['seconds']:.0f}"]
+        [name, way, f"{with_spread(of)} %", f"{of['seconds']:.0f}"]
         for name, found in results.items()
         for way, of in found["best"].items()
     ]
@@ -60,15 +60,16 @@ def hybrids() -> str:
         table([*head, "seconds"], rows)
         + "\n\n`d9`: a computed layer of 9 filters, frozen; `c81`: a trained one; `m`: "
         "pooling; `BN`: batch normalization; `de10`: the softmax. "
-        f"{first['epochs']} epochs of Adam with batches of 128 and a rate of 0.001, "
-        "the same for all, one seed; 10,000 training images held out. "
+        f"{first['epochs']} epochs of Adam with batches of 128 at a rate that rises "
+        "and falls, the best of three on some of the training images; 10,000 others "
+        f"held out; means and standard deviations of {first['seeds']} seeds. "
         + where(first, "hybrids", "torch")
         + "\n\nThe paper's best hybrid, and the ConvNet of its shape, trained from "
         "torch's usual initialization and from class filters:\n\n"
         + table(["images", "start", "held out", "seconds"], best)
         + "\n\n![Accuracy against epochs and seconds]"
         "(results/hybrids.png)\n\n"
-        f"Medians of {first['seeds']} seeds; bands: lowest to highest."
+        "Medians of the seeds; bands: lowest to highest."
     )
 
 

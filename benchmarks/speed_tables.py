@@ -29,6 +29,12 @@ def where(results: dict, script: str, *libraries: str) -> str:
     )
 
 
+def with_spread(row: dict) -> str:
+    """Return a mean with its standard deviation, where there is one."""
+    spread = f" ± {row['std']:.2f}" if len(row["accuracies"]) > 1 else ""
+    return f"{row['accuracy']:.2f}{spread}"
+
+
 def sized(shape: list[int]) -> str:
     """Return the shape of images, without a single channel."""
     return " x ".join(str(n) for n in (shape if shape[3] > 1 else shape[:3]))
