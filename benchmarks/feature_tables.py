@@ -217,6 +217,34 @@ def ablations() -> str:
     )
 
 
+def leads() -> str:
+    """Return what was tried beyond."""
+    results = read("leads")
+    beside = [
+        [row["lead"], str(row["n_features"]), f"{row['accuracy']:.1f} %"]
+        for row in results["side_by_side"]
+    ]
+    found = {
+        (row["data"], row["correlation_cutoff"], row["echo"]): f"{row['accuracy']:.1f}"
+        for row in results["without_echo"]
+    }
+    echoes = [
+        [name, f"{cutoff:g}", f"{found[name, cutoff, True]} %", f"{without} %"]
+        for (name, cutoff, echo), without in found.items()
+        if not echo
+    ]
+    head = ["images", "correlation cutoff", "rho_hh", "without the linear echo"]
+    return (
+        table(["features", "number", "accuracy on validation images"], beside)
+        + "\n\nMirrored networks on training images of CIFAR-10, C the best on the "
+        "same validation images. Second layers of the papers' kind, of 48 filters and "
+        "both signs, from density matrices and from what the image below does not "
+        "predict of them linearly:\n\n"
+        + table(head, echoes)
+        + "\n\nPrinted by `python benchmarks/leads.py --data DIR`."
+    )
+
+
 def recipe() -> str:
     """Return the searches to run first."""
     results = read("recipe")
@@ -253,6 +281,7 @@ TABLES = (
     frontier,
     peers,
     ablations,
+    leads,
     recipe,
     paper_tables,
     hierarchical,
