@@ -150,7 +150,7 @@ OF_GROUPS = {
     "classes": {"position_grid": 1},
     "cells": {"position_grid": 4, "class_based": False},
 }
-OTHERS = ("k-means", "patches", "random", "plain PCA")
+KINDS = (*OF_GROUPS, "k-means", "patches", "random", "plain PCA")
 
 
 def in_place(
@@ -171,10 +171,11 @@ def in_place(
     return row
 
 
-def same_place(data: Data, counts: tuple[int, ...]) -> list[dict]:
+def same_place(data: Data, counts: tuple[int, ...], kinds: list[str]) -> list[dict]:
+    """Return accuracies of some kinds, with their best threshold."""
     rows: list[dict] = []
     whitened = Whitened(network(1).fit(*data[:2]), data[0])
-    for kind in (*OF_GROUPS, *OTHERS):
+    for kind in kinds:
         n = min(max(counts), 100 if kind == "plain PCA" else TUNED_AT)
         tried = [in_place(kind, n, t, data, whitened) for t in THRESHOLDS]
         best = max(tried, key=lambda row: row["validation"])
@@ -329,7 +330,10 @@ def some(data: Data, n: int) -> Data:
 def main() -> None:
     parser = machine.timing_parser(__doc__.splitlines()[0], "peers.json")
     parser.add_argument("--only", choices=N_TRAINING, help="keep the others' results")
+    of_kinds = "only these in the same place; all else is kept"
+    parser.add_argument("--kinds", choices=KINDS, nargs="+", help=of_kinds)
     options: argparse.Namespace = parser.parse_args()
+    options.only = "same place" if options.kinds else options.only
     machine.limit(options.threads)  # and memory is given back, as it is counted
     budgets = (1.0,) if options.quick else CONVNET_SECONDS
     kept = json.loads(options.json.read_text()) if options.only else {"peers": {}}
@@ -345,7 +349,11 @@ def main() -> None:
     if options.only in (None, "same place"):
         n = N_TRAINING["same place"]
         data = some(load("CIFAR-10", options.data, options.quick), n)
-        results["same_place"] = same_place(data, (20,) if options.quick else N_FILTERS)
+        counts, kinds = (20,) if options.quick else N_FILTERS, options.kinds or KINDS
+        others = results.get("same_place", [])
+        rows = [row for row in others if row["kind"] not in kinds]
+        rows += same_place(data, counts, kinds)
+        results["same_place"] = sorted(rows, key=lambda row: KINDS.index(row["kind"]))
         machine.write(options.json, results)
 
 

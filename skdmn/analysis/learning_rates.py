@@ -238,12 +238,12 @@ def learning_steps(
     >>> import numpy as np
     >>> from skdmn.analysis.initial_weights import orthogonal_weights
     >>> from skdmn.analysis.learning_rates import learning_steps
-    >>> weights, sigma31 = orthogonal_weights([3, 3, 3], random_state=0), 2 * np.eye(3)
+    >>> weights, sigma31 = orthogonal_weights([3, 4, 3], random_state=0), 2 * np.eye(3)
     >>> [
     ...     learning_steps(weights, sigma31, None, learning_rate=rate, error=1e-3)
     ...     for rate in (0.01, 0.1, 10.0)
     ... ]
-    [2057.0, 215.0, inf]
+    [115.0, 10.0, inf]
     """
     weights, sigma31, sigma11 = check_network(weights, sigma31, sigma11)
     best = best_map(sigma31, sigma11)
@@ -296,10 +296,10 @@ def best_learning_steps(
     >>> import numpy as np
     >>> from skdmn.analysis.initial_weights import orthogonal_weights
     >>> from skdmn.analysis.learning_rates import best_learning_steps
-    >>> weights, sigma31 = orthogonal_weights([3, 3, 3], random_state=0), 2 * np.eye(3)
+    >>> weights, sigma31 = orthogonal_weights([3, 4, 3], random_state=0), 2 * np.eye(3)
     >>> rates = [0.01, 0.1, 1.0]
     >>> best_learning_steps(weights, sigma31, None, learning_rates=rates, error=1e-3)
-    (215.0, 0.1)
+    (10.0, 0.1)
     """
     best = (math.inf, math.nan)
     for rate in learning_rates:
