@@ -89,7 +89,7 @@ def test_the_history_of_a_convnet_has_its_weights_in_order_of_patches(digits):
     first = model[0].weight.detach().numpy().copy()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     history = torch_history(
-        model, optimizer, images, y, n_epochs=4, records_per_epoch=2
+        model, optimizer, images, y, n_epochs=4, records_per_epoch=2, random_state=0
     )
     # ten batches of 32, the last one smaller
     assert_allclose(history.epochs[:5], [0, 160 / 300, 1, 1 + 160 / 300, 2])
