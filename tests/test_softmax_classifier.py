@@ -23,7 +23,7 @@ def data(request):
     """Return rows of 10 and 2 classes; columns of cancer differ by a factor of 1e5."""
     load = load_digits if request.param == "digits" else load_breast_cancer
     X, y = load(return_X_y=True)
-    return X[:250], y[:250]
+    return X[:250, :32], y[:250]
 
 
 @pytest.fixture
@@ -216,7 +216,8 @@ def test_rows_without_weight_may_hold_anything_finite(data):
     X = X.astype(np.float64)
     X[0] = 1e36
     ours = SoftmaxClassifier(**TIGHT).fit(X, y, weights)
-    assert_allclose(ours.coef_, SoftmaxClassifier(**TIGHT).fit(X[1:], y[1:]).coef_)
+    expected = SoftmaxClassifier(**TIGHT).fit(X[1:], y[1:])
+    assert_allclose(ours.coef_, expected.coef_, atol=1e-8)
 
 
 def test_one_weight_for_all(data):
