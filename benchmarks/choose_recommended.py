@@ -32,7 +32,7 @@ SETS: dict[str, tuple] = {
         40_000,
         True,
         (0.01, 0.02, 0.04, 0.08),
-        (400, 800, 1200),
+        (400, 800),
     ),
 }
 
@@ -59,12 +59,15 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def sizes(counts: tuple[int, ...]) -> dict[str, dict[str, Any]]:
-    """Return candidates of more filters, of more components, of smaller patches."""
+    """Return candidates of more filters, with what does well at 200."""
     others: dict[str, dict[str, Any]] = {
-        f"variance cutoff {v:g}": {"conv__variance_cutoff": v}
-        for v in (0.95, 0.98, 1.0)
+        **_each("variance cutoff", (0.95, 0.98, 1.0)),
+        "patches -1 pixels": {"larger": -1, "conv__variance_cutoff": 0.98},
+        "correlation cutoff 0.7": {
+            "conv__correlation_cutoff": 0.7,
+            "conv__variance_cutoff": 0.98,
+        },
     }
-    others["patches -1 pixels"] = {"larger": -1, "conv__variance_cutoff": 0.98}
     return {
         f"{n} filters, {words}": {"n_filters": n, **changes}
         for n in counts
