@@ -236,7 +236,7 @@ def choices() -> str:
         table(["", *(f"{name}, %" for name in found)], rows)
         + "\n\nTraining images held out (10,000 of MNIST, 5,000 of CIFAR-10), C the "
         "best on them, too; in brackets the difference to the first row, of which the "
-        "standard error is about 0.1 and 0.5. Of 400 filters and more, other patches and "
+        "standard error is about 0.1 and 0.5. Beyond 200 filters, other patches and "
         "cutoffs of correlation stand at a variance cutoff of 0.98. Printed by "
         "`python benchmarks/choose_recommended.py --data DIR`."
     )
