@@ -259,10 +259,25 @@ def leads() -> str:
         if not echo
     ]
     head = ["images", "correlation cutoff", "rho_hh", "without the linear echo"]
+    by = {(row["filters"], row["path"]): row for row in results["by_path"]}
+    paths = [
+        [
+            str(n),
+            f"{by[n, False]['accuracy']:.1f} %",
+            f"{row['accuracy']:.1f} %",
+            f"{row['seconds']:.0f}",
+        ]
+        for (n, path), row in by.items()
+        if path
+    ]
+    groups = ["filters", "of classes by cell", "of patches by path", "s to group them"]
     return (
         table(["features", "number", "accuracy on validation images"], beside)
         + "\n\nMirrored networks on training images of CIFAR-10, C the best on the "
-        "same validation images. Second layers of the papers' kind, of 48 filters and "
+        "same validation images. Filters of their density matrices by class and cell, "
+        "and of those of patches by path, `directions.py`:\n\n"
+        + table(groups, paths)
+        + "\n\nSecond layers of the papers' kind, of 48 filters and "
         "both signs, from density matrices and from what the image below does not "
         "predict of them linearly:\n\n"
         + table(head, echoes)

@@ -1,10 +1,15 @@
 """What was tried beyond recommended_dmn and the papers' layers, and did not pay.
 
-    python benchmarks/leads.py --data DIR
+    python benchmarks/leads.py --data DIR [--only by_path]
 
 On training images of CIFAR-10, the first 35,000 to learn from and the 5,000 behind them
 to score on; C is the best of `C_GRID` on these, too. Features of other layers stand
 beside those of 200 mirrored filters, to be compared with more such filters.
+
+Then groups finer than classes by cell. The papers' argument is that inputs that take
+the same path through a network share a density matrix; here patches of which the same
+filter has the largest product, and that filter becomes the leading eigenvector of
+theirs, in whitened space, five times over.
 
 The last lead is about the papers' layers: filters of the second layer from the part of
 its density matrices that the image below does not predict linearly, rho_hh - rho_hx
@@ -12,12 +17,15 @@ rho_xx^-1 rho_xh, which is free of overlap and of every other linear echo; besid
 same filters from rho_hh. 10,000 images of each data set to learn from, 10,000 others.
 """
 
+import json
+import time
 from collections.abc import Callable
 
 import numpy as np
 
 import machine
 from choose_recommended import build
+from directions import Whitened
 from scoring import best_C, by_C, softmax, whitening
 from skdmn import (
     AveragePool2DTransformer,
@@ -37,6 +45,7 @@ C_GRID = (0.003, 0.005, 0.01, 0.02, 0.04)
 PER_IMAGE = 24  # patches that the echo is found in
 MOST, FILTERS = 10_000, 48
 SHIFT = 2
+N_FILTERS = (200, 400, 800)  # of groups by path
 
 Features = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -126,20 +135,31 @@ ROWS = [
 ]
 
 
-def side_by_side(data: str | None) -> list[dict]:
+def photographs(data: str | None) -> tuple[np.ndarray, np.ndarray]:
     X, y = load_cifar10("train", data_home=data)
-    X, y = X[:END], y[:END]
+    return X[:END], y[:END]
+
+
+def validated(
+    features: np.ndarray, y: np.ndarray, more: np.ndarray | None = None
+) -> dict:
+    """Return the best C and its accuracy, learned from some more images, too."""
+    learned = (features[:N], y[:N])
+    if more is not None:
+        learned = (np.concatenate([features[:N], more]), np.tile(y[:N], 2))
+    accuracy = by_C(C_GRID, learned, (features[N:], y[N:]))
+    best = max(accuracy, key=accuracy.__getitem__)
+    return {"C": best, "accuracy": accuracy[best]}
+
+
+def side_by_side(data: str | None) -> list[dict]:
+    X, y = photographs(data)
     parts = {name: features(X, y) for name, features in PARTS.items()}
     found = []
 
     def score(name: str, features: np.ndarray, more: np.ndarray | None = None) -> None:
-        learned = (features[:N], y[:N])
-        if more is not None:
-            learned = (np.concatenate([features[:N], more]), np.tile(y[:N], 2))
-        accuracy = by_C(C_GRID, learned, (features[N:], y[N:]))
-        best = max(accuracy, key=accuracy.__getitem__)
-        row = {"lead": name, "n_features": features.shape[1], "C": best}
-        found.append({**row, "accuracy": accuracy[best]})
+        row = {"lead": name, "n_features": features.shape[1]}
+        found.append({**row, **validated(features, y, more)})
         print(found[-1], flush=True)
 
     for row in ROWS:
@@ -163,6 +183,31 @@ def shifted(X: np.ndarray) -> np.ndarray:
         for x, (u, v) in zip(padded, corners, strict=True)
     ]
     return np.stack(cut)
+
+
+def by_path(data: str | None) -> list[dict]:
+    """Compare filters of classes by cell with those of groups by path."""
+    X, y = photographs(data)
+    rows = []
+    for n in N_FILTERS:
+        network = mirrored(n).fit(X[:N], y[:N])
+        for path in (False, True):
+            row = {"filters": n, "path": path}
+            if path:
+                started = time.perf_counter()
+                Whitened(network, X[:N]).group_by_path()
+                row["seconds"] = time.perf_counter() - started
+            rows.append({**row, **validated(network.transform(X), y)})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def both_without_echo(data: str | None) -> list[dict]:
+    loaders = {"MNIST": load_mnist, "CIFAR-10": load_cifar10}
+    rows = []
+    for name, load in loaders.items():
+        rows += without_echo(name, *load("train", data_home=data))
+    return rows
 
 
 def without_echo(name: str, X: np.ndarray, y: np.ndarray) -> list[dict]:
@@ -228,13 +273,22 @@ def density(above: np.ndarray, below: np.ndarray, echo: bool) -> np.ndarray:
     return rest / np.trace(rest)
 
 
+LEADS: dict[str, Callable[[str | None], list[dict]]] = {
+    "side_by_side": side_by_side,
+    "by_path": by_path,
+    "without_echo": both_without_echo,
+}
+
+
 def main() -> None:
-    options = machine.parser(__doc__.splitlines()[0], "leads.json").parse_args()
-    echoes = []
-    for name, load in (("MNIST", load_mnist), ("CIFAR-10", load_cifar10)):
-        echoes += without_echo(name, *load("train", data_home=options.data))
-    beside = side_by_side(options.data)
-    machine.write(options.json, {"without_echo": echoes, "side_by_side": beside})
+    parser = machine.parser(__doc__.splitlines()[0], "leads.json")
+    parser.add_argument("--only", choices=LEADS)
+    options = parser.parse_args()
+    kept = json.loads(options.json.read_text()) if options.json.exists() else {}
+    kept.pop("machine", None)
+    for lead in [options.only] if options.only else LEADS:
+        kept[lead] = LEADS[lead](options.data)
+        machine.write(options.json, kept)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,12 @@ from pathlib import Path
 import numpy as np
 
 import machine
+from directions import Whitened
 from frontier import load
 from memory import forget_peak, memory
 from pcanet import PCANet
 from rival import Rival, best_of, train
-from scoring import choose_C, softmax, whitening
+from scoring import choose_C, softmax
 from skdmn import (
     AveragePool2DTransformer,
     DensityMatrixNetwork,
@@ -37,7 +38,6 @@ from skdmn import (
     make_dmn,
     recommended_dmn,
 )
-from skdmn.core.contrast import by_contrast
 
 C_GRID = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 C_OF_FILTERS = (0.0003, *C_GRID[:4])  # in the same place
@@ -47,8 +47,6 @@ N_FILTERS = (50, 100, 200, 400, 1000)
 CONVNET_SECONDS = (10.0, 30.0)
 CONVNETS = {"MNIST": (32, 64), "CIFAR-10": (32, 64, 128)}
 RATES = (2e-3, 6e-3)
-N_PATCHES = 200_000  # that k-means and plain patches are from
-ROUNDS = 10  # of k-means
 MARKERS, TICKS = "osD^v<>PXh*d", (5, 10, 20, 50, 100)
 
 Data = tuple[np.ndarray, ...]
@@ -87,62 +85,6 @@ def network(n_filters: int, **options: object) -> DensityMatrixNetwork:
     )
     pool = AveragePool2DTransformer(13, stride=7, power=0.5)
     return DensityMatrixNetwork([("conv", conv), ("pool", pool)])
-
-
-class Whitened:
-    """What `WhitenedPCAPatchTransformer` makes of patches before it chooses filters."""
-
-    def __init__(self, fitted: DensityMatrixNetwork, X: np.ndarray):
-        self.network, conv = fitted, fitted["conv"]
-        self.matrix = whitening(conv)
-        rng = np.random.default_rng(0)
-        X, size = X.reshape(*X.shape[:3], -1), conv.kernel_size_[0]
-        ends = (len(X), X.shape[1] - size + 1, X.shape[2] - size + 1)
-        corners = (rng.integers(0, end, N_PATCHES) for end in ends)
-        patches = np.stack(
-            [
-                X[i, y : y + size, x : x + size].ravel()
-                for i, y, x in zip(*corners, strict=True)
-            ]
-        )
-        patches = by_contrast(patches.astype(np.float64), conv.contrast_floor_)
-        # flat ones have no direction
-        patches = patches[(patches**2).sum(axis=1) > 0.01]
-        self.patches = patches @ self.matrix.T
-
-    def with_directions(self, directions: np.ndarray) -> DensityMatrixNetwork:
-        """Return the network with unit directions of whitened space as filters."""
-        conv = self.network["conv"]
-        filters = unit(directions) @ self.matrix
-        shape = (len(filters), *conv.filters_.shape[1:])
-        conv.filters_ = filters.reshape(shape).astype(conv.filters_.dtype)
-        self.network["pool"].fit(conv.transform(np.zeros((1, *conv.image_shape_))))
-        return self.network
-
-    def directions(self, kind: str, n: int) -> np.ndarray | None:
-        rng, d = np.random.default_rng(1), len(self.matrix)
-        if kind == "plain PCA":
-            return np.eye(d)[:n] if n < d else None
-        if kind == "random":
-            return rng.normal(size=(n, d))
-        starts = self.patches[rng.permutation(len(self.patches))[:n]]
-        return starts if kind == "patches" else self._k_means(unit(starts))
-
-    def _k_means(self, centroids: np.ndarray) -> np.ndarray:
-        """Return what Coates and Ng learn: spherical k-means, by projection."""
-        for _ in range(ROUNDS):
-            sums = centroids * 1e-6  # one without patches stays where it is
-            for some in np.array_split(self.patches, 20):
-                products = some @ centroids.T
-                nearest = np.abs(products).argmax(axis=1)
-                signs = np.sign(products[np.arange(len(some)), nearest])
-                np.add.at(sums, nearest, signs[:, np.newaxis] * some)
-            centroids = unit(sums)
-        return centroids
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 OF_GROUPS = {
