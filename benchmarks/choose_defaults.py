@@ -10,7 +10,6 @@ holds most of the uncentred variance. Candidates whose results are there already
 left out.
 """
 
-import json
 import time
 
 import numpy as np
@@ -131,8 +130,7 @@ def score(name: str, options: dict, dataset: str, split: list[np.ndarray]) -> di
 def main() -> None:
     options = machine.parser(__doc__.splitlines()[0], "choose_defaults.json")
     options = options.parse_args()
-    kept = json.loads(options.json.read_text()) if options.json.exists() else {}
-    rows = kept.get("rows", [])
+    rows = machine.kept(options.json).get("rows", [])
     there = {(row["candidate"], row["data"]) for row in rows}
     rows += Parallel(n_jobs=2)(
         delayed(score)(name, candidate, dataset, split)

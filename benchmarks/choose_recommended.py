@@ -11,7 +11,6 @@ in parts.
 """
 
 import argparse
-import json
 import time
 from typing import Any
 
@@ -135,8 +134,7 @@ def main() -> None:
     parser = machine.parser(__doc__.splitlines()[0], "choose_recommended.json")
     parser.add_argument("--only", choices=SETS)
     options: argparse.Namespace = parser.parse_args()
-    kept = json.loads(options.json.read_text()) if options.json.exists() else {}
-    results = kept.get("data", {})
+    results = machine.kept(options.json).get("data", {})
     for name in [options.only] if options.only else SETS:
         load, n, end, mirrored, grid, more = SETS[name]
         X, y = load("train", data_home=options.data)

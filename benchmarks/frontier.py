@@ -14,7 +14,6 @@ them, too.
 """
 
 import argparse
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -201,8 +200,7 @@ def main() -> None:
     options = parser.parse_args()
     machine.limit(options.threads)
     machine.keep_memory()
-    kept = json.loads(options.json.read_text()) if options.json.exists() else {}
-    data = kept.get("data", {})
+    data = machine.kept(options.json).get("data", {})
     for name in [options.only] if options.only else PRESETS:
         data[name] = compare(name, options)
         machine.write(options.json, {"data": data})

@@ -15,7 +15,6 @@ computed and trained, not what looks at the accuracy.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -269,8 +268,7 @@ def main() -> None:
     parser.add_argument("--only", choices=TABLES, help="keep the others' results")
     options = parser.parse_args()
     machine.limit(options.threads)
-    kept = json.loads(options.json.read_text()) if options.json.exists() else {}
-    results = kept.get("data", {})
+    results = machine.kept(options.json).get("data", {})
     for name, (data, held_out) in machine.found(
         [options.only] if options.only else TABLES,
         lambda name: split(name, options.data, 0.02 if options.quick else 1.0),

@@ -17,7 +17,6 @@ rho_xx^-1 rho_xh, which is free of overlap and of every other linear echo; besid
 same filters from rho_hh. 10,000 images of each data set to learn from, 10,000 others.
 """
 
-import json
 import time
 from collections.abc import Callable
 
@@ -284,11 +283,10 @@ def main() -> None:
     parser = machine.parser(__doc__.splitlines()[0], "leads.json")
     parser.add_argument("--only", choices=LEADS)
     options = parser.parse_args()
-    kept = json.loads(options.json.read_text()) if options.json.exists() else {}
-    kept.pop("machine", None)
+    results = machine.kept(options.json)
     for lead in [options.only] if options.only else LEADS:
-        kept[lead] = LEADS[lead](options.data)
-        machine.write(options.json, kept)
+        results[lead] = LEADS[lead](options.data)
+        machine.write(options.json, results)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,14 @@ def found(
         yield name, data
 
 
+def kept(path: Path) -> dict:
+    """Return results that were written before, if any, without the facts."""
+    if not path.exists():
+        return {}
+    results = json.loads(path.read_text())
+    return {name: found for name, found in results.items() if name != "machine"}
+
+
 def write(path: Path, results: dict) -> None:
     """Keep results beside the facts about the machine."""
     path.parent.mkdir(parents=True, exist_ok=True)

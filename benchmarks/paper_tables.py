@@ -15,7 +15,6 @@ is measured on; data whose files are not there (CIFAR-100, mostly) are left out.
 """
 
 import argparse
-import json
 import time
 from statistics import mean
 
@@ -161,8 +160,7 @@ def main() -> None:
     options = parser.parse_args()
     machine.limit(options.threads)
     machine.keep_memory()
-    kept = json.loads(options.json.read_text()) if options.json.exists() else {}
-    found = kept.get("data", {})
+    found = machine.kept(options.json).get("data", {})
     for name, data in machine.found(
         [options.only] if options.only else TABLE_2,
         lambda name: load(name, options.data, options.quick),

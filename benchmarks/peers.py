@@ -17,7 +17,6 @@ filters.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -278,8 +277,8 @@ def main() -> None:
     options.only = "same place" if options.kinds else options.only
     machine.limit(options.threads)  # and memory is given back, as it is counted
     budgets = (1.0,) if options.quick else CONVNET_SECONDS
-    kept = json.loads(options.json.read_text()) if options.only else {"peers": {}}
-    results: dict = {**kept, "n_training": N_TRAINING}
+    kept = machine.kept(options.json) if options.only else {}
+    results: dict = {"peers": {}, **kept, "n_training": N_TRAINING}
     for name in ("MNIST", "CIFAR-10"):
         if options.only not in (None, name):
             continue
