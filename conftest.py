@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 NEEDED = {
-    "skdmn/analysis/history.py": "torch",
+    "skdmn/analysis/sgd/history.py": "torch",
     "skdmn/distributed": "dask",
     "skdmn/export/conv.py": "torch",
     "skdmn/export/hybrid.py": "torch",

@@ -22,8 +22,8 @@ from skdmn import (
     MaxPool2DTransformer,
     SoftmaxClassifier,
 )
-from skdmn.core.density import DensityAccumulator
-from skdmn.core.filters import eigenbases
+from skdmn.statistics.density import DensityAccumulator
+from skdmn.statistics.filters import eigenbases
 
 KERNEL, FILTERS = (3, 3), (32, 64)  # of both layers, each pooled
 GRID = 6  # pooled to, in the end

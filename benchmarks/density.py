@@ -26,8 +26,10 @@ from skdmn import (
     DensityMatrixNetwork,
     MaxPool2DTransformer,
 )
-from skdmn.core import cpu_density, engine, moments
 from skdmn.datasets import load_cifar10, load_mnist
+from skdmn.kernels import dispatch
+from skdmn.kernels.numba import moments as cpu_density
+from skdmn.kernels.reference import moments
 
 try:
     import torch
@@ -128,7 +130,7 @@ def compare(name: str, images: np.ndarray, size: int, repeats: int) -> dict:
     large = np.ones((GEMM, GEMM), np.float32)
 
     def ours():
-        return engine.second_moments(images, members, (size, size))[0]
+        return dispatch.second_moments(images, members, (size, size))[0]
 
     def definition():
         return moments.second_moments(images, members, (size, size))[0]

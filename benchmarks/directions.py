@@ -4,9 +4,9 @@ import numpy as np
 
 from scoring import whitening
 from skdmn import DensityMatrixNetwork
-from skdmn.core.contrast import by_contrast
-from skdmn.core.filters import eigenbasis
-from skdmn.core.whitened import mirrored_order
+from skdmn.kernels.reference.contrast import by_contrast
+from skdmn.statistics.filters import eigenbasis
+from skdmn.statistics.whitened_filters import mirrored_order
 
 N_PATCHES = 200_000  # that filters are from
 ROUNDS = 10  # of k-means

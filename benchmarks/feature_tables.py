@@ -164,7 +164,7 @@ def peers() -> str:
         fewer = "" if row["filters"] == n else f" ({row['filters']})"
         return f"{row['accuracy']:.1f}{fewer}"
 
-    place = [
+    backend = [
         [
             kind,
             f"{found[kind, asked[0]]['threshold']:g}",
@@ -185,7 +185,7 @@ def peers() -> str:
         "of filters asked for (in brackets: found), the threshold the best on "
         "validation images for each kind. The standard error of an accuracy is about "
         "0.5, of a difference less:\n\n"
-        + table(["filters from", "threshold", *map(str, asked)], place)
+        + table(["filters from", "threshold", *map(str, asked)], backend)
     )
 
 

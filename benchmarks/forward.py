@@ -6,7 +6,7 @@ Real images and feature maps, float32, with filters computed from them. torch ru
 `conv2d`, `relu_` and `max_pool2d` in both layouts (images laid out so beforehand), by
 chunks of 64, 256 and 1024 images or all at once, with the ReLU before the pooling or
 behind it, which is less work and the same. Its three fastest ways and this package's
-`core.engine.convolve` take turns, with one thread and with all.
+`core.dispatch.convolve` take turns, with one thread and with all.
 
 torch writes into an output that is there before, while this package's makes its own
 anew each time, in memory that the process kept: what the system takes to find pages is
@@ -34,9 +34,9 @@ from skdmn import (
     DensityMatrixNetwork,
     MaxPool2DTransformer,
 )
-from skdmn.core import engine
-from skdmn.core.convolve import WHOLE, Window
 from skdmn.datasets import load_cifar10, load_mnist
+from skdmn.kernels import dispatch
+from skdmn.kernels.geometry import WHOLE, Window
 
 try:
     import torch
@@ -50,22 +50,22 @@ POOL = Window((2, 2), (2, 2), "valid")
 FIRST_CALLS = """
 import json, time
 import numpy as np
-from skdmn.core import engine
-from skdmn.core.convolve import WHOLE, Window
+from skdmn.kernels import dispatch
+from skdmn.kernels.geometry import WHOLE, Window
 
 pool = Window((2, 2), (2, 2), "valid")
 images = np.ones((8, 28, 28, 1), np.uint8)
 maps = np.ones((8, 15, 15, 22), np.float32)
 filters = np.ones((6, 3, 3, 1), np.float32)
 calls = {
-    "convolution of uint8": lambda: engine.convolve(
+    "convolution of uint8": lambda: dispatch.convolve(
         images, filters, (1, 1), "valid", "relu", pool),
-    "convolution of float32": lambda: engine.convolve(
+    "convolution of float32": lambda: dispatch.convolve(
         maps, np.ones((8, 3, 3, 22), np.float32), (1, 1), "valid", "relu", WHOLE),
-    "pooling": lambda: engine.max_pool(maps, pool, np.float32),
-    "density matrix of uint8": lambda: engine.second_moments(
+    "pooling": lambda: dispatch.max_pool(maps, pool, np.float32),
+    "density matrix of uint8": lambda: dispatch.second_moments(
         images, np.arange(8), (3, 3)),
-    "density matrix of float32": lambda: engine.second_moments(
+    "density matrix of float32": lambda: dispatch.second_moments(
         maps, np.arange(8), (3, 3)),
 }
 seconds = {}
@@ -137,8 +137,8 @@ def compare(
 
     def ours() -> np.ndarray:
         if not convolve:
-            return engine.max_pool(images, window, np.float32)
-        return engine.convolve(images, filters, (1, 1), "valid", "relu", window)
+            return dispatch.max_pool(images, window, np.float32)
+        return dispatch.convolve(images, filters, (1, 1), "valid", "relu", window)
 
     out = ours()
     ways = machine.fastest(rivals(images, filters, convolve, pool, out))

@@ -17,9 +17,10 @@ import numpy as np
 
 import machine
 from skdmn import ClassPCAPatchTransformer, DensityMatrixNetwork, MaxPool2DTransformer
-from skdmn.core import backend, engine
-from skdmn.core.convolve import Window
 from skdmn.datasets import load_mnist
+from skdmn.kernels import dispatch
+from skdmn.kernels.geometry import Window
+from skdmn.utils import array_api
 
 REPEATS = 20
 POOL = Window((2, 2), (2, 2), "valid")
@@ -74,7 +75,7 @@ def kernel(shape: tuple, rates: dict[str, float]) -> dict:
     on_gpu = cupy.asarray(filters)
 
     def ours() -> object:
-        return engine.convolve(images, on_gpu, (1, 1), "valid", "relu", POOL)
+        return dispatch.convolve(images, on_gpu, (1, 1), "valid", "relu", POOL)
 
     out = ours()
     products = n * (height - 2) * (width - 2) * n_filters * 9 * channels
@@ -84,7 +85,7 @@ def kernel(shape: tuple, rates: dict[str, float]) -> dict:
     )
     took = {"ours": seconds(ours), "floor": floor, "torch": with_torch(images, filters)}
     pooling = 4 * n * (height // 2) * (width // 2) * channels
-    took["max_pool"] = seconds(lambda: engine.max_pool(images, POOL, np.float32))
+    took["max_pool"] = seconds(lambda: dispatch.max_pool(images, POOL, np.float32))
     took["max_pool_floor"] = (images.nbytes + pooling) / rates["bytes_per_second"]
     print(name, {key: value and f"{1e3 * value:.3f} ms" for key, value in took.items()})
     return {"name": name, "seconds": took}
@@ -138,15 +139,15 @@ def job(X: np.ndarray, y: np.ndarray) -> dict:
 
 def main() -> None:
     options = machine.parser(__doc__.splitlines()[0], "gpu.json").parse_args()
-    place = backend.gpu()
-    if place is None:
+    backend = array_api.gpu()
+    if backend is None:
         sys.exit(
             "CuPy finds no usable GPU here; run this where there is one, with "
             "skdmn[cuda12] or skdmn[cuda13] installed to match its driver."
         )
     import cupy
 
-    name = cupy.cuda.runtime.getDeviceProperties(place.device.id)["name"].decode()
+    name = cupy.cuda.runtime.getDeviceProperties(backend.device.id)["name"].decode()
     X, y = load_mnist("train", data_home=options.data)
     rates = floors()
     results = {

@@ -18,8 +18,8 @@ from sklearn.pipeline import Pipeline
 
 import machine
 from skdmn import ClassPCAPatchTransformer, MaxPool2DTransformer, SoftmaxClassifier
-from skdmn.core.density import DensityAccumulator
 from skdmn.datasets import load_mnist
+from skdmn.statistics.density import DensityAccumulator
 
 GRID = {
     "conv__variance_cutoff": [0.8, 0.9, 0.95, 0.98, 0.99],

@@ -33,11 +33,11 @@ from skdmn import (
     MaxPool2DTransformer,
     WhitenedPCAPatchTransformer,
 )
-from skdmn.core.contrast import by_contrast
-from skdmn.core.convolve import patches
-from skdmn.core.filters import filter_bank
 from skdmn.datasets import load_cifar10, load_mnist
+from skdmn.kernels.reference.contrast import by_contrast
+from skdmn.kernels.reference.convolution import patches
 from skdmn.presets import covering
+from skdmn.statistics.filters import filter_bank
 
 N, END = 35_000, 40_000
 C_GRID = (0.003, 0.005, 0.01, 0.02, 0.04)

@@ -31,7 +31,7 @@ from skdmn import (
     DensityMatrixNetwork,
     MaxPool2DTransformer,
 )
-from skdmn.store import Batches
+from skdmn.data.files import Batches
 
 SHAPE = (64, 64, 3)
 IMAGE_BYTES = 64 * 64 * 3

@@ -10,8 +10,8 @@ so that a softmax can be fitted to them in memory.
 
 import numpy as np
 
-from skdmn.core.convolve import patches
-from skdmn.core.engine import convolve
+from skdmn.kernels.dispatch import convolve
+from skdmn.kernels.reference.convolution import patches
 
 SAMPLE = 2_000  # images that patches are taken from
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from skdmn.core.moments import rows_are_cheaper
+from skdmn.kernels.reference.moments import rows_are_cheaper
 
 RESULTS = Path(__file__).parent / "results"
 MIB = 2**20

@@ -20,8 +20,8 @@ from sklearn.model_selection import (
 )
 
 from skdmn import ClassPCAPatchTransformer, FilterDisplay, SoftmaxClassifier, make_dmn
-from skdmn.analysis.propagation import propagate_filters
-from skdmn.analysis.subspaces import filter_membership
+from skdmn.analysis.density.propagation import propagate_filters
+from skdmn.analysis.density.subspaces import filter_membership
 from skdmn.datasets import load_digits_images
 from skdmn.display.spectrum import (
     ClassOverlapDisplay,

@@ -24,8 +24,8 @@ from skdmn import (
     OverlapPruner,
     SoftmaxClassifier,
 )
-from skdmn.analysis.propagation import propagate_filters
-from skdmn.analysis.spectrum import energies, layer_spectrum, overlap_gap
+from skdmn.analysis.density.propagation import propagate_filters
+from skdmn.analysis.density.spectrum import energies, layer_spectrum, overlap_gap
 from skdmn.datasets import load_digits_images
 from skdmn.display.spectrum import EnergyDisplay
 

@@ -14,8 +14,11 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from skdmn import ClassPCAPatchTransformer, MaxPool2DTransformer, SoftmaxClassifier
-from skdmn.analysis.convergence import density_convergence, density_path
-from skdmn.analysis.fluctuations import eigenvalue_fluctuations, fluctuation_test
+from skdmn.analysis.density.convergence import density_convergence, density_path
+from skdmn.analysis.density.fluctuations import (
+    eigenvalue_fluctuations,
+    fluctuation_test,
+)
 from skdmn.datasets import load_digits_images
 from skdmn.display.convergence import ConvergenceDisplay, FluctuationDisplay
 

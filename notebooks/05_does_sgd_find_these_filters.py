@@ -22,19 +22,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.neural_network import MLPClassifier
 
-from skdmn.analysis.agreement import filter_agreement, filter_spread
-from skdmn.analysis.history import mlp_history, torch_history
-from skdmn.analysis.sgd import (
+from skdmn.analysis.sgd.agreement import filter_agreement, filter_spread
+from skdmn.analysis.sgd.history import mlp_history, torch_history
+from skdmn.analysis.sgd.weights import (
     backward_matrices,
     layer_distances,
     predicted_singular_value,
     singular_values,
     weight_products,
 )
-from skdmn.core.filters import eigenbases, eigenbasis
 from skdmn.datasets import load_digits_images
 from skdmn.display.convergence import AgreementDisplay, TrainingDisplay
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
+from skdmn.statistics.filters import eigenbases, eigenbasis
 
 try:
     import torch

@@ -15,27 +15,27 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.decomposition import PCA
 
-from skdmn.analysis.deep_linear import learning_time, mode_strength
-from skdmn.analysis.initial_weights import (
+from skdmn.analysis.deep_linear.initial_weights import (
     decoupled_weights,
     gaussian_weights,
     orthogonal_weights,
     pretrained_weights,
     pretraining_consistency,
 )
-from skdmn.analysis.isometry import (
+from skdmn.analysis.deep_linear.isometry import (
     critical_gain,
     end_to_end_jacobian,
     fixed_point,
     layer_variances,
     product_singular_values,
 )
-from skdmn.analysis.learning_rates import (
+from skdmn.analysis.deep_linear.learning_rates import (
     best_learning_steps,
     learning_delay,
     optimized_learning_time,
 )
-from skdmn.analysis.simulation import (
+from skdmn.analysis.deep_linear.modes import learning_time, mode_strength
+from skdmn.analysis.deep_linear.simulation import (
     best_map,
     correlations,
     gradient_descent,

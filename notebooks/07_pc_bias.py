@@ -18,12 +18,23 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
-from skdmn.analysis.frequency_data import (
+from skdmn.analysis.deep_linear.linear_network import (
+    compact_weights,
+    initial_weights,
+    train_deep_linear,
+)
+from skdmn.analysis.pc_bias.directions import (
+    convergence_by_direction,
+    gradient_scale_matrices,
+    predicted_weights,
+    principal_coordinates,
+)
+from skdmn.analysis.pc_bias.frequency_data import (
     amplify_components,
     make_frequency_data,
     shuffled_labels,
 )
-from skdmn.analysis.learning_order import (
+from skdmn.analysis.pc_bias.learning_order import (
     accessibility,
     critical_frequency,
     critical_principal_component,
@@ -31,19 +42,8 @@ from skdmn.analysis.learning_order import (
     group_by_score,
     order_correlation,
 )
-from skdmn.analysis.linear_network import (
-    compact_weights,
-    initial_weights,
-    train_deep_linear,
-)
-from skdmn.analysis.pc_bias import (
-    convergence_by_direction,
-    gradient_scale_matrices,
-    predicted_weights,
-    principal_coordinates,
-)
 from skdmn.display.order import LearningOrderDisplay
-from skdmn.whitening import ZCAWhitening
+from skdmn.layers.zca import ZCAWhitening
 
 threadpool_limits(1)  # small products: threads only wait for each other
 

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from skdmn.analysis.cost import training_operations
+from skdmn.analysis.sgd.cost import training_operations
 from skdmn.datasets import load_digits_images
 from skdmn.export import make_hybrid
 

@@ -15,20 +15,20 @@ from scipy.fft import dctn, idctn
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
-from skdmn.analysis.frequency_data import leading_component_labels
-from skdmn.analysis.learning_order import (
+from skdmn.analysis.deep_linear.linear_network import (
+    compact_weights,
+    initial_weights,
+    train_deep_linear,
+)
+from skdmn.analysis.pc_bias.directions import principal_coordinates
+from skdmn.analysis.pc_bias.frequency_data import leading_component_labels
+from skdmn.analysis.pc_bias.learning_order import (
     accessibility,
     critical_principal_component,
     discriminability,
     group_by_score,
     order_correlation,
 )
-from skdmn.analysis.linear_network import (
-    compact_weights,
-    initial_weights,
-    train_deep_linear,
-)
-from skdmn.analysis.pc_bias import principal_coordinates
 from skdmn.datasets import load_digits_images
 from skdmn.display.order import LearningOrderDisplay
 from skdmn.export import make_hybrid

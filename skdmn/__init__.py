@@ -4,6 +4,7 @@ The filters of each layer are the leading eigenvectors of every class's density 
 the second moments of its image patches. Layers chain in scikit-learn Pipelines.
 """
 
+from skdmn._version import __version__ as __version__
 from skdmn.display.filters import FilterDisplay
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
@@ -11,14 +12,11 @@ from skdmn.layers.overlap import OverlapPruner
 from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
 from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
-from skdmn.lazy import LazyFeatures
-from skdmn.network import make_dmn
-from skdmn.presets import recommended_dmn
-from skdmn.softmax import SoftmaxClassifier
-from skdmn.stack import DensityMatrixNetwork
-from skdmn.whitening import ZCAWhitening
-
-__version__ = "0.1.0.dev0"
+from skdmn.layers.zca import ZCAWhitening
+from skdmn.linear_model.softmax import SoftmaxClassifier
+from skdmn.network.lazy import LazyFeatures
+from skdmn.network.network import DensityMatrixNetwork
+from skdmn.presets import make_dmn, recommended_dmn
 
 __all__ = [
     "AveragePool2DTransformer",

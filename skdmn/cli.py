@@ -20,8 +20,8 @@ from sklearn.pipeline import make_pipeline
 
 import skdmn
 from skdmn import datasets
-from skdmn.network import make_dmn
-from skdmn.stack import DensityMatrixNetwork
+from skdmn.network.network import DensityMatrixNetwork
+from skdmn.presets import make_dmn
 
 Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

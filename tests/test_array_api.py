@@ -16,9 +16,9 @@ from skdmn import (
     MaxPool2DTransformer,
     OverlapPruner,
 )
-from skdmn.core import backend
-from skdmn.core.backend import HOST, Place, own_place, to_numpy, to_place
-from skdmn.network import make_dmn
+from skdmn.presets import make_dmn
+from skdmn.utils import array_api
+from skdmn.utils.array_api import HOST, Backend, own_backend, to_backend, to_numpy
 
 LAYERS = {
     "conv": ClassPCAPatchTransformer(2, variance_cutoff=0.9),
@@ -34,18 +34,18 @@ LAYERS = {
 }
 PLACES = ["torch", "CPU_DEVICE", "device1"]
 layers = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
-places = pytest.mark.parametrize("place", PLACES, indirect=True)
+places = pytest.mark.parametrize("backend", PLACES, indirect=True)
 
 
 def place_named(name):
     if name != "torch":
-        return Place(array_api_strict, array_api_strict.Device(name))
+        return Backend(array_api_strict, array_api_strict.Device(name))
     torch = pytest.importorskip("torch", reason="torch tensors are under test")
-    return own_place(torch.empty(0))
+    return own_backend(torch.empty(0))
 
 
 @pytest.fixture
-def place(request):
+def backend(request):
     return place_named(request.param)
 
 
@@ -84,12 +84,12 @@ def learned(layer):
     }
 
 
-def assert_learned_the_same(layer, expected, place):
+def assert_learned_the_same(layer, expected, backend):
     arrays = learned(expected)
     assert learned(layer).keys() == arrays.keys()
     for name, array in arrays.items():
         found = getattr(layer, name)
-        assert own_place(found) == place, name
+        assert own_backend(found) == backend, name
         assert to_numpy(found).dtype == array.dtype, name
         atol = 1e-5 * np.abs(array).max() if array.dtype != bool else 0
         assert_allclose(to_numpy(found), array, rtol=1e-5, atol=atol, err_msg=name)
@@ -97,8 +97,8 @@ def assert_learned_the_same(layer, expected, place):
         assert getattr(layer, name) == getattr(expected, name), name
 
 
-def assert_same_features(features, expected, place):
-    assert own_place(features) == place
+def assert_same_features(features, expected, backend):
+    assert own_backend(features) == backend
     features = to_numpy(features)
     assert features.dtype == expected.dtype
     assert_allclose(features, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
@@ -113,68 +113,72 @@ def assert_same_features(features, expected, place):
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 @pytest.mark.parametrize("ndim", [3, 4])
 def test_layers_give_what_they_give_for_numpy(
-    place, layer, dtype, ndim, images, labels
+    backend, layer, dtype, ndim, images, labels
 ):
     images = images.astype(dtype)
     images = images if ndim == 4 else images[..., 0]
-    theirs = to_place(images, place)
+    theirs = to_backend(images, backend)
     expected = clone(layer).fit(images, labels)
-    layer = clone(layer).fit(theirs, to_place(labels, place))
-    assert_learned_the_same(layer, expected, place)
-    assert_same_features(layer.transform(theirs), expected.transform(images), place)
+    layer = clone(layer).fit(theirs, to_backend(labels, backend))
+    assert_learned_the_same(layer, expected, backend)
+    assert_same_features(layer.transform(theirs), expected.transform(images), backend)
     if hasattr(layer, "inverse_transform"):
         back = layer.inverse_transform(layer.transform(theirs))
         wide = np.float64 if dtype == "float64" else np.float32
-        assert_same_features(back, images.astype(wide), place)
+        assert_same_features(back, images.astype(wide), backend)
 
 
 @pytest.mark.usefixtures("dispatch")
 @places
 @pytest.mark.parametrize("name", ["conv", "conv centered same both", "scale"])
-def test_partial_fit_gives_what_it_gives_for_numpy(place, name, images, labels):
+def test_partial_fit_gives_what_it_gives_for_numpy(backend, name, images, labels):
     expected, layer = clone(LAYERS[name]), clone(LAYERS[name])
     for some in (slice(0, 4), slice(4, 5), slice(5, None)):
         expected.partial_fit(images[some], labels[some])
-        batch, batch_labels = (to_place(a[some], place) for a in (images, labels))
+        batch, batch_labels = (to_backend(a[some], backend) for a in (images, labels))
         layer.partial_fit(batch, batch_labels)
-    assert_learned_the_same(layer, expected, place)
-    theirs = to_place(images, place)
-    assert_same_features(layer.transform(theirs), expected.transform(images), place)
+    assert_learned_the_same(layer, expected, backend)
+    theirs = to_backend(images, backend)
+    assert_same_features(layer.transform(theirs), expected.transform(images), backend)
 
 
 @pytest.mark.usefixtures("dispatch")
 @places
 @pytest.mark.parametrize("batch_bytes", [1, 4000])
 @layers
-def test_batches_do_not_matter(monkeypatch, place, layer, batch_bytes, images, labels):
+def test_batches_do_not_matter(
+    monkeypatch, backend, layer, batch_bytes, images, labels
+):
     expected = clone(layer).fit(images, labels)
     features = expected.transform(images)
-    monkeypatch.setattr("skdmn.layers.images.BATCH_BYTES", batch_bytes)
-    layer = clone(layer).fit(to_place(images, place), labels)
-    assert_learned_the_same(layer, expected, place)
-    assert_same_features(layer.transform(to_place(images, place)), features, place)
+    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", batch_bytes)
+    layer = clone(layer).fit(to_backend(images, backend), labels)
+    assert_learned_the_same(layer, expected, backend)
+    assert_same_features(
+        layer.transform(to_backend(images, backend)), features, backend
+    )
 
 
 @pytest.mark.usefixtures("dispatch")
 @places
 @layers
-def test_rows_with_image_shape(place, layer, images, labels):
+def test_rows_with_image_shape(backend, layer, images, labels):
     layer = clone(layer).set_params(image_shape=(6, 5, 3))
     rows = images.reshape(len(images), -1)
     expected = clone(layer).fit(rows, labels)
-    theirs = to_place(rows, place)
+    theirs = to_backend(rows, backend)
     layer.fit(theirs, labels)
-    assert_learned_the_same(layer, expected, place)
-    assert_same_features(layer.transform(theirs), expected.transform(rows), place)
+    assert_learned_the_same(layer, expected, backend)
+    assert_same_features(layer.transform(theirs), expected.transform(rows), backend)
 
 
 @pytest.mark.usefixtures("dispatch")
 @places
-def test_string_labels_stay_strings(place, images, labels):
+def test_string_labels_stay_strings(backend, images, labels):
     names = np.array(["cat", "dog", "eel"])[labels]
     expected = clone(LAYERS["conv"]).fit(images, names)
-    layer = clone(LAYERS["conv"]).fit(to_place(images, place), names)
-    assert_learned_the_same(layer, expected, place)
+    layer = clone(LAYERS["conv"]).fit(to_backend(images, backend), names)
+    assert_learned_the_same(layer, expected, backend)
     assert_array_equal(layer.classes_, ["cat", "dog", "eel"])
     assert_array_equal(layer.filter_classes_, expected.filter_classes_)
     assert layer.filter_members_ == expected.filter_members_
@@ -183,9 +187,9 @@ def test_string_labels_stay_strings(place, images, labels):
 @pytest.mark.usefixtures("dispatch")
 @places
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "float64", ">i4"])
-def test_labels_of_any_dtype(place, dtype, images, labels):
+def test_labels_of_any_dtype(backend, dtype, images, labels):
     y = (labels > 0).astype(dtype)
-    layer = clone(LAYERS["conv"]).fit(to_place(images, place), y)
+    layer = clone(LAYERS["conv"]).fit(to_backend(images, backend), y)
     expected = clone(LAYERS["conv"]).fit(images, y)
     assert_array_equal(to_numpy(layer.filter_classes_), expected.filter_classes_)
 
@@ -193,9 +197,9 @@ def test_labels_of_any_dtype(place, dtype, images, labels):
 @pytest.mark.usefixtures("dispatch")
 @places
 @pytest.mark.parametrize("where", ["host", "there"])
-def test_labels_may_live_on_the_host_or_with_the_images(place, where, images, labels):
-    y = labels + 5 if where == "host" else to_place(labels + 5, place)
-    layer = clone(LAYERS["conv"]).fit(to_place(images, place), y)
+def test_labels_may_live_on_the_host_or_with_the_images(backend, where, images, labels):
+    y = labels + 5 if where == "host" else to_backend(labels + 5, backend)
+    layer = clone(LAYERS["conv"]).fit(to_backend(images, backend), y)
     expected = clone(LAYERS["conv"]).fit(images, labels + 5)
     assert_array_equal(to_numpy(layer.classes_), [5, 6, 7])
     assert_array_equal(to_numpy(layer.filter_classes_), expected.filter_classes_)
@@ -206,12 +210,12 @@ def test_labels_may_live_on_the_host_or_with_the_images(place, where, images, la
 @pytest.mark.parametrize("name", ["conv", "pool", "scale", "prune", "flatten"])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_a_device_without_float64_is_enough(name, dtype, images, labels):
-    place, images = place_named("no_float64"), images.astype(dtype)
-    theirs = to_place(images, place)
+    backend, images = place_named("no_float64"), images.astype(dtype)
+    theirs = to_backend(images, backend)
     expected = clone(LAYERS[name]).fit(images, labels)
     layer = clone(LAYERS[name]).fit(theirs, labels)
     features = layer.transform(theirs)
-    assert own_place(features) == place
+    assert own_backend(features) == backend
     scale = np.abs(expected.transform(images)).max()
     features = to_numpy(features)
     assert_allclose(features, expected.transform(images), atol=1e-4 * scale)
@@ -229,11 +233,11 @@ def test_channels_first_tensors_seen_channels_last(layer, images, labels):
 
 @pytest.mark.usefixtures("dispatch")
 @places
-def test_a_compact_copy_transforms_where_the_layer_does(place, images, labels):
-    theirs = to_place(images, place)
+def test_a_compact_copy_transforms_where_the_layer_does(backend, images, labels):
+    theirs = to_backend(images, backend)
     layer = clone(LAYERS["conv"]).fit(theirs, labels)
     features = layer.compact().transform(theirs)
-    assert_same_features(features, to_numpy(layer.transform(theirs)), place)
+    assert_same_features(features, to_numpy(layer.transform(theirs)), backend)
 
 
 # pickles, and data that lies elsewhere
@@ -242,17 +246,17 @@ def test_a_compact_copy_transforms_where_the_layer_does(place, images, labels):
 @pytest.mark.usefixtures("dispatch")
 @places
 @layers
-def test_pickles_hold_numpy_and_transform_numpy(place, layer, images, labels):
-    layer = clone(layer).fit(to_place(images, place), labels)
+def test_pickles_hold_numpy_and_transform_numpy(backend, layer, images, labels):
+    layer = clone(layer).fit(to_backend(images, backend), labels)
     loaded = pickle.loads(pickle.dumps(layer))
     for name, value in vars(loaded).items():
-        assert not hasattr(value, "dtype") or own_place(value) == HOST, name
+        assert not hasattr(value, "dtype") or own_backend(value) == HOST, name
     expected = clone(layer).fit(images, labels).transform(images)
     assert_same_features(loaded.transform(images), expected, HOST)
     with config_context(array_api_dispatch=False):
         assert_same_features(loaded.transform(images), expected, HOST)
     for name, value in learned(layer).items():  # pickling moves nothing
-        assert own_place(value) == place, name
+        assert own_backend(value) == backend, name
 
 
 @pytest.mark.usefixtures("dispatch")
@@ -263,34 +267,34 @@ def test_pickles_hold_numpy_and_transform_numpy(place, layer, images, labels):
 )
 def test_data_elsewhere_is_an_error(layer, fitted, given, images, labels):
     fitted, given = (HOST if n == "host" else place_named(n) for n in (fitted, given))
-    layer = clone(layer).fit(to_place(images, fitted), labels)
-    elsewhere = to_place(images, given)
+    layer = clone(layer).fit(to_backend(images, fitted), labels)
+    elsewhere = to_backend(images, given)
     for method in ("transform", "inverse_transform", "partial_fit"):
         if method == "transform" or hasattr(layer, method):
             with pytest.raises(ValueError, match="must use the same namespace"):
                 getattr(layer, method)(elsewhere)
-    assert own_place(layer.transform(to_place(images, fitted))) == fitted
+    assert own_backend(layer.transform(to_backend(images, fitted))) == fitted
 
 
 @layers
 def test_tensors_are_read_as_numpy_without_dispatch(layer, images, labels):
-    tensor = to_place(images, place_named("torch"))
+    tensor = to_backend(images, place_named("torch"))
     expected = clone(layer).fit(images, labels).transform(images)
     layer = clone(layer).fit(tensor, labels)
     assert_same_features(layer.transform(tensor), expected, HOST)
     for name, value in learned(layer).items():
-        assert own_place(value) == HOST, name
+        assert own_backend(value) == HOST, name
 
 
 @pytest.mark.usefixtures("dispatch")
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_a_device_that_contradicts_the_tensor_is_an_error(method, images, labels):
-    tensor = to_place(images, place_named("torch"))
+    tensor = to_backend(images, place_named("torch"))
     layer = clone(LAYERS["conv"]).set_params(device="cuda")
     with pytest.raises(ValueError, match="device='cuda' contradicts X"):
         getattr(layer, method)(tensor, labels)
     features = layer.set_params(device="cpu").fit(tensor, labels).transform(tensor)
-    assert own_place(features) == own_place(tensor)
+    assert own_backend(features) == own_backend(tensor)
 
 
 # whole networks
@@ -299,14 +303,14 @@ def test_a_device_that_contradicts_the_tensor_is_an_error(method, images, labels
 @pytest.mark.usefixtures("dispatch")
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_a_network_on_tensors_gives_the_labels_of_numpy(dtype, images, labels):
-    place, images = place_named("torch"), images[..., 0].astype(dtype)
-    theirs, dmn = to_place(images, place), make_dmn(2, kernel_size=2, n_filters=4)
+    backend, images = place_named("torch"), images[..., 0].astype(dtype)
+    theirs, dmn = to_backend(images, backend), make_dmn(2, kernel_size=2, n_filters=4)
     predicted = clone(dmn).fit(images, labels).predict(images)
-    network = clone(dmn).fit(theirs, to_place(labels, place))
+    network = clone(dmn).fit(theirs, to_backend(labels, backend))
     assert_array_equal(to_numpy(network.predict(theirs)), predicted)
-    score = network.score(theirs, to_place(labels, place))
+    score = network.score(theirs, to_backend(labels, backend))
     assert score == pytest.approx(np.mean(predicted == labels))
-    assert own_place(network[:-1].transform(theirs)) == place
+    assert own_backend(network[:-1].transform(theirs)) == backend
 
 
 # NumPy in, computed on a GPU batch by batch, NumPy out
@@ -314,10 +318,10 @@ def test_a_network_on_tensors_gives_the_labels_of_numpy(dtype, images, labels):
 
 @pytest.fixture(params=["device1", "torch"])
 def simulated_gpu(request, monkeypatch):
-    place = place_named(request.param)
-    monkeypatch.setattr(backend, "gpu", lambda: place)
-    monkeypatch.setattr("skdmn.layers.images.BATCH_BYTES", 3000)
-    return place
+    backend = place_named(request.param)
+    monkeypatch.setattr(array_api, "gpu", lambda: backend)
+    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 3000)
+    return backend
 
 
 @layers
@@ -354,7 +358,7 @@ def test_batches_do_go_to_the_gpu(simulated_gpu, monkeypatch, images):
     monkeypatch.setattr(
         MaxPool2DTransformer,
         "_forward",
-        lambda self, batch: forward(self, seen.append(own_place(batch)) or batch),
+        lambda self, batch: forward(self, seen.append(own_backend(batch)) or batch),
     )
     MaxPool2DTransformer().fit_transform(images)
     assert len(seen) > 1
@@ -380,12 +384,12 @@ def test_what_a_gpu_fitted_loads_where_there_is_none(
     layer = clone(layer).fit(images, labels)
     expected = layer.transform(images)
     data = pickle.dumps(layer)
-    monkeypatch.setattr(backend, "gpu", lambda: None)
+    monkeypatch.setattr(array_api, "gpu", lambda: None)
     assert_same_features(pickle.loads(data).transform(images), expected, HOST)
 
 
 def test_a_gpu_that_is_not_there_is_an_error(monkeypatch, images, labels):
-    monkeypatch.setattr(backend, "gpu", lambda: None)
+    monkeypatch.setattr(array_api, "gpu", lambda: None)
     layer = clone(LAYERS["conv"]).set_params(device="cuda")
     with pytest.raises(RuntimeError, match="no usable GPU"):
         layer.fit(images, labels)

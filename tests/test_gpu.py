@@ -17,14 +17,16 @@ from skdmn import (
     MaxPool2DTransformer,
     make_dmn,
 )
-from skdmn.core import backend, engine, transfer
-from skdmn.core import convolve as definition
-from skdmn.core.convolve import WHOLE, Window
+from skdmn.data import transfer
 from skdmn.datasets import load_digits_images
+from skdmn.kernels import dispatch
+from skdmn.kernels.geometry import WHOLE, Window
+from skdmn.kernels.reference import convolution as definition
+from skdmn.utils import array_api
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(backend.gpu() is None, reason="CuPy finds no usable GPU here"),
+    pytest.mark.skipif(array_api.gpu() is None, reason="CuPy finds no usable GPU here"),
 ]
 
 DTYPES = ["uint8", "int8", "bool", "uint16", "int16", "uint32", "int32", "int64"]
@@ -58,7 +60,7 @@ def same_on_gpu(images, filters, *arguments):
     import cupy
 
     expected = definition.convolve_and_pool(images, filters, *arguments)
-    found = engine.convolve(cupy.asarray(images), cupy.asarray(filters), *arguments)
+    found = dispatch.convolve(cupy.asarray(images), cupy.asarray(filters), *arguments)
     assert found.dtype == filters.dtype
     assert_allclose(found.get(), expected, atol=1e-5 * np.abs(expected).max())
 
@@ -107,7 +109,7 @@ def test_convolve_is_the_definition_however_work_is_cut_up(
         import cupy
 
         arrays = cupy.asarray(images), cupy.asarray(filters)
-        found = engine.convolve(*arrays, (1, 1), "valid", None, window)
+        found = dispatch.convolve(*arrays, (1, 1), "valid", None, window)
         assert found.shape == (0, 4, 4, 4)
         return
     same_on_gpu(images, filters, (1, 1), "valid", None, window)
@@ -122,7 +124,7 @@ def test_every_dtype_is_read_as_it_is(rng, dtype):
     filters = rng.normal(size=(4, 3, 3, 2)).astype(floats)
     same_on_gpu(images, filters, (1, 1), "same", "relu", WINDOWS[1])
     for window in WINDOWS:
-        pooled = engine.max_pool(cupy.asarray(images), window, np.dtype(floats))
+        pooled = dispatch.max_pool(cupy.asarray(images), window, np.dtype(floats))
         expected = definition.max_pool(images.astype(floats), *window)
         assert_array_equal(pooled.get(), expected)
 
@@ -134,8 +136,8 @@ def test_views_give_what_copies_give(rng):
     view = base.transpose(0, 2, 3, 1)[::-2, ::-1, 1:]
     filters = cupy.asarray(rng.normal(size=(2, 2, 3, 3)).astype(np.float32))
     arguments = filters, (1, 2), "same", "relu", WINDOWS[1]
-    expected = engine.convolve(view.copy(), *arguments)
-    assert_array_equal(engine.convolve(view, *arguments).get(), expected.get())
+    expected = dispatch.convolve(view.copy(), *arguments)
+    assert_array_equal(dispatch.convolve(view, *arguments).get(), expected.get())
 
 
 # the way there and back
@@ -145,7 +147,7 @@ def test_views_give_what_copies_give(rng):
 @pytest.mark.parametrize("dtype", ["uint8", ">f4", "longdouble"])
 def test_batches_that_go_there_and_back_are_the_same(rng, size, dtype):
     images = rng.integers(0, 255, size=(500, 20, 30)).astype(dtype)
-    link = transfer.link(backend.HOST, backend.gpu())
+    link = transfer.link(array_api.HOST, array_api.gpu())
     parts = transfer.batches(500, size, lambda some: images[some], lambda b: b, link)
     found = np.empty(images.shape)
     for some, part in transfer.results(parts, link):
@@ -154,7 +156,7 @@ def test_batches_that_go_there_and_back_are_the_same(rng, size, dtype):
 
 
 def test_a_batch_stays_the_same_while_later_ones_are_sent():
-    link = transfer.link(backend.HOST, backend.gpu())
+    link = transfer.link(array_api.HOST, array_api.gpu())
     images = np.repeat(np.arange(40, dtype=np.uint8), 2**20).reshape(40, -1)
     parts = transfer.batches(40, 1, lambda some: images[some], lambda b: b, link)
     kept = [part for _, part in parts]

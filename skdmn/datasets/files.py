@@ -214,14 +214,14 @@ def find_files(
                 f"file {home}."
             )
     best, missing = home, required
-    for place in places:
-        read = read_archive if place.is_file() else read_folder
-        files = read(place, [*required, *optional], data.largest)
+    for backend in places:
+        read = read_archive if backend.is_file() else read_folder
+        files = read(backend, [*required, *optional], data.largest)
         absent = [name for name in required if name not in files]
         if not absent:
             return files
         if len(absent) < len(missing):
-            best, missing = place, absent
+            best, missing = backend, absent
     pickled = next((path for path in pickles if path.is_file()), None)
     if pickled and len(missing) == len(required):
         raise FileNotFoundError(

@@ -7,15 +7,15 @@ from typing import Any, Literal, Self
 import numpy as np
 from scipy import stats
 
-from skdmn.analysis.agreement import Agreement, filter_agreement
-from skdmn.analysis.convergence import DensityConvergence, DensityPath
-from skdmn.analysis.fluctuations import (
+from skdmn.analysis.density.convergence import DensityConvergence, DensityPath
+from skdmn.analysis.density.fluctuations import (
     Fluctuations,
     FluctuationTest,
     fluctuation_test,
 )
-from skdmn.analysis.history import WeightHistory
-from skdmn.analysis.sgd import layer_distances, singular_values, weight_products
+from skdmn.analysis.sgd.agreement import Agreement, filter_agreement
+from skdmn.analysis.sgd.history import WeightHistory
+from skdmn.analysis.sgd.weights import layer_distances, singular_values, weight_products
 from skdmn.display.drawing import axes_or_new, colours
 
 _STYLES = ("-", "--", "-.", ":")
@@ -44,7 +44,7 @@ class ConvergenceDisplay:
 
     Examples
     --------
-    >>> from skdmn.analysis.convergence import density_convergence
+    >>> from skdmn.analysis.density.convergence import density_convergence
     >>> from skdmn.datasets import load_digits_images
     >>> from skdmn.display.convergence import ConvergenceDisplay
     >>> found = density_convergence(*load_digits_images(), random_state=0)
@@ -73,7 +73,7 @@ class ConvergenceDisplay:
         path: DensityPath | None = None,
         ax: Any = None,
     ) -> Self:
-        """Draw what `skdmn.analysis.convergence.density_convergence` found."""
+        """Draw what `skdmn.analysis.density.convergence.density_convergence` found."""
         return cls(convergence, relative_error, confidence, path).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
@@ -142,7 +142,7 @@ class FluctuationDisplay:
 
     Examples
     --------
-    >>> from skdmn.analysis.fluctuations import eigenvalue_fluctuations
+    >>> from skdmn.analysis.density.fluctuations import eigenvalue_fluctuations
     >>> from skdmn.datasets import load_digits_images
     >>> from skdmn.display.convergence import FluctuationDisplay
     >>> steps = eigenvalue_fluctuations(load_digits_images()[0], random_state=0)
@@ -224,7 +224,7 @@ class TrainingDisplay:
     --------
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.neural_network import MLPClassifier
-    >>> from skdmn.analysis.history import mlp_history
+    >>> from skdmn.analysis.sgd.history import mlp_history
     >>> from skdmn.display.convergence import TrainingDisplay
     >>> mlp = MLPClassifier((30,), random_state=0)
     >>> history = mlp_history(mlp, *load_digits(return_X_y=True), n_epochs=2)
@@ -295,7 +295,7 @@ class AgreementDisplay:
     --------
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.neural_network import MLPClassifier
-    >>> from skdmn.analysis.history import mlp_history
+    >>> from skdmn.analysis.sgd.history import mlp_history
     >>> import numpy as np
     >>> from skdmn.display.convergence import AgreementDisplay
     >>> X, y = load_digits(return_X_y=True)
@@ -329,7 +329,7 @@ class AgreementDisplay:
     ) -> Self:
         """Compare the filters of the first layer with directions, at every record.
 
-        Parameters are those of `skdmn.analysis.agreement.filter_agreement`; with
+        Parameters are those of `skdmn.analysis.sgd.agreement.filter_agreement`; with
         `covariance`, random filters of both kinds are drawn.
         """
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skdmn.analysis.simulation import LearningCourse
+from skdmn.analysis.deep_linear.simulation import LearningCourse
 from skdmn.display.drawing import axes_or_new, colours
 
 _STYLES = ["-", "--", "-.", ":"]
@@ -48,7 +48,7 @@ class ModeStrengthDisplay:
     Examples
     --------
     >>> import numpy as np
-    >>> from skdmn.analysis.deep_linear import mode_strength
+    >>> from skdmn.analysis.deep_linear.modes import mode_strength
     >>> from skdmn.display.dynamics import ModeStrengthDisplay
     >>> times = np.linspace(0, 5, 50)
     >>> strengths = mode_strength(times, [3.0, 2.0, 1.0], 0.01)
@@ -171,8 +171,8 @@ class SingularValueDisplay:
 
     Examples
     --------
-    >>> from skdmn.analysis.initial_weights import gaussian_weights
-    >>> from skdmn.analysis.isometry import product_singular_values
+    >>> from skdmn.analysis.deep_linear.initial_weights import gaussian_weights
+    >>> from skdmn.analysis.deep_linear.isometry import product_singular_values
     >>> from skdmn.display.dynamics import SingularValueDisplay
     >>> groups = {
     ...     f"{depth} layers": product_singular_values(

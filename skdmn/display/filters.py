@@ -8,10 +8,10 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skdmn.core.backend import to_numpy
 from skdmn.display.drawing import pyplot
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
+from skdmn.utils.array_api import to_numpy
 
 
 class FilterDisplay:

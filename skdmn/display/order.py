@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from skdmn.analysis.learning_order import (
+from skdmn.analysis.pc_bias.learning_order import (
     accessibility,
     epochs_to_learn,
     group_by_score,

@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skdmn.analysis.spectrum import class_densities, layer_spectrum, overlap_gap
-from skdmn.analysis.subspaces import density_overlaps
+from skdmn.analysis.density.spectrum import class_densities, layer_spectrum, overlap_gap
+from skdmn.analysis.density.subspaces import density_overlaps
 from skdmn.display.drawing import axes_or_new, colours, pyplot
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 
@@ -46,7 +46,7 @@ class EnergyDisplay:
 
     See Also
     --------
-    skdmn.analysis.spectrum.layer_spectrum : The numbers.
+    skdmn.analysis.density.spectrum.layer_spectrum : The numbers.
 
     Notes
     -----
@@ -296,7 +296,7 @@ class ClassOverlapDisplay:
 
     See Also
     --------
-    skdmn.analysis.subspaces.density_overlaps : The numbers.
+    skdmn.analysis.density.subspaces.density_overlaps : The numbers.
 
     Examples
     --------

@@ -14,12 +14,12 @@ from sklearn import config_context, get_config
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from skdmn.core.backend import float_dtype
 from skdmn.distributed.blocks import Blocks, checked, collected, sizes_of
 from skdmn.distributed.layers import FITTED, fit_network
 from skdmn.distributed.softmax import fit_softmax
-from skdmn.softmax import SoftmaxClassifier
-from skdmn.stack import DensityMatrixNetwork
+from skdmn.linear_model.softmax import SoftmaxClassifier
+from skdmn.network.network import DensityMatrixNetwork
+from skdmn.utils.array_api import float_dtype
 
 Steps = list[tuple[str, Any]]
 

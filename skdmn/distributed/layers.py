@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skdmn.core.backend import HOST, to_numpy
-from skdmn.core.density import DensityAccumulator
+from skdmn.data.images import Images
 from skdmn.distributed.blocks import Blocks, merged_moments
 from skdmn.layers.base import ImageTransformer
 from skdmn.layers.class_density import ClassDensityTransformer, cached_accumulate
 from skdmn.layers.flatten import FlattenTransformer
-from skdmn.layers.images import Images
-from skdmn.layers.labels import draw
 from skdmn.layers.overlap import OverlapPruner
 from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
 from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
-from skdmn.stack import DensityMatrixNetwork
-from skdmn.stages import Stream
+from skdmn.network.network import DensityMatrixNetwork
+from skdmn.network.stages import Stream
+from skdmn.statistics.density import DensityAccumulator
+from skdmn.utils.array_api import HOST, to_numpy
+from skdmn.utils.labels import draw
 
 ClassSums = tuple[np.ndarray, DensityAccumulator]  # class indices, and sums of these
 

@@ -12,12 +12,12 @@ import numpy as np
 from dask.delayed import delayed
 from sklearn.utils.validation import _check_sample_weight
 
-from skdmn.core.backend import HOST, Array, Place, compute_place
-from skdmn.core.rows import Rows
-from skdmn.core.softmax import Objective, column_moments
-from skdmn.core.solver import sample_bytes
+from skdmn.data.rows import Rows
 from skdmn.distributed.blocks import Blocks, merged_moments
-from skdmn.softmax import SoftmaxClassifier
+from skdmn.linear_model.objective import Objective, column_moments
+from skdmn.linear_model.softmax import SoftmaxClassifier
+from skdmn.linear_model.solver import sample_bytes
+from skdmn.utils.array_api import HOST, Array, Backend, compute_backend
 
 
 def fit_softmax(
@@ -43,11 +43,11 @@ class _DistributedSoftmax(SoftmaxClassifier):
 
     def _check_rows(
         self, X: Blocks, *, reset: bool, method: str = "fit"
-    ) -> tuple[Rows, Place]:
+    ) -> tuple[Rows, Backend]:
         blank = np.zeros((1, *X.sample_shape), X.dtype)
-        rows, place = super()._check_rows(blank, reset=reset, method=method)
+        rows, backend = super()._check_rows(blank, reset=reset, method=method)
         kept = X.persisted()
-        return BlockRows(kept, rows.compute, rows.dtype, device=self.device), place
+        return BlockRows(kept, rows.compute, rows.dtype, device=self.device), backend
 
     @staticmethod
     def _told(data: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def _fields(objective: Objective) -> dict[str, Any]:
 
 def _rows(block: np.ndarray, how: tuple[str, str]) -> Rows:
     device, dtype = how
-    return Rows(block, compute_place(HOST, device), dtype)
+    return Rows(block, compute_backend(HOST, device), dtype)
 
 
 def _moments(block: np.ndarray, own: tuple[np.ndarray], how: tuple[str, str]) -> tuple:

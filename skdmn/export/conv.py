@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from skdmn.analysis.subspaces import variance_shares
-from skdmn.core.backend import to_numpy
-from skdmn.core.convolve import Padding, Pair
-from skdmn.core.filters import eigenbases
-from skdmn.export.torch import import_torch
+from skdmn.analysis.density.subspaces import variance_shares
+from skdmn.kernels.geometry import Padding, Pair
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
+from skdmn.statistics.filters import eigenbases
+from skdmn.utils.array_api import to_numpy
+from skdmn.utils.optional import import_torch
 
 if TYPE_CHECKING:
     import torch

@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from skdmn.core.backend import to_numpy
-from skdmn.export.onnx import Writer, as_labels, import_onnx
-from skdmn.export.operations import model_of
+from skdmn.export.model import model_of
+from skdmn.export.onnx import Writer, as_labels
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
 from skdmn.layers.overlap import OverlapPruner
 from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
 from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
-from skdmn.softmax import SoftmaxClassifier
-from skdmn.stack import DensityMatrixNetwork
+from skdmn.linear_model.softmax import SoftmaxClassifier
+from skdmn.network.network import DensityMatrixNetwork
+from skdmn.utils.array_api import to_numpy
+from skdmn.utils.optional import import_onnx
 
 _LAYERS = (
     ClassPCAPatchTransformer,

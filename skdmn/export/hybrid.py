@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skdmn.export.conv import as_numpy, check_channels_first
-from skdmn.export.torch import import_torch, to_torch
+from skdmn.export.torch import to_torch
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
-from skdmn.layers.images import Shape, times
 from skdmn.layers.pooling import MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
-from skdmn.stack import DensityMatrixNetwork
+from skdmn.network.network import DensityMatrixNetwork
+from skdmn.utils.architecture import Token, tokens_of
+from skdmn.utils.optional import import_torch
+from skdmn.utils.validation import Shape, times
 
 if TYPE_CHECKING:
     import torch
-
-_TOKEN = re.compile(r"(de|d|c)([1-9]\d*)|(m|BN)")
-
-Token = tuple[str, int]  # what, and how many; 0 where that says nothing
 
 
 def make_hybrid(
@@ -110,29 +107,6 @@ def make_hybrid(
         shape = computed.output_shape_
     modules += _trainable(torch.nn, tokens[n_computed:], shape, kernel_size)
     return torch.nn.Sequential(*modules).train()
-
-
-def tokens_of(architecture: str) -> list[Token]:
-    """Read an architecture."""
-    tokens: list[Token] = []
-    for word in architecture.split(","):
-        found = _TOKEN.fullmatch(word.strip())
-        if found is None:
-            raise ValueError(
-                f"{word.strip()!r} in {architecture!r} is no layer; write d or c and a "
-                "number of filters, m, BN, or de and a number of classes."
-            )
-        kind, number, alone = found.groups()
-        tokens.append((alone, 0) if alone else (kind, int(number)))
-    kinds = [kind for kind, _ in tokens]
-    if "de" in kinds[:-1]:
-        raise ValueError(f"{architecture!r} has a layer behind de; write de last.")
-    if "c" in kinds and "d" in kinds[kinds.index("c") :]:
-        raise ValueError(
-            f"{architecture!r} computes a layer behind one that is trained; write all "
-            "d before the first c."
-        )
-    return tokens
 
 
 def _check_fits(tokens: list[Token], shape: Shape, kernel_size: int) -> None:

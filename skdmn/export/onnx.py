@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skdmn.export.graph import Graph, Nodes
-from skdmn.export.operations import Model, model_of
-from skdmn.export.steps import (
+from skdmn.export.model import Model, model_of
+from skdmn.operations import (
     AveragePool,
     Convolve,
     EncodeContrasts,
@@ -27,7 +26,8 @@ from skdmn.export.steps import (
     Unflatten,
     Window,
 )
-from skdmn.layers.images import times
+from skdmn.utils.optional import import_onnx
+from skdmn.utils.validation import times
 
 if TYPE_CHECKING:
     import onnx
@@ -347,14 +347,3 @@ def _check_example(example: np.ndarray, model: Model) -> None:
         raise ValueError(
             f"The example has dtype {example.dtype}; pass integers or floats."
         )
-
-
-def import_onnx(package: str, function: str) -> Any:
-    """Import onnx or skl2onnx, or say what to install for a function."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ImportError(
-            f"{function} needs {package}, which is not installed; pip install "
-            '"skdmn[onnx]".'
-        ) from error

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skdmn.export.steps import (
+from skdmn.operations import (
     AveragePool,
     Convolve,
     Flatten,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skdmn.export.operations import Model, model_of
-from skdmn.export.steps import (
+from skdmn.export.model import Model, model_of
+from skdmn.operations import (
     AveragePool,
     Convolve,
     EncodeContrasts,
@@ -25,7 +25,8 @@ from skdmn.export.steps import (
     Unflatten,
     Window,
 )
-from skdmn.layers.images import Shape
+from skdmn.utils.optional import import_torch
+from skdmn.utils.validation import Shape
 
 if TYPE_CHECKING:
     import torch
@@ -324,15 +325,3 @@ def _selected(torch: Any, channels: np.ndarray) -> Any:
     chosen = (values, 1, graph.get_attr("channels"))
     graph.output(graph.call_function(torch.index_select, chosen))
     return torch.fx.GraphModule({"channels": channels}, graph, "Select")
-
-
-def import_torch(function: str) -> Any:
-    """Import torch, or say what to install for a function."""
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            f"{function} needs PyTorch, which is not installed; pip install "
-            '"skdmn[torch]".'
-        ) from error
-    return torch

@@ -13,33 +13,32 @@ from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdmn.core.backend import (
+from skdmn.data.images import Images, rows
+from skdmn.data.sliced import Sliced, is_sliceable
+from skdmn.kernels.geometry import Pair
+from skdmn.utils.array_api import (
     DEVICES,
     Array,
-    Place,
-    compute_place,
+    Backend,
+    backend_of,
+    compute_backend,
     float_dtype,
-    own_place,
-    place_of,
-    to_place,
+    own_backend,
+    to_backend,
 )
-from skdmn.core.convolve import Pair
-from skdmn.layers.images import (
-    Images,
+from skdmn.utils.persistence import PortableMixin
+from skdmn.utils.validation import (
     Shape,
     as_pair,
     as_shape,
     check_could_be_images,
     check_is_one_array,
     could_be_picture,
-    rows,
     times,
     value_names,
     warn_user,
     with_channels,
 )
-from skdmn.layers.portable import PortableMixin
-from skdmn.layers.sliced import Sliced, is_sliceable
 
 
 class _RowOutput(PortableMixin, TransformerMixin, BaseEstimator):
@@ -213,18 +212,18 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
         With `reset` the estimator remembers its shape; without, X must have it.
         """
-        place = place_of(X)
+        backend = backend_of(X)
         if not reset:
-            self._check_same_place(place, method)
-        compute = compute_place(place, self._device())
+            self._check_same_backend(backend, method)
+        compute = compute_backend(backend, self._device())
         X = self._validated(X, reset)
         check_could_be_images(X)
         if reset:
-            self._remember(self._new_shape(X.shape), X.ndim, place)
+            self._remember(self._new_shape(X.shape), X.ndim, backend)
             shape = self.image_shape_
         else:
             shape = self._fitted_shape(X)
-        return Images.of(X, shape, place, compute)
+        return Images.of(X, shape, backend, compute)
 
     def _device(self) -> str:
         return self.device
@@ -237,14 +236,16 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         check_is_one_array(X)
         return validate_data(self, X, reset=reset, allow_nd=True, ensure_2d=False)
 
-    def _remember(self, shape: Shape, ndim: int, place: Place) -> None:
+    def _remember(self, shape: Shape, ndim: int, backend: Backend) -> None:
         """Keep what images are like that the layer is fitted on."""
         self.image_shape_ = shape
         self.n_features_in_ = math.prod(shape)
         self._input_ndim = ndim
         # lives where X does, also in layers that learn no arrays; None once
         # pickled: then X may lie anywhere
-        self._lives = place.xp.empty(0, dtype=place.xp.float32, device=place.device)
+        self._lives = backend.xp.empty(
+            0, dtype=backend.xp.float32, device=backend.device
+        )
 
     def _new_shape(self, shape_of_all: tuple[int, ...]) -> Shape:
         """Return the image shape that X's shape and `image_shape` say."""
@@ -318,14 +319,18 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
     def _here(self, array: np.ndarray) -> Array:
         """Move a NumPy result to where X was, as fitted attributes are kept."""
-        return array if self._lives is None else to_place(array, own_place(self._lives))
+        return (
+            array
+            if self._lives is None
+            else to_backend(array, own_backend(self._lives))
+        )
 
     @staticmethod
     def _like(fitted: Array, batch: Array) -> Array:
         """Move a fitted array to where a batch is, in the dtype of its floats."""
-        place = own_place(batch)
-        dtype = float_dtype(batch, place.xp)
-        return place.xp.astype(to_place(fitted, place), dtype)
+        backend = own_backend(batch)
+        dtype = float_dtype(batch, backend.xp)
+        return backend.xp.astype(to_backend(fitted, backend), dtype)
 
     def _window(self, name: str) -> Pair:
         """Return a window parameter as (height, width) for the images being fitted."""
@@ -357,9 +362,9 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     def _inverse(self, X: Any, function: Callable[[Array], Array]) -> Array:
         """Apply a function to rows or images, give them the shape of those fitted."""
         check_is_fitted(self)
-        place, shape = place_of(X), self.image_shape_
-        self._check_same_place(place, "inverse_transform")
-        compute = compute_place(place, self.device)
+        backend, shape = backend_of(X), self.image_shape_
+        self._check_same_backend(backend, "inverse_transform")
+        compute = compute_backend(backend, self.device)
         X = check_array(X, allow_nd=True, ensure_2d=False)
         expected = [shape, shape[:2]] if shape[2] == 1 else [shape]
         if tuple(X.shape[1:]) not in [*expected, (self.n_features_in_,)]:
@@ -368,10 +373,10 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 f"on images of {times(shape)}; pass such images, or rows of "
                 f"{self.n_features_in_} values."
             )
-        out = Images.of(X, shape, place, compute).map(function, shape)
+        out = Images.of(X, shape, backend, compute).map(function, shape)
         if self._input_ndim == 2:
             return rows(out)
-        return place.xp.reshape(out, (out.shape[0], *shape[: self._input_ndim - 1]))
+        return backend.xp.reshape(out, (out.shape[0], *shape[: self._input_ndim - 1]))
 
     def __sklearn_tags__(self) -> Tags:
         """Declare what scikit-learn's checks and meta-estimators ask."""

@@ -17,12 +17,12 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
 from sklearn.utils.validation import check_is_fitted, check_memory
 
-from skdmn.core.backend import Array
-from skdmn.core.convolve import Pair
-from skdmn.core.density import LEAST_SQUARE, DensityAccumulator
+from skdmn.data.images import Images
+from skdmn.kernels.geometry import Pair
 from skdmn.layers.base import ImageTransformer
-from skdmn.layers.images import Images
-from skdmn.layers.labels import draw, encode_labels, is_all, union
+from skdmn.statistics.density import LEAST_SQUARE, DensityAccumulator
+from skdmn.utils.array_api import Array
+from skdmn.utils.labels import draw, encode_labels, is_all, union
 
 Report = Callable[[int], None]
 

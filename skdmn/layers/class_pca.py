@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdmn.core.backend import Array
-from skdmn.core.convolve import Padding, Pair, output_size
-from skdmn.core.engine import convolve
-from skdmn.core.filters import filter_bank
+from skdmn.kernels.dispatch import convolve
+from skdmn.kernels.geometry import Padding, Pair, output_size
 from skdmn.layers.class_density import ClassDensityTransformer
-from skdmn.layers.images import Shape, as_pair
+from skdmn.statistics.filters import filter_bank
+from skdmn.utils.array_api import Array
+from skdmn.utils.validation import Shape, as_pair
 
 
 class ClassPCAPatchTransformer(ClassDensityTransformer):

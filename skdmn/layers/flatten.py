@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from skdmn.core.backend import Array
+from skdmn.data.images import rows
 from skdmn.layers.base import ImageTransformer
-from skdmn.layers.images import rows
+from skdmn.utils.array_api import Array
 
 
 class FlattenTransformer(ImageTransformer):
@@ -71,8 +71,8 @@ class FlattenTransformer(ImageTransformer):
         self._check_params()
         images = self._check_images(X, reset=False)
         flat = rows(images.read(slice(0, len(images))))
-        dtype = getattr(images.place.xp, images.dtype)
-        return images.place.xp.astype(flat, dtype, copy=False)
+        dtype = getattr(images.backend.xp, images.dtype)
+        return images.backend.xp.astype(flat, dtype, copy=False)
 
     def inverse_transform(self, X: Any) -> Array:
         """Turn rows back into images.

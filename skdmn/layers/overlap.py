@@ -9,11 +9,12 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skdmn.core.backend import Array, take, to_numpy
-from skdmn.core.density import LEAST_SQUARE
-from skdmn.core.filters import overlap_gap
+from skdmn.data.images import Images
 from skdmn.layers.base import ImageTransformer
-from skdmn.layers.images import Images, Shape, warn_user
+from skdmn.statistics.density import LEAST_SQUARE
+from skdmn.statistics.filters import overlap_gap
+from skdmn.utils.array_api import Array, take, to_numpy
+from skdmn.utils.validation import Shape, warn_user
 
 # what is left behind the gap of a linear layer is rounding noise, not features
 _NOISE_SHARE = 1e-6

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdmn.core.backend import Array, float_dtype, own_place
-from skdmn.core.convolve import Padding, Pair, Window
-from skdmn.core.engine import average_pool, max_pool
+from skdmn.data.images import Images
+from skdmn.kernels.dispatch import average_pool, max_pool
+from skdmn.kernels.geometry import Padding, Pair, Window
 from skdmn.layers.base import ImageTransformer
-from skdmn.layers.images import Images, Shape, as_pair
+from skdmn.utils.array_api import Array, float_dtype, own_backend
+from skdmn.utils.validation import Shape, as_pair
 
 
 class _Pool2DTransformer(ImageTransformer):
@@ -122,7 +123,9 @@ class MaxPool2DTransformer(_Pool2DTransformer):
         self.device = device
 
     def _forward(self, batch: Array) -> Array:
-        return max_pool(batch, self._windows(), float_dtype(batch, own_place(batch).xp))
+        return max_pool(
+            batch, self._windows(), float_dtype(batch, own_backend(batch).xp)
+        )
 
 
 class AveragePool2DTransformer(_Pool2DTransformer):
@@ -208,5 +211,5 @@ class AveragePool2DTransformer(_Pool2DTransformer):
         self.device = device
 
     def _forward(self, batch: Array) -> Array:
-        dtype = float_dtype(batch, own_place(batch).xp)
+        dtype = float_dtype(batch, own_backend(batch).xp)
         return average_pool(batch, self._windows(), float(self.power), dtype)

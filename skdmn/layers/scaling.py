@@ -7,10 +7,10 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from skdmn.core.backend import Array, to_numpy
-from skdmn.core.density import LEAST_SQUARE
+from skdmn.data.images import Images
 from skdmn.layers.base import ImageTransformer
-from skdmn.layers.images import Images
+from skdmn.statistics.density import LEAST_SQUARE
+from skdmn.utils.array_api import Array, to_numpy
 
 
 class ChannelStandardScaler(ImageTransformer):

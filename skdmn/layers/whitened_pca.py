@@ -9,19 +9,20 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdmn.core.backend import Array, to_numpy
-from skdmn.core.contrast import Encoding
-from skdmn.core.convolve import Pair, output_size
-from skdmn.core.density import LEAST_SQUARE, DensityAccumulator
-from skdmn.core.engine import encode
-from skdmn.core.whitened import (
-    ContrastAccumulator,
+from skdmn.data.images import Images
+from skdmn.kernels.dispatch import encode
+from skdmn.kernels.geometry import Pair, output_size
+from skdmn.kernels.reference.contrast import Encoding
+from skdmn.layers.class_density import ClassDensityTransformer, accumulate
+from skdmn.statistics.contrast import ContrastAccumulator
+from skdmn.statistics.density import LEAST_SQUARE, DensityAccumulator
+from skdmn.statistics.whitened_filters import (
     mirrored_order,
     of_mirror_images_too,
     whitened_bank,
 )
-from skdmn.layers.class_density import ClassDensityTransformer, accumulate
-from skdmn.layers.images import Images, Shape, as_pair
+from skdmn.utils.array_api import Array, to_numpy
+from skdmn.utils.validation import Shape, as_pair
 
 _FLOOR = 0.1  # of the mean variance of a patch
 

@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-import skdmn.layers.images
+import skdmn.data.images
 from skdmn import ChannelStandardScaler, ClassPCAPatchTransformer, OverlapPruner
 from skdmn.layers.class_density import ClassDensityTransformer
 
@@ -191,15 +191,15 @@ def interrupted(monkeypatch):
     """Make the second batch of images raise KeyboardInterrupt."""
 
     def interrupt():
-        batches = skdmn.layers.images.Images.batches
+        batches = skdmn.data.images.Images.batches
 
         def broken(self, *args):
             pieces = batches(self, *args)
             yield next(pieces)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("skdmn.layers.images.BATCH_BYTES", 1)
-        monkeypatch.setattr("skdmn.layers.images.Images.batches", broken)
+        monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 1)
+        monkeypatch.setattr("skdmn.data.images.Images.batches", broken)
 
     return interrupt
 
@@ -259,7 +259,7 @@ def test_a_failed_refit_still_transforms(layer):
 def test_a_gpu_that_is_not_there_is_an_error_that_says_what_to_install(
     layer, monkeypatch
 ):
-    monkeypatch.setattr("skdmn.core.backend.gpu", lambda: None)
+    monkeypatch.setattr("skdmn.utils.array_api.gpu", lambda: None)
     asking = clone(layer).set_params(device="cuda")
     before = state_of(asking)
     for method in fitting_methods(layer):

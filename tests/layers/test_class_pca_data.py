@@ -24,8 +24,8 @@ def fitted(X, y, **params):
 
 @pytest.fixture
 def tiny_pieces(monkeypatch):
-    monkeypatch.setattr("skdmn.layers.images.BATCH_BYTES", 2000)
-    monkeypatch.setattr("skdmn.core.convolve.TILE_VALUES", 50)
+    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 2000)
+    monkeypatch.setattr("skdmn.kernels.geometry.TILE_VALUES", 50)
 
 
 def test_permuting_images_leaves_filters(rng):
@@ -113,8 +113,8 @@ def test_the_same_values_in_any_dtype_give_the_same_filters(dtype):
 
 @pytest.mark.parametrize("layer", LAYERS, ids=IDS)
 def test_8_bit_images_are_never_copied_whole(layer, monkeypatch):
-    monkeypatch.setattr("skdmn.layers.images.BATCH_BYTES", 2**16)
-    monkeypatch.setattr("skdmn.core.convolve.TILE_VALUES", 2**12)
+    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 2**16)
+    monkeypatch.setattr("skdmn.kernels.geometry.TILE_VALUES", 2**12)
     X = np.random.default_rng(0).integers(0, 256, (1500, 24, 24, 2), dtype=np.uint8)
     y = np.arange(1500) % 3
     layer = clone(layer)
@@ -125,10 +125,10 @@ def test_8_bit_images_are_never_copied_whole(layer, monkeypatch):
 
 
 def test_a_subsample_of_8_bit_images_is_not_copied_whole(monkeypatch):
-    monkeypatch.setattr("skdmn.layers.images.BATCH_BYTES", 2**16)
+    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 2**16)
     X = np.random.default_rng(0).integers(0, 256, (2000, 24, 24, 2), dtype=np.uint8)
     layer = ClassPCAPatchTransformer(2, subsample=0.9, random_state=0)
-    monkeypatch.setattr("skdmn.core.convolve.TILE_VALUES", 2**12)
+    monkeypatch.setattr("skdmn.kernels.geometry.TILE_VALUES", 2**12)
     peak, _ = peak_of(lambda: layer.fit(X, np.arange(2000) % 3))
     assert peak < X.nbytes / 2
 

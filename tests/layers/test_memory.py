@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skdmn import ClassPCAPatchTransformer, FlattenTransformer
-from skdmn.core.density import DensityAccumulator
+from skdmn.statistics.density import DensityAccumulator
 
 GRID = [
     {"variance_cutoff": [0.8, 0.95], "correlation_cutoff": [0.5, 0.9]},

@@ -14,9 +14,9 @@ from skdmn import (
     SoftmaxClassifier,
     WhitenedPCAPatchTransformer,
 )
-from skdmn.core import cpu_contrast
-from skdmn.core.whitened import ContrastAccumulator
 from skdmn.datasets import load_digits_images
+from skdmn.kernels.numba import contrast as cpu_contrast
+from skdmn.statistics.contrast import ContrastAccumulator
 
 X, Y = make_images(60)
 

@@ -16,7 +16,7 @@ from skdmn import (
     MaxPool2DTransformer,
     OverlapPruner,
 )
-from skdmn.core.density import DensityAccumulator
+from skdmn.statistics.density import DensityAccumulator
 
 DTYPES = ["u1", "i1", "?", "u2", "i2", "i4", "i8", "f2", "f4", "f8"]
 FLOATS = {"f8": 1e-9}  # to what float32's rounding, in which the others are computed

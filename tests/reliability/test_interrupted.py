@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from sklearn.base import clone
 
 from skdmn import DensityMatrixNetwork, SoftmaxClassifier, ZCAWhitening, make_dmn
-from skdmn.core.threads import single_blas
+from skdmn.utils.threads import single_blas
 
 N = 24
 LABELS = np.arange(N) % 3
@@ -57,7 +57,7 @@ class StopAt:
     """Raises an error at a line of this package, counted from the first that is run."""
 
     def __init__(self, line, error):
-        self.left, self.error, self.place = line, error, None
+        self.left, self.error, self.backend = line, error, None
 
     def __enter__(self):
         self.outer = sys.gettrace()
@@ -76,7 +76,7 @@ class StopAt:
         if event == "line":
             self.left -= 1
             if self.left == 0:
-                self.place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+                self.backend = f"{frame.f_code.co_filename}:{frame.f_lineno}"
                 raise self.error
         return self.trace
 
@@ -121,7 +121,7 @@ def test_a_fit_stopped_at_any_line(estimator, method, fitted, error):
         except error:
             stopped += 1
             now = joblib.hash(vars(one))
-            assert is_unchanged(one, before) or now == whole, stop.place
+            assert is_unchanged(one, before) or now == whole, stop.backend
         else:  # smaller batches, where memory ran out for one, or an end before the
             # line: threads share the pieces of work as they come
             assert error is MemoryError or stop.left > 0
@@ -153,7 +153,7 @@ def test_steps_of_a_pipeline_are_each_as_they_were_or_whole():
             for (_, step), (_, whole), held in steps:
                 if not is_unchanged(step, held):
                     features = joblib.hash(vars(step)), joblib.hash(vars(whole))
-                    assert features[0] == features[1], stop.place
+                    assert features[0] == features[1], stop.backend
 
 
 # a signal, as of Ctrl-C, while threads are at work

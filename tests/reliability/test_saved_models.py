@@ -32,11 +32,11 @@ from skdmn import (
     make_dmn,
 )
 from skdmn.datasets import load_digits_images
-from skdmn.layers import portable
-from skdmn.saved import TYPES
+from skdmn.utils import persistence as portable
+from skdmn.utils.persistence import TRUSTED_TYPES
 
 FILE = Path(__file__).parent / "data" / "models_format1.skops"
-OWN_TYPES = set(TYPES)
+OWN_TYPES = set(TRUSTED_TYPES)
 CONV = ClassPCAPatchTransformer(2, n_filters=2)
 MODELS = {
     "class_pca": CONV,
@@ -127,9 +127,9 @@ def test_skops_loads_nothing_that_is_not_trusted(name):
 def test_files_that_name_a_function_of_the_package_are_refused():
     """Its name begins as those of the types do; called, it could write any file."""
     data = skops.io.dumps(skdmn.make_dmn)
-    assert untrusted(data) == {"skdmn.network.make_dmn"}
+    assert untrusted(data) == {"skdmn.presets.make_dmn"}
     with pytest.raises(skops.io.exceptions.UntrustedTypesFoundException, match="make"):
-        skops.io.loads(data, trusted=TYPES)
+        skops.io.loads(data, trusted=TRUSTED_TYPES)
 
 
 def test_a_loaded_layer_goes_on_with_partial_fit():
@@ -155,7 +155,7 @@ def test_unfitted_models_are_saved_too(name):
 def read_file():
     trusted = skops.io.get_untrusted_types(file=FILE)
     assert set(trusted) == OWN_TYPES
-    return skops.io.load(FILE, trusted=TYPES)
+    return skops.io.load(FILE, trusted=TRUSTED_TYPES)
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -218,7 +218,7 @@ def test_a_model_of_a_later_format_is_refused_by_name(monkeypatch, name, way):
     model = fitted(name)
     with monkeypatch.context() as later:
         later.setattr(portable, "_FORMAT", 2)
-        later.setattr(skdmn, "__version__", "9.8.7")
+        later.setattr(portable, "__version__", "9.8.7")
         data = save(model)
     with pytest.raises(
         ValueError, match=r"was saved by skdmn 9\.8\.7.*fit it again\.$"
@@ -234,7 +234,7 @@ def test_a_model_of_a_later_version_of_the_same_format_is_loaded(
     save, load = FILES[way]
     model = fitted(name)
     with monkeypatch.context() as later:
-        later.setattr(skdmn, "__version__", "9.8.7")
+        later.setattr(portable, "__version__", "9.8.7")
         data = save(model)
     loaded = load(data)
     check_is_fitted(loaded)

@@ -20,7 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from skdmn import ZCAWhitening, make_dmn
-from skdmn.core.threads import n_threads, single_blas
+from skdmn.utils.threads import n_threads, single_blas
 
 MODELS = [*ESTIMATORS, make_dmn(2, n_filters=4)]
 IDS = [f"{type(model).__name__}{i}" for i, model in enumerate(MODELS)]

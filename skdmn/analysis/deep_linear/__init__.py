@@ -1,0 +1,1 @@
+"""Learning in deep linear networks: exact time courses, weights, rates, isometry."""

@@ -1,0 +1,378 @@
+"""Weights to start deep linear networks from, and when pretraining finds good ones.
+
+Decoupled starts let every mode of a task learn by itself, orthogonal ones keep all
+directions alive however deep the network, scaled Gaussian ones do neither, and greedy
+pretraining does both where the task follows the inputs' principal components [1]_.
+
+References
+----------
+.. [1] A. Saxe, J. McClelland, S. Ganguli, "Exact solutions to the nonlinear dynamics
+   of learning in deep linear neural networks", arXiv:1312.6120, 2013.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_random_state
+
+from skdmn.analysis.deep_linear.modes import mode_strength
+
+RandomState = int | np.random.RandomState | None
+
+
+def decoupled_weights(
+    sigma31: ArrayLike,
+    hidden: Sequence[int],
+    u0: ArrayLike,
+    *,
+    random_state: RandomState = None,
+) -> list[np.ndarray]:
+    """Return weights under which the modes of a task learn independently.
+
+    R_{l+1} D_l R_l^T in layer l, with R_1 the right and the last R the left singular
+    vectors of Sigma31, random orthonormal frames between, and D_l diagonal and alike
+    in all layers (section 2 of arXiv:1312.6120).
+
+    Parameters
+    ----------
+    sigma31 : array-like of shape (n_outputs, n_inputs)
+        Correlations of outputs with inputs.
+    hidden : sequence of int
+        Number of neurons of each hidden layer. The smallest bounds the number of
+        modes, the strongest of which are kept.
+    u0 : float or array-like of shape (n_modes,)
+        Strengths to start from, 0 or more: the product of the weights of a mode.
+    random_state : int, RandomState or None
+        Of the frames.
+
+    Returns
+    -------
+    list of ndarray, float64
+        From inputs to outputs.
+
+    Raises
+    ------
+    ValueError
+        Where `u0` is negative or has another number of modes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmn.analysis.deep_linear.initial_weights import decoupled_weights
+    >>> weights = decoupled_weights(np.diag([3.0, 2.0]), [5, 4], 0.1, random_state=0)
+    >>> [weight.shape for weight in weights]
+    [(5, 2), (4, 5), (2, 4)]
+    >>> (weights[2] @ weights[1] @ weights[0]).round(6) + 0
+    array([[0.1, 0. ],
+           [0. , 0.1]])
+    """
+    left, _, right = np.linalg.svd(np.asarray(sigma31, dtype=float))
+    n_modes = min(len(left), len(right), *hidden)
+    u0 = np.asarray(u0, dtype=float)
+    if u0.shape not in ((), (n_modes,)) or not np.all(u0 >= 0):
+        raise ValueError(
+            f"u0 has shape {u0.shape} and least value {u0.min()}; pass one strength of "
+            f"0 or more, or one for each of {n_modes} modes."
+        )
+    random = check_random_state(random_state)
+    frames = [
+        right[:n_modes].T,
+        *(_semi_orthogonal(size, n_modes, random) for size in hidden),
+        left[:, :n_modes],
+    ]
+    each = u0 ** (1 / (len(frames) - 1))
+    return [(after * each) @ before.T for before, after in pairwise(frames)]
+
+
+def orthogonal_weights(
+    sizes: Sequence[int], *, gain: float = 1.0, random_state: RandomState = None
+) -> list[np.ndarray]:
+    """Return random orthogonal weights, times a gain.
+
+    All singular values of every layer are `gain`; where layers are of one size, so are
+    those of products, to a power (section 3 of arXiv:1312.6120).
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Neurons of each layer, inputs and outputs included.
+    gain : float, default=1.0
+        Factor on each layer's weights.
+    random_state : int, RandomState or None
+        Of the matrices, which are uniformly distributed (Haar).
+
+    Returns
+    -------
+    list of ndarray, float64
+        From inputs to outputs.
+
+    Raises
+    ------
+    ValueError
+        Where there are fewer than two sizes.
+
+    Examples
+    --------
+    >>> from skdmn.analysis.deep_linear.initial_weights import orthogonal_weights
+    >>> first, second = orthogonal_weights([3, 3, 2], gain=2.0, random_state=0)
+    >>> (second @ second.T).round(6) + 0
+    array([[4., 0.],
+           [0., 4.]])
+    """
+    random = check_random_state(random_state)
+    return [
+        gain * _semi_orthogonal(n_out, n_in, random) for n_in, n_out in _layers(sizes)
+    ]
+
+
+def gaussian_weights(
+    sizes: Sequence[int], *, gain: float = 1.0, random_state: RandomState = None
+) -> list[np.ndarray]:
+    """Return independent Gaussian weights, scaled to keep the norms of vectors.
+
+    The standard deviation is gain * sqrt(2 / (n_in + n_out)), after Glorot and Bengio:
+    for layers of one size N it is the gain / sqrt(N) of arXiv:1312.6120, section 3.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Neurons of each layer, inputs and outputs included.
+    gain : float, default=1.0
+        Factor on each layer's weights.
+    random_state : int, RandomState or None
+        Of the weights.
+
+    Returns
+    -------
+    list of ndarray, float64
+        From inputs to outputs.
+
+    Raises
+    ------
+    ValueError
+        Where there are fewer than two sizes.
+
+    Examples
+    --------
+    >>> from skdmn.analysis.deep_linear.initial_weights import gaussian_weights
+    >>> weights = gaussian_weights([400, 400, 400], random_state=0)
+    >>> [f"{weight.std():.3f}" for weight in weights]
+    ['0.050', '0.050']
+    """
+    random = check_random_state(random_state)
+    return [
+        random.normal(scale=gain * math.sqrt(2 / (n_in + n_out)), size=(n_out, n_in))
+        for n_in, n_out in _layers(sizes)
+    ]
+
+
+def pretrained_weights(
+    sigma11: ArrayLike,
+    sizes: Sequence[int],
+    *,
+    time: float = math.inf,
+    u0: float = 1e-3,
+    tau: float = 1.0,
+    random_state: RandomState = None,
+) -> list[np.ndarray]:
+    """Return the weights that greedy pretraining ends with, in closed form.
+
+    Each hidden layer is trained as a linear autoencoder of the layer below. From a
+    small balanced start its weights become R M^(1/2) Q^T: Q are the principal
+    components of the layer below, R is any orthonormal frame and M the strengths that
+    the components have reached (section 3 of arXiv:1312.6120). A component of variance
+    v has the time course of eq. 46, that of a mode of strength 1 and time constant
+    tau / v.
+
+    Parameters
+    ----------
+    sigma11 : array-like of shape (n_inputs, n_inputs)
+        Correlations of inputs.
+    sizes : sequence of int
+        Neurons of each layer, inputs and outputs included.
+    time : float, default=inf
+        For how long each layer is trained, in the units of `tau`.
+    u0 : float, default=1e-3
+        Strength that each component starts from.
+    tau : float, default=1.0
+        Time constant.
+    random_state : int, RandomState or None
+        Of the frames R.
+
+    Returns
+    -------
+    list of ndarray, float64
+        From inputs to outputs. The last ones, onto the outputs, cannot be trained
+        without them: they are random orthogonal.
+
+    Raises
+    ------
+    ValueError
+        Where `sizes` do not begin with the number of inputs, or `time` or `u0` is
+        negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmn.analysis.deep_linear.initial_weights import pretrained_weights
+    >>> sigma11 = np.diag([4.0, 1.0, 0.5])
+    >>> first, _ = pretrained_weights(sigma11, [3, 3, 2], time=2.0, random_state=0)
+    >>> np.diag(first.T @ first).round(3)  # M: large variance is learned first
+    array([1.   , 0.052, 0.007])
+    """
+    sigma11 = np.asarray(sigma11, dtype=float)
+    layers = _layers(sizes)
+    if sizes[0] != len(sigma11):
+        raise ValueError(
+            f"sizes begin with {sizes[0]}, but sigma11 is of {len(sigma11)} inputs."
+        )
+    random = check_random_state(random_state)
+    variances, components = np.linalg.eigh(sigma11)
+    variances, frame = np.maximum(variances[::-1], 0.0), components[:, ::-1]
+    weights = []
+    for _, size in layers[:-1]:
+        n_kept = min(size, len(variances))  # as many as the layer has neurons
+        variances, frame = variances[:n_kept], frame[:, :n_kept]
+        age = np.zeros(n_kept)  # where there is no variance nothing is ever learned
+        np.multiply(time / tau, variances, out=age, where=variances > 0)
+        strengths = mode_strength(age, 1.0, u0)
+        above = _semi_orthogonal(size, n_kept, random)
+        weights.append((above * np.sqrt(strengths)) @ frame.T)
+        variances, frame = variances * strengths, above
+    return [*weights, _semi_orthogonal(sizes[-1], sizes[-2], random)]
+
+
+class PretrainingConsistency(NamedTuple):
+    """How nearly a task's input directions are principal components of its inputs.
+
+    Attributes
+    ----------
+    score : float
+        From 0 to 1; 1 where the condition holds. Mean of `mode_scores`, weighted by
+        the square of the modes' singular values.
+    mode_scores : ndarray of shape (n_modes,), float64
+        Squared cosine of v and Sigma11 v, for each right singular vector v of
+        Sigma31: 1 where v is an eigenvector.
+    chance : float
+        About what outputs that have nothing to do with the inputs score:
+        (trace Sigma11^2)^2 / (trace Sigma11 * trace Sigma11^3). It is not small, as
+        chance correlations, too, are strongest where inputs vary most.
+    correlations : ndarray of shape (n_modes, n_modes), float64
+        V^T Sigma11 V, the matrix of Fig. 5, centre: diagonal where the condition
+        holds.
+    """
+
+    score: float
+    mode_scores: np.ndarray
+    chance: float
+    correlations: np.ndarray
+
+    @property
+    def meaning(self) -> str:
+        """What the score says about computed layers, in one sentence."""
+        holds = self.score >= (1 + self.chance) / 2
+        use = (
+            "layers computed from the inputs' principal components alone, without "
+            "labels, start the task's modes nearly decoupled"
+            if holds
+            else "layers computed from the inputs' principal components alone mix the "
+            "task's modes: compute them from the classes' density matrices, or train"
+        )
+        return f"Score {self.score:.2f} (chance {self.chance:.2f}): {use}."
+
+
+def pretraining_consistency(
+    sigma31: ArrayLike, sigma11: ArrayLike
+) -> PretrainingConsistency:
+    """Score the condition under which greedy pretraining speeds up learning.
+
+    Eq. 18 of arXiv:1312.6120, Q = V: the right singular vectors of Sigma31 are
+    principal components of the inputs. Then layers that are computed from the inputs'
+    second moments, as those of a naive DMN are, leave each mode of the task to itself;
+    where it fails, use class density matrices, or train. `meaning` says which, by
+    whether the score is nearer to 1 than to chance.
+
+    Parameters
+    ----------
+    sigma31 : array-like of shape (n_outputs, n_inputs)
+        Correlations of outputs with inputs, from `correlations`.
+    sigma11 : array-like of shape (n_inputs, n_inputs)
+        Correlations of inputs.
+
+    Returns
+    -------
+    PretrainingConsistency
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not fit each other, or `sigma31` is zero.
+
+    Notes
+    -----
+    Data that are not centred score high for the mean alone, with any labels: it is
+    nearly the first principal component and nearly the first mode of any one-hot task.
+    Pass correlations with the means taken away; only for these does `chance` hold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmn.analysis.deep_linear.initial_weights import pretraining_consistency
+    >>> sigma11 = np.diag([5.0, 1.0, 1.0, 1.0])
+    >>> pretraining_consistency([[2.0, 0.0, 0.0, 0.0]], sigma11).score
+    1.0
+    >>> pretraining_consistency([[1.0, 1.0, 1.0, 1.0]], sigma11).meaning[:25]
+    'Score 0.57 (chance 0.77):'
+    """
+    sigma31, sigma11 = np.asarray(sigma31, float), np.asarray(sigma11, float)
+    n_inputs = sigma31.shape[1]
+    if sigma11.shape != (n_inputs, n_inputs):
+        raise ValueError(
+            f"sigma11 has shape {sigma11.shape}, but sigma31 has {n_inputs} inputs."
+        )
+    _, s, right = np.linalg.svd(sigma31, full_matrices=False)
+    alive = s > s.max() * max(sigma31.shape) * np.finfo(float).eps
+    if not alive.any():
+        raise ValueError("sigma31 is zero: there is no task to be consistent with.")
+    s, right = s[alive], right[alive]
+    images = right @ sigma11
+    if not np.all((images**2).sum(axis=1) > 0):
+        raise ValueError(
+            "The task has an input direction in which sigma11 has no variance; pass "
+            "correlations of the same data, such as correlations(X, y)."
+        )
+    matrix = images @ right.T
+    variances = np.linalg.eigvalsh(sigma11)
+    mode_scores = np.diag(matrix) ** 2 / np.sum(images**2, axis=1)
+    return PretrainingConsistency(
+        float(np.average(mode_scores, weights=s**2)),
+        mode_scores,
+        float(np.sum(variances**2) ** 2 / (variances.sum() * np.sum(variances**3))),
+        matrix,
+    )
+
+
+def _layers(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the number of inputs and outputs of each layer of weights."""
+    if len(sizes) < 2:
+        raise ValueError(
+            f"sizes are {list(sizes)}; pass inputs, hidden layers and outputs."
+        )
+    return list(pairwise(sizes))
+
+
+def _semi_orthogonal(
+    n_out: int, n_in: int, random: np.random.RandomState
+) -> np.ndarray:
+    """Return a random matrix with orthonormal columns, or rows where it is wide."""
+    frame, triangle = np.linalg.qr(
+        random.normal(size=(max(n_out, n_in), min(n_out, n_in)))
+    )
+    frame = frame * np.sign(np.diag(triangle))  # uniform over orthogonal matrices
+    return frame if n_out >= n_in else frame.T

@@ -1,0 +1,1 @@
+"""Density matrices: spectra, subspaces, convergence, fluctuations."""

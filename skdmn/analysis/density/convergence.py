@@ -1,0 +1,393 @@
+"""How density matrices converge with the number of images, and how they fluctuate.
+
+A density matrix is a mean over images, divided by its trace. Images are independent, so
+its squared error falls as one over their number, with a factor that batches of the
+images at hand show. From it follows how many images are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+from sklearn.utils import check_random_state
+
+from skdmn.kernels.geometry import Pair
+from skdmn.statistics.density import DensityAccumulator
+from skdmn.statistics.filters import eigenbases, eigenbasis
+
+
+@dataclass(frozen=True)
+class DensityConvergence:
+    """What is known of the error of class density matrices.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Labels.
+    n_images : ndarray of shape (n_classes,), int
+        How many images of each class were seen.
+    densities : ndarray of shape (n_classes, d, d)
+        Density matrices of these, trace 1.
+    variances : ndarray of shape (n_classes,)
+        Mean squared (Frobenius) error of a density matrix, times the number of images.
+    freedoms : ndarray of shape (n_classes,)
+        Degrees of freedom of the chi-square distribution that the squared error has
+        about: few where one direction holds most of it.
+    n_batches : ndarray of shape (n_classes,), int
+        How many batches the above were found from.
+    eigenvalues : ndarray of shape (n_classes, d)
+        Largest first.
+    eigenvalue_deviations : ndarray of shape (n_classes, d)
+        Standard error of each, times the root of the number of images.
+    """
+
+    classes: np.ndarray
+    n_images: np.ndarray
+    densities: np.ndarray
+    variances: np.ndarray
+    freedoms: np.ndarray
+    n_batches: np.ndarray
+    eigenvalues: np.ndarray
+    eigenvalue_deviations: np.ndarray
+
+    def errors(
+        self, n_images: Any = None, *, confidence: float | None = None
+    ) -> np.ndarray:
+        """Return the relative error that so many images give.
+
+        Parameters
+        ----------
+        n_images : array-like of shape (...) or None
+            Numbers of images of a class; None: those seen.
+        confidence : float in (0, 1) or None
+            Return a bound that holds with this probability; None: the root mean square.
+
+        Returns
+        -------
+        ndarray of shape (..., n_classes)
+            Frobenius norm of the error, divided by that of the density matrix.
+        """
+        count = self.n_images if n_images is None else np.asarray(n_images)[..., None]
+        return np.sqrt(self._squared_error(confidence) / count)
+
+    def enough(
+        self, relative_error: float, *, confidence: float | None = 0.95
+    ) -> np.ndarray:
+        """Return how many images of each class are enough.
+
+        Parameters
+        ----------
+        relative_error : float
+            To be reached: norm of the error, divided by that of the density matrix.
+        confidence : float in (0, 1) or None, default=0.95
+            With this probability; None: in root mean square.
+
+        Returns
+        -------
+        ndarray of shape (n_classes,), int
+            At least 1; more than `n_images` where those seen are not enough.
+
+        Raises
+        ------
+        ValueError
+            Where `relative_error` is not positive.
+        """
+        if not relative_error > 0:
+            raise ValueError(
+                f"relative_error is {relative_error}; pass a positive number, such as "
+                "0.05."
+            )
+        needed = np.ceil(self._squared_error(confidence) / relative_error**2)
+        return np.clip(needed, 1, 2.0**62).astype(np.int64)
+
+    def _squared_error(self, confidence: float | None) -> np.ndarray:
+        """Return the squared relative error of a single image."""
+        squares = (
+            np.sum(self.densities**2, axis=(1, 2)) - self.variances / self.n_images
+        )
+        # no density matrix is smaller than that of white noise
+        ratios = self.variances / np.maximum(squares, 1 / self.densities.shape[1])
+        if confidence is None:
+            return ratios
+        if not 0 < confidence < 1:
+            raise ValueError(
+                f"confidence is {confidence}; pass a probability between 0 and 1, or "
+                "None for the root mean square."
+            )
+        freedoms = self.freedoms * (self.n_batches - 1)
+        return ratios * stats.f.ppf(confidence, self.freedoms, freedoms)
+
+
+def density_convergence(
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    kernel_size: int | Pair = 3,
+    n_batches: int = 50,
+    random_state: Any = None,
+) -> DensityConvergence:
+    r"""Measure how fast class density matrices converge, from the images at hand.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, height, width[, channels])
+        Independent of each other.
+    labels : ndarray of shape (n,) or None
+        Class labels; None: one density matrix of all images.
+    kernel_size : int or (int, int), default=3
+        Height and width of patches.
+    n_batches : int, default=50
+        The images of each class are drawn into so many batches, whose differences show
+        the error.
+    random_state : int, RandomState or None
+        Of the drawing.
+
+    Returns
+    -------
+    DensityConvergence
+        Its method ``enough(0.05)`` says how many images of each class are enough.
+
+    Raises
+    ------
+    ValueError
+        Where images are not so shaped or not finite, or a class has fewer than three
+        or only zeros.
+
+    See Also
+    --------
+    density_path : Measures the error against all images at hand.
+    skdmn.display.convergence.ConvergenceDisplay : Draws both.
+
+    Notes
+    -----
+    The paper shows that eigenvalues converge ([1]_, Fig. 7); how fast follows from the
+    mean second moment :math:`S_b` of each batch's patches. With
+    :math:`\rho = \bar S / \mathrm{tr} \bar S`, a batch of :math:`n_b` images adds
+
+    .. math:: \phi_b = (S_b - \rho\, \mathrm{tr} S_b) / \mathrm{tr} \bar S
+
+    to the error, to first order, so that N images have a mean squared error of
+    :math:`v / N` with :math:`v = \sum_b n_b |\phi_b|^2 / (n_{batches} - 1)`. The
+    squared error is distributed about as chi-square with
+    :math:`(\mathrm{tr} C)^2 / \mathrm{tr} C^2` degrees of freedom, C being the
+    covariance of the entries of :math:`\phi`, and v is itself known from few batches:
+    bounds use the F distribution. Patches of one image may depend on each other.
+
+    References
+    ----------
+    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "Separation of time scales and
+       direct computation of weights in deep neural networks", arXiv:1703.04757v3,
+       2018.
+
+    Examples
+    --------
+    >>> from skdmn.analysis.density.convergence import density_convergence
+    >>> from skdmn.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> found = density_convergence(X, y, random_state=0)
+    >>> found.n_images[:3]
+    array([178, 182, 177])
+    >>> bool((found.enough(0.1) < found.enough(0.05)).all())
+    True
+    """
+    images, size = checked_images(images, kernel_size)
+    labels = np.zeros(len(images), dtype=int) if labels is None else np.asarray(labels)
+    if labels.shape != (len(images),):
+        raise ValueError(
+            f"labels have shape {labels.shape} for {len(images)} images; pass one "
+            "label for each image."
+        )
+    classes, codes = np.unique(labels, return_inverse=True)
+    counts = np.bincount(codes)
+    if counts.min() < 3 or n_batches < 3:
+        raise ValueError(
+            f"The smallest class has {counts.min()} images and n_batches={n_batches}; "
+            "an error can be told from three batches of one image or more."
+        )
+    random = check_random_state(random_state)
+    found = []
+    for code in range(len(classes)):
+        members = random.permutation(np.flatnonzero(codes == code))
+        sizes = [len(some) for some in np.array_split(members, n_batches) if len(some)]
+        groups = np.repeat(np.arange(len(sizes)), sizes)
+        moments = group_moments(images[members], groups, size)
+        found.append((len(sizes), *_errors_of(moments, np.array(sizes))))
+    batches, densities, variances, freedoms, values, deviations = zip(
+        *found, strict=True
+    )
+    return DensityConvergence(
+        classes,
+        counts,
+        np.array(densities),
+        np.array(variances),
+        np.array(freedoms),
+        np.array(batches),
+        np.array(values),
+        np.array(deviations),
+    )
+
+
+def _errors_of(
+    moments: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, float, float, np.ndarray, np.ndarray]:
+    """Return density, variance, freedoms, eigenvalues and their deviations."""
+    n = len(sizes)
+    weights = sizes / sizes.sum()
+    mean = np.tensordot(weights, moments, 1)
+    trace = np.trace(mean)
+    if not trace > 0:
+        raise ValueError("All patches of a class are 0; leave the class out.")
+    density = mean / trace
+    traces = np.trace(moments, axis1=1, axis2=2)
+    deviations = (moments - traces[:, None, None] * density) / trace
+    rows = np.sqrt(sizes)[:, None] * deviations.reshape(n, -1)
+    gram = rows @ rows.T / (n - 1)
+    total, squares = np.trace(gram), np.sum(gram**2)
+    # unbiased for tr C^2, of Gaussian rows
+    squares = (n - 1) ** 2 / ((n - 2) * (n + 1)) * (squares - total**2 / (n - 1))
+    freedoms = total**2 / squares if squares > 0 else np.inf
+    freedoms = float(np.clip(freedoms, 1.0, mean.size))
+    values, vectors = eigenbasis(density)
+    shifts = np.einsum("md,bde,me->bm", vectors, deviations, vectors, optimize=True)
+    spread = np.sqrt(sizes @ shifts**2 / (n - 1))
+    return density, float(total), freedoms, values, spread
+
+
+class DensityPath(NamedTuple):
+    """Density matrices of growing numbers of images, against that of all.
+
+    Attributes
+    ----------
+    n_images : ndarray of shape (m,), int
+    eigenvalues : ndarray of shape (n_draws, m, d)
+        Of the density matrices, largest first.
+    errors : ndarray of shape (n_draws, m)
+        Frobenius norm of the difference from the density matrix of all images, divided
+        by its norm.
+    n_total : int
+        How many all are.
+    """
+
+    n_images: np.ndarray
+    eigenvalues: np.ndarray
+    errors: np.ndarray
+    n_total: int
+
+
+def density_path(
+    images: np.ndarray,
+    n_images: Sequence[int],
+    *,
+    kernel_size: int | Pair = 3,
+    n_draws: int = 1,
+    random_state: Any = None,
+) -> DensityPath:
+    """Compute eigenvalues for growing numbers of images, and errors against all.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, height, width[, channels])
+        Of one class, or of all.
+    n_images : sequence of int
+        Ascending; each number includes the images of those before.
+    kernel_size : int or (int, int), default=3
+        Height and width of patches.
+    n_draws : int, default=1
+        How many times the images are put in another random order.
+    random_state : int, RandomState or None
+        Of the orders.
+
+    Returns
+    -------
+    DensityPath
+
+    Raises
+    ------
+    ValueError
+        Where images are not so shaped, all 0 or not finite, or numbers not ascending up
+        to that of images.
+
+    Notes
+    -----
+    Fig. 7 of the supplement of [1]_ shows eigenvalues of 10, 100, 1000 and 10000 images
+    of MNIST. Of n images out of N the error against all N is smaller than that against
+    the truth: its expected square has a factor 1/n - 1/N instead of 1/n.
+
+    References
+    ----------
+    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "Separation of time scales and
+       direct computation of weights in deep neural networks", arXiv:1703.04757v3,
+       2018.
+
+    Examples
+    --------
+    >>> from skdmn.analysis.density.convergence import density_path
+    >>> from skdmn.datasets import load_digits_images
+    >>> X, _ = load_digits_images()
+    >>> path = density_path(X, [10, 100, 1000], random_state=0)
+    >>> path.eigenvalues.shape, path.errors.shape
+    ((1, 3, 9), (1, 3))
+    """
+    images, size = checked_images(images, kernel_size)
+    counts = np.asarray(n_images)
+    if counts[0] < 1 or counts[-1] > len(images) or (np.diff(counts) <= 0).any():
+        raise ValueError(
+            f"n_images is {list(n_images)}; pass ascending numbers from 1 to the "
+            f"{len(images)} images given."
+        )
+    random = check_random_state(random_state)
+    sizes = np.diff(counts, prepend=0)
+    groups = np.repeat(np.arange(len(counts)), sizes)
+    everything = _densities(group_moments(images, np.zeros(len(images), int), size))[0]
+    if not everything.any():
+        raise ValueError("All patches are 0; pass images that are not all black.")
+    values, errors = [], []
+    for _ in range(n_draws):
+        order = random.permutation(len(images))[: counts[-1]]
+        moments = group_moments(images[order], groups, size)
+        sums = np.cumsum(sizes[:, None, None] * moments, axis=0)
+        densities = _densities(sums)
+        values.append([shares for shares, _ in eigenbases(densities)])
+        errors.append(np.linalg.norm(densities - everything, axis=(1, 2)))
+    scale = np.linalg.norm(everything)
+    return DensityPath(counts, np.array(values), np.array(errors) / scale, len(images))
+
+
+def _densities(moments: np.ndarray) -> np.ndarray:
+    traces = np.trace(moments, axis1=1, axis2=2)
+    return moments / np.where(traces > 0, traces, 1.0)[:, None, None]
+
+
+def checked_images(images: Any, kernel_size: int | Pair) -> tuple[np.ndarray, Pair]:
+    """Return images of four axes, and the kernel's height and width."""
+    images = np.asarray(images)
+    if images.ndim not in (3, 4):
+        raise ValueError(
+            f"images have shape {images.shape}; pass (n, height, width) or (n, height, "
+            "width, channels)."
+        )
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise ValueError("images have NaN or infinite entries; leave these images out.")
+    images = images[..., None] if images.ndim == 3 else images
+    size = (kernel_size,) * 2 if isinstance(kernel_size, int) else kernel_size
+    if min(size) < 1 or any(np.greater(size, images.shape[1:3])):
+        raise ValueError(
+            f"kernel_size={kernel_size} does not fit images of {images.shape[1]} x "
+            f"{images.shape[2]} pixels; pass a smaller one."
+        )
+    return images, (size[0], size[1])
+
+
+def group_moments(images: np.ndarray, groups: np.ndarray, size: Pair) -> np.ndarray:
+    """Return the mean second moment of the patches of each group of images."""
+    if images.dtype.kind == "f":  # what follows looks at small eigenvalues
+        images = images.astype(np.float64, copy=False)
+    sums = DensityAccumulator.empty(
+        int(groups.max()) + 1, size, images.shape[3], centered=False
+    )
+    sums.update(images, groups)
+    return sums.outer_products / sums.n_patches[:, None, None]

@@ -1,0 +1,360 @@
+"""Energies of density matrices: the spectrum of a layer, and its gap.
+
+A density matrix is read as the thermal state of a Hamiltonian: a direction of the
+patches that holds the share p of their variance has the energy E = -log p [1]_.
+Prevalent directions have low energies.
+
+References
+----------
+.. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "Convergence of deep neural networks
+   to a hierarchical covariance matrix decomposition", arXiv:1703.04757v1, 2017,
+   eq. 15 and Fig. 3.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
+
+from skdmn.layers.class_pca import ClassPCAPatchTransformer
+from skdmn.statistics.filters import OverlapGap, n_components
+from skdmn.statistics.filters import overlap_gap as find_gap
+from skdmn.utils.array_api import to_numpy
+
+
+class LayerSpectrum(NamedTuple):
+    """Energies of every class of a layer.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Labels.
+    energies : ndarray of shape (n_classes, d), float64
+        In nats, lowest first; infinite for directions without variance.
+    partition_functions : ndarray of shape (n_classes,), float64
+        Traces of the classes' mean second moments.
+    n_kept : ndarray of shape (n_classes,), int64
+        How many leading components of each class the layer's `variance_cutoff` keeps,
+        as it is set now, before classes are merged and `n_filters` cuts.
+    """
+
+    classes: np.ndarray
+    energies: np.ndarray
+    partition_functions: np.ndarray
+    n_kept: np.ndarray
+
+
+def partition_function(moments: ArrayLike) -> np.ndarray:
+    """Return the partition function Z of second moments: their trace.
+
+    Parameters
+    ----------
+    moments : array-like of shape (..., d, d)
+        Symmetric matrices of second moments.
+
+    Returns
+    -------
+    ndarray of shape (...), float64
+        In squared units of the patches; 1 for density matrices.
+
+    Raises
+    ------
+    ValueError
+        Where the matrices are not square, finite and symmetric.
+
+    Notes
+    -----
+    Z_0 of arXiv:1703.04757v1, eq. 15.
+
+    Examples
+    --------
+    >>> from skdmn.analysis.density.spectrum import partition_function
+    >>> float(partition_function([[3.0, 1.0], [1.0, 1.0]]))
+    4.0
+    """
+    return np.trace(_checked(moments), axis1=-2, axis2=-1)
+
+
+def energies(moments: ArrayLike) -> np.ndarray:
+    """Return the energies of density matrices: E = -log p of each eigenvalue p.
+
+    Parameters
+    ----------
+    moments : array-like of shape (..., d, d)
+        Density matrices, or second moments, which are divided by their traces.
+
+    Returns
+    -------
+    ndarray of shape (..., d), float64
+        In nats, lowest first; not negative. Infinite where an eigenvalue is 0, or
+        negative by rounding.
+
+    Raises
+    ------
+    ValueError
+        Where the matrices are not square, finite, symmetric and, but for rounding,
+        positive semi-definite.
+
+    Notes
+    -----
+    Eigenvalues of H in arXiv:1703.04757v1, eq. 15. An eigenvalue within rounding of
+    zero, about 1e-16 of the largest, may come out as an energy of 36 nats or more
+    instead of as infinite: such a level is noise, not a feature.
+
+    Examples
+    --------
+    >>> from skdmn.analysis.density.spectrum import energies
+    >>> energies([[3.0, 0.0], [0.0, 1.0]])  # log(4/3), log(4)
+    array([0.28768207, 1.38629436])
+    """
+    return _energies(_not_negative(np.linalg.eigvalsh(_checked(moments))))
+
+
+def hamiltonian(moments: ArrayLike) -> np.ndarray:
+    """Return the Hamiltonian H of second moments Z exp(-H), with Z their trace.
+
+    Parameters
+    ----------
+    moments : array-like of shape (..., d, d)
+        Density matrices (Z = 1), or second moments.
+
+    Returns
+    -------
+    ndarray of shape (..., d, d), float64
+        Symmetric and positive semi-definite; it has the eigenvectors of `moments`,
+        and `energies` as eigenvalues.
+
+    Raises
+    ------
+    ValueError
+        Where the matrices are not square, finite, symmetric and positive
+        semi-definite, or where one has directions without variance, whose energy is
+        infinite.
+
+    See Also
+    --------
+    gibbs_state : The way back.
+
+    Notes
+    -----
+    arXiv:1703.04757v1, eq. 15.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmn.analysis.density.spectrum import gibbs_state, hamiltonian
+    >>> density = np.array([[0.75, 0.1], [0.1, 0.25]])
+    >>> bool(np.allclose(gibbs_state(hamiltonian(density)), density))
+    True
+    """
+    values, vectors = np.linalg.eigh(_checked(moments))
+    values = _not_negative(values)
+    rounding = values.shape[-1] * np.finfo(np.float64).eps
+    empty = int(
+        (values <= rounding * np.maximum(values[..., -1:], 0.0)).sum(axis=-1).max()
+    )
+    if empty:
+        raise ValueError(
+            f"A density matrix has {empty} of {values.shape[-1]} directions without "
+            "variance, whose energy is infinite: it has no Hamiltonian. Leave these "
+            "directions out, or look at the finite ones of energies()."
+        )
+    levels = _energies(values)[..., np.newaxis, ::-1]
+    return (vectors * levels) @ np.swapaxes(vectors, -1, -2)
+
+
+def gibbs_state(hamiltonian: ArrayLike) -> np.ndarray:
+    """Return the density matrix exp(-H) / Tr exp(-H) of a Hamiltonian H.
+
+    Parameters
+    ----------
+    hamiltonian : array-like of shape (..., d, d)
+        Symmetric; a multiple of the identity added to it changes nothing.
+
+    Returns
+    -------
+    ndarray of shape (..., d, d), float64
+        Symmetric, trace 1.
+
+    Raises
+    ------
+    ValueError
+        Where the matrices are not square, finite and symmetric.
+
+    Notes
+    -----
+    arXiv:1703.04757v1, eq. 15.
+
+    Examples
+    --------
+    >>> from skdmn.analysis.density.spectrum import gibbs_state
+    >>> gibbs_state([[2.0, 0.0], [0.0, 2.0]])
+    array([[0.5, 0. ],
+           [0. , 0.5]])
+    """
+    levels, vectors = np.linalg.eigh(_checked(hamiltonian))
+    weights = np.exp(levels[..., :1] - levels)  # of at most 1: nothing overflows
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return (vectors * weights[..., np.newaxis, :]) @ np.swapaxes(vectors, -1, -2)
+
+
+def layer_spectrum(layer: ClassPCAPatchTransformer) -> LayerSpectrum:
+    """Return the energies of all components of every class of a fitted layer.
+
+    Parameters
+    ----------
+    layer : ClassPCAPatchTransformer
+        Fitted, with its density matrices.
+
+    Returns
+    -------
+    LayerSpectrum
+
+    Raises
+    ------
+    TypeError
+        Where the layer is of another kind.
+    NotFittedError
+        Where it was not fitted.
+    AttributeError
+        Where ``compact`` left its density matrices out.
+
+    Notes
+    -----
+    What arXiv:1703.04757v1, Fig. 3, draws of a second layer.
+
+    Examples
+    --------
+    >>> from skdmn import ClassPCAPatchTransformer
+    >>> from skdmn.analysis.density.spectrum import layer_spectrum
+    >>> from skdmn.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> layer = ClassPCAPatchTransformer(3, variance_cutoff=0.95).fit(X, y)
+    >>> spectrum = layer_spectrum(layer)
+    >>> spectrum.energies.shape, spectrum.n_kept
+    ((10, 9), array([5, 3, 5, 6, 5, 5, 5, 5, 5, 5]))
+    """
+    matrices = class_densities(layer)
+    levels = energies(matrices)
+    kept = [n_components(np.exp(-row), layer.variance_cutoff) for row in levels]
+    return LayerSpectrum(
+        layer.classes_,
+        levels,
+        to_numpy(layer.partition_functions_),
+        np.array(kept, dtype=np.int64),
+    )
+
+
+def overlap_gap(energies: ArrayLike, min_gap: float = 6.0) -> OverlapGap:
+    """Find the gap that tells the overlap of patches from features.
+
+    Parameters
+    ----------
+    energies : array-like of shape (d,)
+        In nats, in any order; infinite ones do not count.
+    min_gap : float, default=6.0
+        How wide a gap must be, in nats.
+
+    Returns
+    -------
+    OverlapGap
+
+    Raises
+    ------
+    ValueError
+        Where `energies` is not one row of numbers, or `min_gap` is negative.
+
+    See Also
+    --------
+    skdmn.OverlapPruner : Drops the channels below the gap; it finds the same gap in
+        the mean squares of feature maps.
+
+    Notes
+    -----
+    arXiv:1703.04757v1, Fig. 3.
+
+    Examples
+    --------
+    >>> from skdmn.analysis.density.spectrum import overlap_gap
+    >>> overlap_gap([0.0, 1.0, 9.0, 9.5])
+    OverlapGap(n_overlap=2, width=8.0)
+    """
+    levels = np.asarray(energies, dtype=np.float64)
+    if levels.ndim != 1 or np.isnan(levels).any():
+        raise ValueError(
+            f"energies has shape {levels.shape}, or NaN in it; pass the energies of "
+            "one density matrix, such as layer_spectrum(layer).energies[0]."
+        )
+    if min_gap < 0:
+        raise ValueError(f"min_gap={min_gap} is negative; pass a width in nats.")
+    return find_gap(levels, min_gap)
+
+
+def class_densities(layer: ClassPCAPatchTransformer) -> np.ndarray:
+    """Return the density matrices of a fitted layer as NumPy arrays, checked.
+
+    Parameters
+    ----------
+    layer : ClassPCAPatchTransformer
+        Fitted.
+
+    Returns
+    -------
+    ndarray of shape (n_classes, d, d), float64
+        Trace 1 each, or all 0.
+
+    Raises
+    ------
+    TypeError, NotFittedError, AttributeError
+        As `layer_spectrum` does.
+    """
+    if not isinstance(layer, ClassPCAPatchTransformer):
+        raise TypeError(
+            f"{type(layer).__name__} has no density matrices; pass a fitted "
+            "ClassPCAPatchTransformer, such as pipeline['conv1']."
+        )
+    check_is_fitted(layer)
+    return to_numpy(layer.density_matrices_)
+
+
+def _checked(matrices: ArrayLike) -> np.ndarray:
+    """Return symmetric float64 matrices."""
+    array = np.asarray(matrices, dtype=np.float64)
+    if array.ndim < 2 or array.shape[-1] != array.shape[-2]:
+        raise ValueError(
+            f"Expected square matrices of shape (..., d, d), got shape {array.shape}."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError("A matrix has NaN or infinite entries; check the images.")
+    transposed = np.swapaxes(array, -1, -2)
+    if np.abs(array - transposed).max(initial=0.0) > 1e-8 * np.abs(array).max(
+        initial=0.0
+    ):
+        raise ValueError(
+            "A matrix is not symmetric; pass second moments, such as X.T @ X / len(X)."
+        )
+    return (array + transposed) / 2
+
+
+def _not_negative(eigenvalues: np.ndarray) -> np.ndarray:
+    """Return ascending eigenvalues; raise where some are below 0 by no rounding."""
+    least, largest = eigenvalues[..., :1], eigenvalues[..., -1:]
+    # second moments of float32 images are right to about 1e-7
+    if (least < -1e-6 * np.maximum(largest, 0.0)).any():
+        raise ValueError(
+            f"A matrix has the eigenvalue {least.min():g}, which no second moment has; "
+            "pass second moments, such as X.T @ X / len(X)."
+        )
+    return eigenvalues
+
+
+def _energies(eigenvalues: np.ndarray) -> np.ndarray:
+    """Return -log of the shares of eigenvalues, which ascend; lowest energy first."""
+    values = np.maximum(eigenvalues[..., ::-1], 0.0)
+    totals = values.sum(axis=-1, keepdims=True)
+    shares = values / np.where(totals > 0, totals, 1.0)
+    with np.errstate(divide="ignore"):
+        return -np.log(np.minimum(shares, 1.0)) + 0.0  # no minus zero

@@ -1,0 +1,1 @@
+"""Principal component bias: learning along the directions of the data, its order."""

@@ -1,0 +1,1 @@
+"""Stochastic gradient descent: weights, agreement with computed filters, cost."""

@@ -1,1 +1,0 @@
-"""Arrays in, arrays out: the numbers, with no estimator in sight."""

@@ -1,0 +1,1 @@
+"""Arrays in pieces: images, rows, files, and their way to a device."""

@@ -1,0 +1,260 @@
+"""Images in many pieces as one array, and batches from an iterator as a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from skdmn.data.rows import forget_pages
+
+
+class Batches:
+    """Several arrays or .npy files as one, to be read by slices and never whole.
+
+    What takes a memory map takes this: layers, `DensityMatrixNetwork`,
+    `SoftmaxClassifier`.
+
+    Parameters
+    ----------
+    parts : sequence of arrays or paths
+        Arrays of any kind that can be sliced (in memory, memory maps, HDF5 datasets,
+        Zarr arrays), or paths of .npy files; they may differ in length only. Files are
+        open while they are read, and take no memory before and after.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        That of all parts behind one another.
+    dtype : dtype
+        That of each.
+    ndim : int
+        Length of `shape`.
+
+    Raises
+    ------
+    ValueError
+        Where parts differ in shape or dtype, or are no arrays.
+
+    See Also
+    --------
+    save_batches : Writes what an iterator gives, such as a data loader, to a file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmn.data.files import Batches
+    >>> images = Batches([np.zeros((30, 8, 8)), np.ones((20, 8, 8))])
+    >>> images.shape, images[28:32].shape
+    ((50, 8, 8), (4, 8, 8))
+    """
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        if isinstance(parts, (str, os.PathLike)) or not hasattr(parts, "__len__"):
+            raise ValueError(
+                f"parts is a {type(parts).__name__}; pass a list of arrays or of paths "
+                "of .npy files. (save_batches writes what an iterator gives to a file.)"
+            )
+        self._parts = list(parts)
+        if not self._parts:
+            raise ValueError("parts is empty; pass at least one array or .npy file.")
+        shapes, dtypes = zip(*map(_kind_of_array, self._parts), strict=True)
+        for number, found in enumerate(zip(shapes, dtypes, strict=True)):
+            if (found[0][1:], found[1]) != (shapes[0][1:], dtypes[0]):
+                raise ValueError(
+                    f"parts[{number}] has shape {found[0]} and dtype {found[1]}, but "
+                    f"parts[0] has shape {shapes[0]} and dtype {dtypes[0]}; they may "
+                    "differ in length only."
+                )
+        self._starts = np.cumsum([0, *(shape[0] for shape in shapes)]).tolist()
+        self.shape = (self._starts[-1], *shapes[0][1:])
+        self.dtype = dtypes[0]
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, some: Any) -> np.ndarray:
+        """Read consecutive entries, or one.
+
+        Parameters
+        ----------
+        some : slice or int, or a tuple that begins with one
+
+        Raises
+        ------
+        IndexError
+            Where it is neither, the slice has a step, or there is no such entry.
+        ValueError
+            Where a file is not what it was before.
+        """
+        if isinstance(some, tuple) and some:  # as Dask asks
+            rows, *rest = some
+            own = () if isinstance(rows, Integral) else (slice(None),)
+            return self[rows][(*own, *rest)]
+        if isinstance(some, Integral):
+            at = range(len(self))[int(some)]
+            return self[at : at + 1][0]
+        if not isinstance(some, slice) or some.step not in (None, 1):
+            raise IndexError(
+                f"{some!r} is not a run of entries; pass a slice without a step, or "
+                "an int."
+            )
+        start, stop, _ = some.indices(len(self))
+        pieces = [
+            self._read(number, max(start - first, 0), stop - first)
+            for number, first in enumerate(self._starts[:-1])
+            if max(start, first) < min(stop, self._starts[number + 1])
+        ]
+        if not pieces:
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _read(self, number: int, start: int, stop: int) -> np.ndarray:
+        part = self._parts[number]
+        if not _is_path(part):
+            some = part[start:stop]
+            if isinstance(part, np.memmap):  # a copy: its pages count as memory
+                some = np.array(some)
+                forget_pages(part)
+            return np.asarray(some)
+        mapped = np.load(part, mmap_mode="r")
+        length = self._starts[number + 1] - self._starts[number]
+        if (mapped.shape, mapped.dtype) != ((length, *self.shape[1:]), self.dtype):
+            raise ValueError(
+                f"{part} changed: it has shape {mapped.shape} and dtype {mapped.dtype} "
+                "now; make Batches again."
+            )
+        return np.array(mapped[start:stop])  # a copy: the file is closed
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Read all entries."""
+        if copy is False:
+            raise ValueError("Batches are read and put together: copy=False forbids.")
+        # what one part in memory gives is no copy
+        return np.array(self[:], dtype=dtype, copy=True if copy else None)
+
+    def __repr__(self) -> str:
+        return f"Batches(n_parts={len(self._parts)}, shape={self.shape})"
+
+
+def save_batches(
+    batches: Iterable[Any], path: str | os.PathLike, *, overwrite: bool = False
+) -> tuple[np.memmap, np.ndarray | None]:
+    """Write what an iterator gives to an .npy file, batch by batch.
+
+    Fitting takes several passes over the images; a generator or a data loader gives
+    them once, or decodes them each time. One batch is in memory at a time.
+
+    Parameters
+    ----------
+    batches : iterable of arrays, or of (array, labels) pairs
+        Images or rows; batches may differ in length only.
+    path : str or path
+        Of the file; it appears under this name once it is complete.
+    overwrite : bool, default=False
+        Whether a file that is there already is replaced.
+
+    Returns
+    -------
+    X : memmap of shape (n, ...)
+        The file, read-only.
+    y : ndarray of shape (n,), or None
+        The labels, where batches have them.
+
+    Raises
+    ------
+    FileExistsError
+        Where there is a file already.
+    ValueError
+        Where batches are not alike, or there are none.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from sklearn.datasets import load_digits
+    >>> from skdmn.data.files import save_batches
+    >>> images, labels = load_digits(return_X_y=True)
+    >>> loader = ((images[i : i + 500], labels[i : i + 500]) for i in (0, 500, 1000))
+    >>> X, y = save_batches(loader, os.path.join(tempfile.mkdtemp(), "digits.npy"))
+    >>> X.shape, y.shape
+    ((1500, 64), (1500,))
+    """
+    path = Path(path)
+    if path.suffix != ".npy":
+        raise ValueError(f"{path} is to be an .npy file; let its name end so.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} is there already; pass overwrite=True to replace it, or another "
+            "name."
+        )
+    part = path.with_name(path.name + ".saving")
+    try:
+        with open(part, "wb") as file:
+            labels = _append(batches, file)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return np.load(path, mmap_mode="r"), np.concatenate(labels) if labels else None
+
+
+def _append(batches: Iterable[Any], file: BinaryIO) -> list[np.ndarray]:
+    """Write batches one behind the other, return their labels."""
+    labels: list[np.ndarray] = []
+    first: np.ndarray | None = None
+    n = 0
+    for number, given in enumerate(batches):
+        is_pair = isinstance(given, (tuple, list)) and len(given) == 2
+        images = np.ascontiguousarray(given[0] if is_pair else given)
+        if first is None:
+            first, has_labels = images, is_pair
+            _write_header(file, first, 0)
+        same = (images.shape[1:], images.dtype) == (first.shape[1:], first.dtype)
+        if images.ndim < 2 or not same or images.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Batch {number} has shape {images.shape} and dtype {images.dtype}, "
+                f"the first one {first.shape} and {first.dtype}; pass arrays of images "
+                "or rows that differ in length only."
+            )
+        if is_pair:
+            labels.append(np.asarray(given[1]))
+        if is_pair != has_labels or (is_pair and labels[-1].shape != images.shape[:1]):
+            shape = labels[-1].shape if is_pair else ("no",)
+            n_labels = shape[0] if len(shape) == 1 else shape
+            raise ValueError(
+                f"Batch {number} holds {len(images)} images and {n_labels} labels; "
+                "pass a label for each image of all batches, or none at all."
+            )
+        file.write(images.data)
+        n += len(images)
+    if first is None or not n:
+        raise ValueError("batches is empty; an iterator that was used up gives none.")
+    file.seek(0)
+    _write_header(file, first, n)  # as long as before: NumPy leaves room for n
+    return labels
+
+
+def _write_header(file: BinaryIO, like: np.ndarray, n: int) -> None:
+    header = np.lib.format.header_data_from_array_1_0(like)
+    header["shape"] = (n, *like.shape[1:])
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _is_path(part: Any) -> bool:
+    return isinstance(part, (str, os.PathLike))
+
+
+def _kind_of_array(part: Any) -> tuple[tuple[int, ...], np.dtype]:
+    array = np.load(part, mmap_mode="r") if _is_path(part) else part
+    shape, dtype = getattr(array, "shape", ()), getattr(array, "dtype", None)
+    if not shape or not isinstance(dtype, np.dtype):
+        name = part if _is_path(part) else f"A {type(part).__name__}"
+        raise ValueError(
+            f"{name} is no array of numbers; pass arrays, or paths of .npy files."
+        )
+    return tuple(shape), dtype

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: what layers and classifiers compute, and nothing of them."""

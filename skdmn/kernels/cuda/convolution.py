@@ -1,0 +1,115 @@
+"""Convolution and pooling for GPUs, and the way there and back, through CuPy.
+
+`convolve` and `max_pool` compute what `core.convolve` defines, in one pass: a block of
+threads convolves a tile from shared memory, pools it there, and writes it once. The
+kernels are in cuda.cu, how they are cut up in `core.tiling`.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib.resources import files
+from typing import Any, Literal
+
+import cupy
+import numpy as np
+
+from skdmn.kernels.cuda.tiling import WARP, Geometry, arranged, tiled, whole
+from skdmn.kernels.geometry import Padding, Pair, Window
+from skdmn.kernels.reference import convolution as definition
+from skdmn.utils.array_api import Array
+
+_READ = {
+    "b1": "unsigned char",
+    "u1": "unsigned char",
+    "i1": "signed char",
+    "u2": "unsigned short",
+    "i2": "short",
+    "i4": "int",
+    "i8": "long long",
+    "f2": "Half",
+    "f4": "float",
+    "f8": "double",
+}
+_GRID = 2**31 - 1  # blocks of threads, at most
+
+
+def convolve(
+    images: Array,
+    filters: Array,
+    stride: Pair,
+    padding: Padding,
+    activation: Literal["relu"] | None,
+    window: Window,
+) -> Array:
+    """Convolve, then pool; see `core.convolve.convolve_and_pool`."""
+    n_filters, *size, _ = filters.shape
+    shape, itemsize = images.shape[1:], filters.dtype.itemsize
+    g = tiled(
+        whole(shape, n_filters, (size[0], size[1]), stride, padding, window), itemsize
+    )
+    # filters of a thousand pixels are as fast as matrix products, and windows of a
+    # thousand positions leave little to write
+    if g is None:
+        return definition.convolve_and_pool(
+            images, filters, stride, padding, activation, window
+        )
+    with images.device:
+        weights = arranged(filters, g, cupy)
+        return _run(
+            f"convolve<{{}}, {{}}, {size[1]}>",
+            images,
+            (weights,),
+            filters.dtype,
+            0 if activation == "relu" else -np.inf,
+            (g.jobs(len(images)), g.threads(itemsize), g.shared_bytes(itemsize)),
+            g,
+        )
+
+
+def max_pool(images: Array, window: Window, dtype: Any) -> Array:
+    """Keep the largest value of every window; see `core.convolve.max_pool`."""
+    g = whole(images.shape[1:], images.shape[3], (1, 1), (1, 1), "valid", window)
+    threads = min(-(-g.out_columns * g.channels // WARP) * WARP, 256)
+    launch = len(images) * g.out_rows, threads, 0
+    with images.device:
+        return _run("max_pool<{}, {}>", images, (), dtype, -np.inf, launch, g)
+
+
+def _run(
+    name: str,
+    images: Array,
+    operands: tuple[Array, ...],
+    dtype: Any,
+    start: float,
+    launch: tuple[int, int, int],
+    g: Geometry,
+) -> Array:
+    """Launch blocks of threads, of a size and with shared memory, for all images."""
+    dtype = np.dtype(dtype)
+    if images.dtype.str[1:] not in _READ:
+        images = images.astype(dtype)
+    images = cupy.ascontiguousarray(images)
+    n, out = len(images), cupy.empty((len(images), *g.out_shape), dtype)
+    if not out.size:
+        return out
+    blocks, threads, shared = launch
+    kernel = _kernel(name.format(*(_READ[t.str[1:]] for t in (images.dtype, dtype))))
+    arguments = (images, *operands, out, dtype.type(start), np.int64(n), _by_value(g))
+    kernel((min(blocks, _GRID),), (threads,), arguments, shared_mem=shared)
+    return out
+
+
+@functools.cache
+def _kernel(name: str) -> Any:
+    source = (
+        files("skdmn.kernels.cuda").joinpath("kernels.cu").read_text(encoding="utf-8")
+    )
+    options = ("--std=c++17",)
+    module = cupy.RawModule(code=source, options=options, name_expressions=[name])
+    return module.get_function(name)
+
+
+def _by_value(g: Geometry) -> np.ndarray:
+    """Return what CuPy passes as a struct: an array of one element."""
+    return np.array(g, np.int32).view([("fields", np.int32, (len(g),))])

@@ -1,0 +1,175 @@
+"""One table says which code computes an operation: definition, Numba or CUDA.
+
+Callers import the functions of this module. Whatever code is chosen, results are those
+of the definition in `skdmn.kernels.reference`, to rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
+
+import array_api_compat
+import numpy as np
+
+from skdmn.kernels.geometry import WHOLE, Padding, Pair, Window
+from skdmn.kernels.reference.contrast import Encoding
+from skdmn.utils.array_api import Array
+
+
+class Implementations(NamedTuple):
+    """Where the code for an operation is, as "module.function" of a subpackage.
+
+    Attributes
+    ----------
+    reference : str
+        The definition, for any array library and dtype.
+    numba : str or None
+        The kernel for NumPy arrays of the dtypes in `KERNEL_DTYPES`.
+    cuda : str or None
+        The kernel for CuPy arrays.
+    """
+
+    reference: str
+    numba: str | None = None
+    cuda: str | None = None
+
+
+IMPLEMENTATIONS = {
+    "convolve": Implementations(
+        "convolution.convolve_and_pool", "convolution.convolve", "convolution.convolve"
+    ),
+    "max_pool": Implementations(
+        "convolution.max_pool_as", "convolution.max_pool", "convolution.max_pool"
+    ),
+    "average_pool": Implementations("convolution.average_pool"),
+    "encode": Implementations("contrast.encode_and_pool", "contrast.encode_and_pool"),
+    "second_moments": Implementations(
+        "moments.cheaper_second_moments", "moments.second_moments"
+    ),
+    "contrast_moments": Implementations(
+        "contrast.contrast_moments", "contrast.contrast_moments"
+    ),
+    "softmax_pass": Implementations("softmax.block_pass", "softmax.block_pass"),
+}
+
+# what the Numba kernels read as it is
+KERNEL_DTYPES = {
+    np.dtype(t) for t in ("u1", "i1", "?", "u2", "i2", "i4", "i8", "f4", "f8")
+}
+
+
+def convolve(
+    images: Array,
+    filters: Array,
+    stride: Pair,
+    padding: Padding,
+    activation: Literal["relu"] | None,
+    window: Window = WHOLE,
+) -> Array:
+    """Convolve images of any dtype in the dtype of the filters, then max-pool.
+
+    See `skdmn.kernels.reference.convolution.convolve_and_pool`.
+    """
+    compute = implementation("convolve", images)
+    return compute(images, filters, stride, padding, activation, window)
+
+
+def max_pool(images: Array, window: Window, dtype: Any) -> Array:
+    """Keep the largest value of every window, computed in a dtype.
+
+    See `skdmn.kernels.reference.convolution.max_pool`.
+    """
+    return implementation("max_pool", images)(images, window, dtype)
+
+
+def average_pool(images: Array, window: Window, power: float, dtype: Any) -> Array:
+    """Average every window, then apply a signed power, computed in a dtype.
+
+    See `skdmn.kernels.reference.convolution.average_pool`.
+    """
+    return implementation("average_pool", images)(images, window, power, dtype)
+
+
+def encode(
+    images: Array, how: Encoding, window: Window = WHOLE, power: float = 1.0
+) -> Array:
+    """Encode contrast-normalized patches, then average-pool.
+
+    See `skdmn.kernels.reference.contrast.encode_and_pool`.
+    """
+    return implementation("encode", images)(images, how, window, power)
+
+
+def second_moments(
+    images: Array, members: np.ndarray, size: Pair
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum the patches of some images and their outer products.
+
+    See `skdmn.kernels.reference.moments.second_moments`.
+    """
+    return implementation("second_moments", images)(images, members, size)
+
+
+def contrast_moments(
+    images: Array, members: np.ndarray, size: Pair, cells: Pair, floor: float
+) -> np.ndarray:
+    """Sum the outer products of contrast-normalized patches, cell by cell.
+
+    See `skdmn.kernels.reference.contrast.contrast_moments`.
+    """
+    compute = implementation("contrast_moments", images)
+    return compute(images, members, size, cells, floor)
+
+
+def softmax_pass(
+    block: Array,
+    centre: Array,
+    coef: Array,
+    intercept: Array,
+    codes: Array,
+    weights: Array,
+) -> tuple[float, Array, Array]:
+    """Compute the weighted cross-entropy of a block of rows and its gradient.
+
+    See `skdmn.kernels.reference.softmax.block_pass`.
+    """
+    compute = implementation("softmax_pass", block)
+    return compute(block, centre, coef, intercept, codes, weights)
+
+
+def implementation(operation: str, array: Array) -> Callable[..., Any]:
+    """Return the function that computes an operation where an array lives."""
+    found = IMPLEMENTATIONS[operation]
+    if found.numba and isinstance(array, np.ndarray) and array.dtype in KERNEL_DTYPES:
+        name, function = found.numba.split(".")
+        module = numba_module(name)
+        if module is not None:
+            return getattr(module, function)
+    if found.cuda and array_api_compat.is_cupy_array(array):
+        return _function("cuda", found.cuda)
+    return _function("reference", found.reference)
+
+
+def has_numba_kernel(operation: str) -> bool:
+    """Whether an operation on NumPy arrays runs as a Numba kernel here."""
+    found = IMPLEMENTATIONS[operation].numba
+    return found is not None and numba_module(found.split(".")[0]) is not None
+
+
+@functools.cache
+def numba_module(name: str) -> ModuleType | None:
+    """Return a module of Numba kernels, or None where Numba cannot be imported."""
+    try:
+        return importlib.import_module(f"skdmn.kernels.numba.{name}")
+    except (ImportError, OSError):  # OSError: a shared library of LLVM is missing
+        return None
+
+
+def _function(subpackage: str, path: str) -> Callable[..., Any]:
+    name, function = path.split(".")
+    module = importlib.import_module(f"skdmn.kernels.{subpackage}.{name}")
+    return getattr(module, function)

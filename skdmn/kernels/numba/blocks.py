@@ -1,0 +1,344 @@
+"""What the kernels for processors are made of: small blocks kept in registers.
+
+Convolution, density matrices and the softmax's passes are all sums of products
+``a[p] * b[v]`` over strided views of arrays. `multiply_block` computes a block of such
+sums for some p and v at once, reading both operands where they lie: no windows are
+copied, and every value that is read is used for a whole row or column of the block.
+Numba does not find this form by itself, so these functions write LLVM's vectors
+down; the kernels that call them are plain loops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_CONFIG: Any = numba.config  # what the environment asks of Numba
+
+if _CONFIG.DISABLE_JIT:
+    raise ImportError("these functions are nothing without Numba's compiler")
+
+
+def _vector_bytes() -> tuple[int, int]:
+    """Return the bytes of a vector and how many vectors there are registers for."""
+    if _CONFIG.CPU_NAME or _CONFIG.CPU_FEATURES is not None or not _CONFIG.ENABLE_AVX:
+        return 16, 16  # Numba's cache may serve several machines: the same on all
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512vl"):
+        # Zen 4 computes 64 bytes in two halves: 32 waste less at the edges
+        return (32 if llvm.get_host_cpu_name() == "znver4" else 64), 32
+    if features.get("avx"):
+        return 32, 16
+    return 16, 32 if "neon" in features else 16
+
+
+VECTOR_BYTES, _REGISTERS = _vector_bytes()
+# rows of a block: with three vectors each, and three to read, they fill the registers
+ROWS = 8 if _REGISTERS == 32 else 4
+HALF, TALL = ROWS // 2, ROWS * 2  # TALL with a single vector
+FOURS, TALL_FOURS = ROWS // 4, TALL // 4  # rows in fours, as pooling takes them
+VECTORS = 3
+
+_FUSE = ("contract",)  # a product and a sum may be one instruction
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile a function that needs no interpreter, once for each machine."""
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder can be written: compile in each process
+        return numba.njit(nogil=True)(function)
+
+
+def lanes(dtype: Any) -> int:
+    """Return how many values of a dtype are in a vector."""
+    return VECTOR_BYTES // dtype.itemsize
+
+
+def padded(length: int, dtype: Any) -> int:
+    """Return a length rounded up to whole vectors."""
+    return -(-length // lanes(dtype)) * lanes(dtype)
+
+
+@numba.njit(inline="always")
+def multiply(rows, vectors, left, right, counts, to):
+    """Call `multiply_block` for some of the rows that are left, and return how many.
+
+    There may be fewer than it returns: `to` must have room for the others.
+    """
+    if vectors == 1 and rows > ROWS + HALF:
+        multiply_block(TALL, 1, left, right, counts, to)
+        return TALL
+    if rows > HALF:
+        if vectors == 3:
+            multiply_block(ROWS, 3, left, right, counts, to)
+        elif vectors == 2:
+            multiply_block(ROWS, 2, left, right, counts, to)
+        else:
+            multiply_block(ROWS, 1, left, right, counts, to)
+        return ROWS
+    if vectors == 3:
+        multiply_block(HALF, 3, left, right, counts, to)
+    elif vectors == 2:
+        multiply_block(HALF, 2, left, right, counts, to)
+    else:
+        multiply_block(HALF, 1, left, right, counts, to)
+    return HALF
+
+
+@numba.njit(inline="always")
+def multiply_pool(columns, vectors, start, left, right, counts, to):
+    """Call `multiply_pool_block` for some of the columns left, and return how many."""
+    if vectors == 1 and columns > FOURS:
+        multiply_pool_block(TALL_FOURS, 1, start, left, right, counts, to)
+        return TALL_FOURS
+    if columns >= FOURS:
+        if vectors == 3:
+            multiply_pool_block(FOURS, 3, start, left, right, counts, to)
+        elif vectors == 2:
+            multiply_pool_block(FOURS, 2, start, left, right, counts, to)
+        else:
+            multiply_pool_block(FOURS, 1, start, left, right, counts, to)
+        return FOURS
+    if vectors == 3:
+        multiply_pool_block(1, 3, start, left, right, counts, to)
+    elif vectors == 2:
+        multiply_pool_block(1, 2, start, left, right, counts, to)
+    else:
+        multiply_pool_block(1, 1, start, left, right, counts, to)
+    return 1
+
+
+# LLVM's side: types are those of llvmlite, which has no annotations
+
+
+@intrinsic(prefer_literal=True)
+def multiply_block(typing, P, V, left, right, counts, to):
+    """Set a block of P rows and V vectors to sums of products.
+
+    With left = (a, a0, ap, ai, aj, ak), right = (b, b0, bi, bj, bk),
+    counts = (ni, nj, nk) and to = (out, o0, op)::
+
+        out[o0 + p*op + v] = sum over i < ni, j < nj, k < nk of
+            a[a0 + p*ap + i*ai + j*aj + k*ak] * b[b0 + v + i*bi + j*bj + k*bk]
+
+    for p < P and every v of V vectors. P and V are literals; a, b and out flat arrays
+    of one floating dtype, which products and sums are of; the others int.
+    """
+    rows, vectors = range(P.literal_value), range(V.literal_value)
+    signature = types.void(P, V, left, right, counts, to)
+
+    def generate(context, builder, signature, args):
+        left, right, counts, to = (
+            cgutils.unpack_tuple(builder, value) for value in args[2:]
+        )
+        write = _Vectors(context, builder, signature.args[2][0])
+        a, a0, ap, *steps = left
+        offsets = [builder.mul(ap, ap.type(p)) for p in rows]
+        sums = write.sums(offsets, vectors, (a, a0, *steps), right, counts)
+        out, o0, op = to
+        first = write.pointer(out, o0)
+        for p in rows:
+            row = builder.gep(first, [builder.mul(op, op.type(p))])
+            for v in vectors:
+                write.store(builder.load(sums[p][v]), row, v)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic(prefer_literal=True)
+def multiply_pool_block(typing, N, V, start, left, right, counts, to):
+    """Set a block of N rows and V vectors to the largest of four sums of products.
+
+    With left = (a, a0, ax, ay, aj, ak), right = (b, b0, bj, bk), counts = (nj, nk) and
+    to = (out, o0, on)::
+
+        out[o0 + n*on + v] = max of start and, for x < 2 and y < 2,
+            sum over j < nj, k < nk of
+                a[a0 + (2*n + x)*ax + y*ay + j*aj + k*ak] * b[b0 + v + j*bj + k*bk]
+
+    for n < N and every v of V vectors; the rest as for `multiply_block`.
+    """
+    rows, vectors = range(N.literal_value), range(V.literal_value)
+    signature = types.void(N, V, start, left, right, counts, to)
+
+    def generate(context, builder, signature, args):
+        left, right, counts, to = (
+            cgutils.unpack_tuple(builder, value) for value in args[3:]
+        )
+        write = _Vectors(context, builder, signature.args[3][0])
+        a, a0, ax, ay, *steps = left
+        corners = itertools.product(rows, range(2), range(2))
+        offsets = [write.sum_of((ax, 2 * n + x), (ay, y)) for n, x, y in corners]
+        sums = write.sums(offsets, vectors, (a, a0, *steps), right, counts)
+        out, o0, on = to
+        first, least = write.pointer(out, o0), write.spread(args[2])
+        for n in rows:
+            row = builder.gep(first, [builder.mul(on, on.type(n))])
+            for v in vectors:
+                largest = least
+                for window in sums[4 * n : 4 * n + 4]:
+                    largest = write.larger(largest, builder.load(window[v]))
+                write.store(largest, row, v)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic(prefer_literal=True)
+def max_block(typing, start, a, a0, ai, aj, ni, nj, out, o0):
+    """Set a vector to the largest of several, and of a number.
+
+    ``out[o0 + v] = max(start, a[a0 + v + i*ai + j*aj] for i < ni, j < nj)``
+    for every v of a vector; a and out flat arrays of the dtype of start. Literal ni
+    and nj make it faster.
+    """
+    index = types.intp
+    signature = types.void(a.dtype, a, *[index] * 3, ni, nj, out, index)
+
+    def generate(context, builder, signature, args):
+        start, a, a0, ai, aj, ni, nj, out, o0 = args
+        write = _Vectors(context, builder, signature.args[1])
+        largest = write.variable()
+        builder.store(write.spread(start), largest)
+
+        def take(at):
+            value = write.larger(builder.load(largest), write.load(at, 0))
+            builder.store(value, largest)
+
+        at = write.pointer(a, a0)
+        if all(
+            isinstance(count, types.IntegerLiteral) for count in signature.args[5:7]
+        ):
+            for i in range(signature.args[5].literal_value):
+                row = builder.gep(at, [builder.mul(ai, ai.type(i))])
+                for j in range(signature.args[6].literal_value):
+                    take(builder.gep(row, [builder.mul(aj, aj.type(j))]))
+        else:
+            with write.loop(ni, (at, ai)) as (at,), write.loop(nj, (at, aj)) as (at,):
+                take(at)
+        write.store(builder.load(largest), write.pointer(out, o0), 0)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def rectified_block(typing, values, n, threshold, to):
+    """Set two vectors to sums of how much scaled values go over a threshold.
+
+    With values = (a, a0, ax, scales, s0), to = (above, below, o0) and
+    ``z = a[a0 + v + x*ax] * scales[s0 + x]``::
+
+        above[o0 + v] = sum over x < n of max(z - threshold, 0)
+        below[o0 + v] = sum over x < n of max(-z - threshold, 0)
+
+    for every v of a vector; all of the dtype of threshold, or int.
+    """
+    signature = types.void(values, n, values[0].dtype, to)
+
+    def generate(context, builder, signature, args):
+        values, n, threshold, to = args
+        a, a0, ax, scales, s0 = cgutils.unpack_tuple(builder, values)
+        above, below, o0 = cgutils.unpack_tuple(builder, to)
+        write = _Vectors(context, builder, signature.args[0][0])
+        least, zero = write.spread(threshold), ir.Constant(write.type, None)
+        sums = [write.variable(), write.variable()]
+        step = ir.Constant(ax.type, 1)
+        pointers = (write.pointer(a, a0), ax), (write.pointer(scales, s0), step)
+        with write.loop(n, *pointers) as (at, scale):
+            z = builder.fmul(write.load(at, 0), write.spread(builder.load(scale)))
+            for way, total in zip((z, builder.fneg(z)), sums, strict=True):
+                over = write.larger(builder.fsub(way, least), zero)
+                builder.store(builder.fadd(builder.load(total), over), total)
+        for end, total in zip((above, below), sums, strict=True):
+            write.store(builder.load(total), write.pointer(end, o0), 0)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+class _Vectors:
+    """Writes instructions on vectors of the dtype of an array."""
+
+    def __init__(self, context, builder, array_type):
+        self.context, self.builder, self.array_type = context, builder, array_type
+        scalar = context.get_data_type(array_type.dtype)
+        self.size = array_type.dtype.bitwidth // 8
+        self.type = ir.VectorType(scalar, VECTOR_BYTES // self.size)
+
+    def pointer(self, array, offset):
+        struct = self.context.make_array(self.array_type)
+        return self.builder.gep(
+            struct(self.context, self.builder, array).data, [offset]
+        )
+
+    def sum_of(self, *products):
+        """Multiply steps with counts known beforehand, and add up."""
+        parts = [self.builder.mul(step, step.type(count)) for step, count in products]
+        return functools.reduce(self.builder.add, parts)
+
+    def variable(self):
+        backend = cgutils.alloca_once(self.builder, self.type)
+        self.builder.store(ir.Constant(self.type, None), backend)  # zeros
+        return backend
+
+    def _at(self, pointer, number):
+        offset = ir.Constant(ir.IntType(64), number * self.type.count)
+        backend = self.builder.gep(pointer, [offset])
+        return self.builder.bitcast(backend, self.type.as_pointer())
+
+    def load(self, pointer, number):
+        return self.builder.load(self._at(pointer, number), align=self.size)
+
+    def store(self, value, pointer, number):
+        self.builder.store(value, self._at(pointer, number), align=self.size)
+
+    def spread(self, scalar):
+        undefined, first = ir.Constant(self.type, ir.Undefined), ir.IntType(32)(0)
+        lane = self.builder.insert_element(undefined, scalar, first)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.type.count), None)
+        return self.builder.shuffle_vector(lane, undefined, zeros)
+
+    def larger(self, one, other):
+        ordered = self.builder.fcmp_ordered(">", one, other)
+        return self.builder.select(ordered, one, other)
+
+    def sums(self, offsets, vectors, left, right, counts):
+        """Sum products of the numbers at each offset with vectors."""
+        (a, a0, *steps_a), (b, b0, *steps_b), builder = left, right, self.builder
+        at_a, at_b = self.pointer(a, a0), self.pointer(b, b0)
+        # LLVM keeps these in registers
+        sums = [[self.variable() for _ in vectors] for _ in offsets]
+        with contextlib.ExitStack() as loops:
+            for count, step_a, step_b in zip(counts, steps_a, steps_b, strict=True):
+                loop = self.loop(count, (at_a, step_a), (at_b, step_b))
+                at_a, at_b = loops.enter_context(loop)
+            factors = [self.load(at_b, v) for v in vectors]
+            for offset, row in zip(offsets, sums, strict=True):
+                factor = self.spread(builder.load(builder.gep(at_a, [offset])))
+                for total, vector in zip(row, factors, strict=True):
+                    product = builder.fmul(factor, vector, flags=_FUSE)
+                    added = builder.fadd(builder.load(total), product, flags=_FUSE)
+                    builder.store(added, total)
+        return sums
+
+    @contextlib.contextmanager
+    def loop(self, count, *pointers):
+        """Repeat what follows with each pointer moved on by its step."""
+        with cgutils.for_range(self.builder, count) as loop:
+            yield [
+                self.builder.gep(pointer, [self.builder.mul(loop.index, step)])
+                for pointer, step in pointers
+            ]

@@ -1,0 +1,262 @@
+"""Patches by their contrast, for processors: one pass over each image, in its cache.
+
+`encode_and_pool` computes what `core.contrast` defines without windows and without
+feature maps: a row of products is scaled by the contrasts of its patches, thresholded
+and added to the averages that it is part of while it is in the cache.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+from skdmn.kernels.geometry import WHOLE, Pair, Window
+from skdmn.kernels.numba.blocks import ROWS, kernel, padded, rectified_block
+from skdmn.kernels.numba.convolution import Geometry, convolve_row, load, plan, run
+from skdmn.kernels.numba.moments import NARROW
+from skdmn.kernels.reference.contrast import Encoding, cell_edges
+from skdmn.utils.threads import in_threads, n_threads, single_blas
+
+_PATCHES = 2**21  # values of patches that a thread holds at a time
+_ROUNDING = 100  # epsilons that combinations of components may differ from filters
+_SUMS = 2**27  # bytes of sums that all threads hold, or those of one
+
+
+def encode_and_pool(
+    images: np.ndarray, how: Encoding, window: Window, power: float
+) -> np.ndarray:
+    """Encode, then average; see `core.contrast.encode_and_pool`."""
+    n_filters, dtype = len(how.filters), how.filters.dtype
+    g = plan(images, n_filters, how.size, (1, 1), "valid", window, dtype)
+    # filters less their means: those of patches then give nothing but rounding
+    first = how.filters.reshape(n_filters, -1)
+    first = first - first.mean(axis=1, keepdims=True)
+    first, then = _factored(first, how.components)
+    products = g.rows * g.columns * (first.size + then.size)
+    g = g._replace(n_filters=2 * n_filters)  # both signs
+    operands = (
+        _as_columns(first, padded(len(first), dtype)),
+        _as_columns(then, g.padded),
+        *_segments(g),
+        *(np.float64(how.floor), np.float64(power), dtype.type(how.threshold)),
+    )
+    return run(_encode, images, g, products, *operands)
+
+
+def _factored(
+    filters: np.ndarray, components: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return components and what makes filters of them, where that is less work.
+
+    Else the filters and nothing: also where they are no longer combinations of these.
+    """
+    if components is not None and len(components) * sum(filters.shape) < filters.size:
+        components = components.reshape(len(components), -1).astype(filters.dtype)
+        components -= components.mean(axis=1, keepdims=True)
+        then = filters @ components.T
+        error = np.abs(then @ components - filters).max()
+        if error <= _ROUNDING * np.finfo(filters.dtype).eps * np.abs(filters).max():
+            return components, then
+    return filters, np.empty((0, 0), filters.dtype)
+
+
+def _as_columns(filters: np.ndarray, width: int) -> np.ndarray:
+    """Return filters side by side, filled up to a width."""
+    columns = np.zeros((filters.shape[1], width), filters.dtype)
+    columns[:, : len(filters)] = filters.T
+    return columns
+
+
+def _segments(g: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """Return where windows begin and end in a row, and at which of these each does."""
+    left = np.arange(g.out_columns) * g.step_x - g.window_before_x
+    right = np.minimum(left + g.window_width, g.columns)
+    both = np.stack([np.maximum(left, 0), right], axis=1)
+    edges = np.unique(both)
+    return edges, np.searchsorted(edges, both)
+
+
+def contrast_moments(
+    images: np.ndarray, members: np.ndarray, size: Pair, cells: Pair, floor: float
+) -> np.ndarray:
+    """Sum outer products cell by cell; see `core.contrast.contrast_moments`."""
+    dtype = np.dtype(np.float32 if images.dtype in NARROW else np.float64)
+    g = plan(images, 1, size, (1, 1), "valid", WHOLE, dtype)
+    d = size[0] * size[1] * g.channels
+    edges = [cell_edges(n, c) for n, c in zip((g.rows, g.columns), cells, strict=True)]
+    spans = list(itertools.product(*map(itertools.pairwise, edges)))
+    flat = np.ascontiguousarray(images).reshape(len(images), -1)
+    n_parts = max(1, min(n_threads(), len(members), _SUMS // (len(spans) * d * d * 8)))
+    parts = np.array_split(members, n_parts)
+    outer = np.zeros((len(parts), len(spans), d, d))
+    step = max(1, _PATCHES // (g.rows * g.columns * d))
+    high = max(1, _PATCHES // (step * g.columns * d))
+
+    def work(part: np.ndarray, sums: np.ndarray) -> None:
+        for i in range(0, len(part), step):
+            some = flat[part[i : i + step]]
+            for total, ((top, bottom), (left, right)) in zip(sums, spans, strict=True):
+                for y in range(top, bottom, high):
+                    shape = (len(some), min(high, bottom - y), right - left, d)
+                    windows = np.empty(shape, dtype)
+                    _by_contrast(some, g, np.float64(floor), y, left, windows)
+                    windows = windows.reshape(-1, d)
+                    total += windows.T @ windows
+
+    with single_blas():
+        in_threads(work, list(zip(parts, outer, strict=True)), len(parts))
+    return outer.sum(axis=0)  # in the order of the parts: the same bytes each time
+
+
+@kernel
+def _by_contrast(images, g, floor, top, left, out):
+    """Copy the patches of a cell, less their means and divided by their contrasts."""
+    run_ = g.kernel_width * g.channels
+    image = np.empty(g.height * g.width * g.channels, out.dtype)
+    sums = np.empty((2, g.width))
+    means, scales = np.empty(g.columns, out.dtype), np.empty(g.columns, out.dtype)
+    for i in range(len(images)):
+        load(images[i], g, image, 0, g.height, g.width * g.channels)
+        for y in range(out.shape[1]):
+            _contrasts(image, top + y, g, floor, sums, means, scales)
+            for x in range(out.shape[2]):
+                mean, scale = means[left + x], scales[left + x]
+                for row in range(g.kernel_height):
+                    at = ((top + y + row) * g.width + left + x) * g.channels
+                    pixels = image[at : at + run_]
+                    to = out[i, y, x, row * run_ : (row + 1) * run_]
+                    for j in range(run_):
+                        to[j] = (pixels[j] - mean) * scale
+
+
+@kernel
+def _encode(
+    images, g, first, then, edges, spans, floor, power, threshold, out, top, end
+):
+    """Encode and average the output rows from top to end of every image.
+
+    A row is multiplied with filters; or with components, and then these with what
+    makes filters of them.
+    """
+    pitch, width = g.width * g.channels, g.padded
+    image = np.zeros(g.height * pitch + ROWS * g.channels, first.dtype)
+    line = np.empty((g.columns + ROWS) * width, first.dtype)
+    inner, size = first.shape[1], (g.kernel_height, g.kernel_width * g.channels)
+    between = np.zeros((g.columns + 2 * ROWS) * inner, first.dtype)
+    patches = ((g.channels, pitch), size, first.ravel(), inner, g.lane)
+    mixtures = ((inner, 0), (1, len(then)), then.ravel(), width, g.lane)
+    means, scales = np.empty(g.columns, first.dtype), np.empty(g.columns, first.dtype)
+    sums = np.empty((2, g.width))
+    ups = np.empty((len(edges) - 1) * width, first.dtype)
+    downs = np.empty_like(ups)
+    # as many rows of averages as one row of products may count for
+    n_open = -(-g.window_height // g.step_y)
+    above = np.zeros(n_open * g.out_columns * width, first.dtype)
+    below = np.zeros(n_open * g.out_columns * width, first.dtype)
+    start = max(0, top * g.step_y - g.window_before_y)
+    stop = min((end - 1) * g.step_y - g.window_before_y + g.window_height, g.rows)
+    for i in range(len(images)):
+        load(images[i], g, image, 0, g.height, pitch)
+        for y in range(start, stop):
+            at = y + g.window_before_y
+            earliest = max(top, -(-(at - g.window_height + 1) // g.step_y))
+            latest = min(end, at // g.step_y + 1)
+            if earliest >= latest:
+                continue  # between windows
+            if len(then):
+                convolve_row(image, y * pitch, patches, between, 0, g.columns)
+                convolve_row(between, 0, mixtures, line, 0, g.columns)
+            else:
+                convolve_row(image, y * pitch, patches, line, 0, g.columns)
+            _contrasts(image, y, g, floor, sums, means, scales)
+            _add_segments(line, scales, threshold, g, edges, ups, downs)
+            for row in range(earliest, latest):
+                slot = row % n_open * g.out_columns * width
+                _add_windows(ups, downs, spans, width, above, below, slot)
+                upper = row * g.step_y - g.window_before_y
+                lower = min(upper + g.window_height, g.rows)
+                if y == lower - 1:
+                    n_rows = lower - max(upper, 0)
+                    to = (i * g.out_rows + row) * g.out_columns * g.n_filters
+                    _write_averages(above, below, slot, n_rows, g, power, out, to)
+
+
+@kernel
+def _contrasts(image, y, g, floor, sums, means, scales):
+    """Set means and inverse contrasts of the patches of a row of positions."""
+    middle = image[y * g.width * g.channels]  # bright images lose fewer digits
+    for x in range(g.width):
+        total, squares = 0.0, 0.0
+        for row in range(y, y + g.kernel_height):
+            at = (row * g.width + x) * g.channels
+            for c in range(g.channels):
+                value = np.float64(image[at + c]) - middle
+                total += value
+                squares += value * value
+        sums[0, x], sums[1, x] = total, squares
+    size = g.kernel_height * g.kernel_width * g.channels
+    for x in range(g.columns):
+        total, squares = 0.0, 0.0
+        for column in range(x, x + g.kernel_width):
+            total += sums[0, column]
+            squares += sums[1, column]
+        mean = total / size
+        contrast = math.sqrt(max(squares / size - mean * mean, 0.0) + floor)
+        means[x] = middle + mean
+        scales[x] = 1.0 / contrast if contrast > 0 else 0.0
+
+
+@kernel
+def _add_segments(line, scales, threshold, g, edges, ups, downs):
+    """Sum what goes over the threshold from each edge of windows to the next."""
+    width = g.padded
+    for part in range(len(edges) - 1):
+        left = edges[part]
+        n, base, to = edges[part + 1] - left, left * width, part * width
+        for f in range(0, width, g.lane):
+            rectified_block(
+                (line, base + f, width, scales, left),
+                n,
+                threshold,
+                (ups, downs, to + f),
+            )
+
+
+@kernel
+def _add_windows(ups, downs, spans, width, above, below, slot):
+    """Add the segments of a row to the averages of the windows that they are in."""
+    for column in range(len(spans)):
+        at = slot + column * width
+        over, under = above[at : at + width], below[at : at + width]
+        for part in range(spans[column, 0], spans[column, 1]):
+            up = ups[part * width : (part + 1) * width]
+            down = downs[part * width : (part + 1) * width]
+            for f in range(width):
+                over[f] += up[f]
+                under[f] += down[f]
+
+
+@kernel
+def _write_averages(above, below, slot, n_rows, g, power, out, to):
+    """Write a row of averages, and set their sums to 0."""
+    width, n_filters = g.padded, g.n_filters // 2
+    for column in range(g.out_columns):
+        left = column * g.step_x - g.window_before_x
+        n_columns = min(left + g.window_width, g.columns) - max(left, 0)
+        share = 1.0 / (n_rows * n_columns)
+        base = slot + column * width
+        row = out[to : to + g.n_filters]
+        for f in range(n_filters):
+            row[f] = above[base + f] * share
+            row[n_filters + f] = below[base + f] * share
+        if power == 0.5:  # sooner than as a power
+            for f in range(len(row)):
+                row[f] = math.sqrt(row[f])
+        elif power != 1.0:
+            for f in range(len(row)):
+                row[f] = row[f] ** power
+        above[base : base + width] = 0
+        below[base : base + width] = 0
+        to += g.n_filters

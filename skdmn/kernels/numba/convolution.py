@@ -1,0 +1,330 @@
+"""Convolution and pooling for processors: one pass over each image, in its cache.
+
+`convolve` and `max_pool` compute what `core.convolve` defines, without windows and
+without feature maps in between: as many rows as a pooling window is high are convolved
+into a buffer of a few kilobytes, pooled from there, and written once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from skdmn.kernels.geometry import Padding, Pair, Window, before, output_size
+from skdmn.kernels.numba.blocks import (
+    ROWS,
+    TALL,
+    VECTORS,
+    kernel,
+    lanes,
+    max_block,
+    multiply,
+    multiply_pool,
+    padded,
+)
+from skdmn.utils.threads import in_threads, n_threads
+
+_ALONE = 2**20  # products that are sooner done than threads are started
+_PIECE = 2**28  # products between two chances to interrupt, some hundredths of a second
+_STRIP = 2**18  # values of an image, or of a strip of it, that a thread works on
+
+
+class Geometry(NamedTuple):
+    """Pixels, positions, channels; "before" is the padding above or on the left."""
+
+    height: int
+    width: int
+    channels: int
+    kernel_height: int
+    kernel_width: int
+    stride_y: int
+    stride_x: int
+    before_y: int
+    before_x: int
+    rows: int  # of the convolution
+    columns: int
+    window_height: int
+    window_width: int
+    step_y: int
+    step_x: int
+    window_before_y: int
+    window_before_x: int
+    out_rows: int
+    out_columns: int
+    n_filters: int
+    lane: int  # values of a vector
+    padded: int  # filters, rounded up to whole vectors
+
+
+def convolve(
+    images: np.ndarray,
+    filters: np.ndarray,
+    stride: Pair,
+    padding: Padding,
+    activation: Literal["relu"] | None,
+    window: Window,
+) -> np.ndarray:
+    """Convolve, then pool; see `core.convolve.convolve_and_pool`."""
+    size = (filters.shape[1], filters.shape[2])
+    g = plan(images, len(filters), size, stride, padding, window, filters.dtype)
+    weights = np.zeros((filters[0].size, g.padded), filters.dtype)
+    weights[:, : g.n_filters] = filters.reshape(g.n_filters, -1).T
+    start = filters.dtype.type(0 if activation == "relu" else -np.inf)
+    products = g.rows * g.columns * weights.size
+    function = _convolve_fours if _in_fours(g) else _convolve
+    return run(function, images, g, products, weights.ravel(), start)
+
+
+def max_pool(images: np.ndarray, window: Window, dtype: Any) -> np.ndarray:
+    """Keep the largest value of every window; see `core.convolve.max_pool`."""
+    dtype = np.dtype(dtype)
+    channels = images.shape[3]
+    g = plan(images, channels, (1, 1), (1, 1), "valid", window, dtype)
+    values = math.prod(images.shape[1:])
+    return run(_max_pool, images, g, values, dtype.type(-np.inf))
+
+
+def plan(
+    images: np.ndarray,
+    n_filters: int,
+    size: Pair,
+    stride: Pair,
+    padding: Padding,
+    window: Window,
+    dtype: np.dtype,
+) -> Geometry:
+    """Return where a convolution and the pooling behind it read and write."""
+    height, width, channels = images.shape[1:]
+    shape = (height, width)
+    inner = output_size(shape, size, stride, padding)
+    return Geometry(
+        height,
+        width,
+        channels,
+        *size,
+        *stride,
+        *before(shape, size, stride, padding),
+        *inner,
+        *window.size,
+        *window.stride,
+        *before(inner, *window),
+        *window.output_size(inner),
+        n_filters,
+        lanes(dtype),
+        padded(n_filters, dtype),
+    )
+
+
+def _in_fours(g: Geometry) -> bool:
+    """Return whether each position counts for one window of two by two at most."""
+    twos = g.window_height, g.window_width, g.step_y, g.step_x
+    inside = 2 * g.out_rows <= g.rows and 2 * g.out_columns <= g.columns
+    return twos == (2, 2, 2, 2) and inside
+
+
+def run(
+    function: Callable, images: np.ndarray, g: Geometry, products: int, *operands: Any
+) -> np.ndarray:
+    """Compute all images, some at a time, in threads."""
+    n, dtype = len(images), operands[-1].dtype
+    out = np.empty((n, g.out_rows, g.out_columns, g.n_filters), dtype)
+    threads = n_threads() if n * products > _ALONE else 1
+
+    def work(some: slice, first: int, last: int) -> None:
+        part = np.ascontiguousarray(images[some]).reshape(some.stop - some.start, -1)
+        function(part, g, *operands, out[some].reshape(-1), first, last)
+
+    in_threads(work, _pieces(n, g, products, threads), threads)
+    return out
+
+
+def _pieces(
+    n: int, g: Geometry, products: int, threads: int
+) -> Iterator[tuple[slice, int, int]]:
+    """Cut the work into some images, or into strips of rows where one is much."""
+    strips = max(1, g.height * g.width * g.channels // _STRIP, products // _PIECE)
+    if n < threads:
+        strips = max(strips, threads)
+    rows = -(-g.out_rows // strips)
+    images = max(1, min(-(-n // (8 * threads)), _PIECE // products))
+    for i in range(0, n, images):
+        some = slice(i, min(i + images, n))
+        for first in range(0, g.out_rows, rows):
+            yield some, first, min(first + rows, g.out_rows)
+
+
+@kernel
+def _convolve(images, g, weights, start, out, first, last):
+    """Convolve and pool the output rows from first to last of every image."""
+    # rows of the convolution, then of the image, that the output is computed from
+    top = max(0, first * g.step_y - g.window_before_y)
+    bottom = (last - 1) * g.step_y - g.window_before_y + g.window_height
+    above = top * g.stride_y - g.before_y
+    below = (min(bottom, g.rows) - 1) * g.stride_y - g.before_y + g.kernel_height
+    # columns that are pooled; blocks may go over the last, hence the room behind
+    columns = (g.out_columns - 1) * g.step_x - g.window_before_x + g.window_width
+    columns = min(g.columns, columns)
+    reach = (columns - 1) * g.stride_x + g.kernel_width
+    pitch = max(reach, g.before_x + g.width) * g.channels
+    room = ROWS * g.stride_x * g.channels
+    image = np.zeros((below - above) * pitch + room, weights.dtype)
+    size = (g.kernel_height, g.kernel_width * g.channels)
+    filters = ((g.stride_x * g.channels, pitch), size, weights, g.padded, g.lane)
+    slot = (columns + ROWS) * g.padded
+    ring = np.empty(g.window_height * slot, weights.dtype)
+    rest = np.empty(g.padded, weights.dtype)
+    row_size = g.out_columns * g.n_filters
+    for i in range(len(images)):
+        load(images[i], g, image, above, below, pitch)
+        ring[:] = start  # rows above the first count for nothing
+        done = top
+        for row in range(first, last):
+            upper = row * g.step_y - g.window_before_y
+            for y in range(max(upper, done), upper + g.window_height):
+                at = y % g.window_height * slot
+                if y < g.rows:
+                    base = (y * g.stride_y - g.before_y - above) * pitch
+                    convolve_row(image, base, filters, ring, at, columns)
+                else:
+                    ring[at : at + slot] = start
+            done = upper + g.window_height
+            to = (i * g.out_rows + row) * row_size
+            end = (i * g.out_rows + last) * row_size
+            pixel, rows = g.padded, g.window_height
+            _pool_row(ring, 0, slot, rows, pixel, columns, g, start, out, to, end, rest)
+
+
+@kernel
+def _convolve_fours(images, g, weights, start, out, first, last):
+    """Do the same where windows are two by two: pooled before anything is stored."""
+    above = 2 * first * g.stride_y - g.before_y
+    below = (2 * last - 1) * g.stride_y - g.before_y + g.kernel_height
+    step, run = g.stride_x * g.channels, g.kernel_width * g.channels
+    reach = (2 * g.out_columns - 1) * g.stride_x + g.kernel_width
+    pitch = max(reach, g.before_x + g.width) * g.channels
+    image = np.zeros((below - above) * pitch + TALL * step, weights.dtype)
+    width, rows = g.padded, g.kernel_height
+    line = np.empty((g.out_columns + TALL) * width, weights.dtype)
+    rest = np.empty(width, weights.dtype)
+    for i in range(len(images)):
+        load(images[i], g, image, above, below, pitch)
+        for row in range(first, last):
+            base = (row - first) * 2 * g.stride_y * pitch
+            for f in range(0, width, VECTORS * g.lane):
+                vectors = min(VECTORS, (width - f) // g.lane)
+                x = 0
+                while x < g.out_columns:
+                    at = base + 2 * x * step
+                    x += multiply_pool(
+                        g.out_columns - x,
+                        vectors,
+                        start,
+                        (image, at, step, g.stride_y * pitch, pitch, 1),
+                        (weights, f, run * width, width),
+                        (rows, run),
+                        (line, x * width + f, width),
+                    )
+            to = (i * g.out_rows + row) * g.out_columns * g.n_filters
+            end = (i * g.out_rows + last) * g.out_columns * g.n_filters
+            _write_row(line, g, start, out, to, end, rest)
+
+
+@kernel
+def _write_row(line, g, start, out, to, end, rest):
+    """Write positions one behind the other, less what filters were rounded up by."""
+    for column in range(g.out_columns):
+        # vectors may go over the last filter: the next position is written after it
+        inside = to + g.padded <= end
+        target, o = (out, to) if inside else (rest, 0)
+        for f in range(0, g.padded, g.lane):
+            max_block(start, line, column * g.padded + f, 0, 0, 1, 1, target, o + f)
+        if not inside:
+            for f in range(g.n_filters):
+                out[to + f] = rest[f]
+        to += g.n_filters
+
+
+@kernel
+def _max_pool(images, g, start, out, first, last):
+    """Pool the output rows from first to last of every image."""
+    above = max(0, first * g.step_y - g.window_before_y)
+    below = (last - 1) * g.step_y - g.window_before_y + g.window_height
+    below = min(below, g.height)
+    pitch = g.width * g.channels
+    image = np.zeros((below - above) * pitch + g.padded, out.dtype)
+    rest = np.empty(g.padded, out.dtype)
+    row_size = g.out_columns * g.n_filters
+    for i in range(len(images)):
+        load(images[i], g, image, above, below, pitch)
+        for row in range(first, last):
+            upper = row * g.step_y - g.window_before_y
+            lower = min(upper + g.window_height, g.height)
+            upper = max(upper, 0)
+            to = (i * g.out_rows + row) * row_size
+            end = (i * g.out_rows + last) * row_size
+            base, rows, pixel = (upper - above) * pitch, lower - upper, g.channels
+            _pool_row(
+                image, base, pitch, rows, pixel, g.width, g, start, out, to, end, rest
+            )
+
+
+@kernel
+def load(image, g, to, above, below, pitch):
+    """Copy rows of an image between the zeros around it, as floats."""
+    values = g.width * g.channels
+    for y in range(max(above, 0), min(below, g.height)):
+        at = (y - above) * pitch + g.before_x * g.channels
+        row, backend = image[y * values : (y + 1) * values], to[at : at + values]
+        for j in range(values):  # of slices, which LLVM makes vectors of
+            backend[j] = row[j]
+
+
+@kernel
+def convolve_row(image, base, filters, to, at, columns):
+    """Set a row of positions, each followed by its filters, rounded up to vectors.
+
+    Filters are ((to the next position, to the next row of the image), (rows, values in
+    each), weights, how many there are when rounded up, values of a vector).
+    """
+    (step, pitch), (rows, run), weights, width, lane = filters
+    for f in range(0, width, VECTORS * lane):
+        vectors = min(VECTORS, (width - f) // lane)
+        x = 0
+        while x < columns:
+            x += multiply(
+                columns - x,
+                vectors,
+                (image, base + x * step, step, 0, pitch, 1),
+                (weights, f, 0, run * width, width),
+                (1, rows, run),
+                (to, at + x * width + f, width),
+            )
+
+
+@kernel
+def _pool_row(rows, base, pitch, n_rows, pixel, columns, g, start, out, to, end, rest):
+    """Write one row of the output, from values that lie pitch and pixel apart."""
+    for column in range(g.out_columns):
+        left = column * g.step_x - g.window_before_x
+        right = min(left + g.window_width, columns)
+        left = max(left, 0)
+        at, n_columns = base + left * pixel, right - left
+        # vectors may go over the last filter: the next pixel is written after it
+        inside = to + g.padded <= end
+        target, o = (out, to) if inside else (rest, 0)
+        for f in range(0, g.padded, g.lane):
+            if n_rows == 1 and n_columns == 1:
+                max_block(start, rows, at + f, pitch, pixel, 1, 1, target, o + f)
+                continue
+            if n_rows == 2 and n_columns == 2:
+                max_block(start, rows, at + f, pitch, pixel, 2, 2, target, o + f)
+                continue
+            n = n_columns
+            max_block(start, rows, at + f, pitch, pixel, n_rows, n, target, o + f)
+        if not inside:
+            for f in range(g.n_filters):
+                out[to + f] = rest[f]
+        to += g.n_filters

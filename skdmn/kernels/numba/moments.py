@@ -1,0 +1,260 @@
+"""Second moments of patches for processors, without copying a window.
+
+Entries (y, x) and (y + dy, x + dx) of all patches of an image meet at pairs of pixels
+that lie (dy, dx) apart. Every product of such a pair is computed once, for all entries
+and patches: rows of the image are multiplied with the rows dy below. Pixels near the
+border are not in every entry, so that their products are kept apart.
+
+Pixels are shifted by a provisional mean and scaled by a power of two. Sums are taken in
+the pixels' precision over at most `_TERMS` products, then in float64: for 8-bit images
+all of them are exact integers.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+
+from skdmn.kernels.geometry import Pair, output_size
+from skdmn.kernels.numba.blocks import (
+    ROWS,
+    TALL,
+    VECTORS,
+    kernel,
+    lanes,
+    multiply,
+    padded,
+)
+from skdmn.kernels.reference.moments import (
+    entry_sums,
+    largest_left,
+    provisional_mean,
+    row_groups,
+    unshifted,
+)
+from skdmn.utils.threads import in_threads, n_threads
+
+_TERMS = 256  # products of 8-bit numbers that float32 adds up exactly
+_SCRATCH = 2**17  # bytes of images that a thread multiplies at a time, or 16 images
+_MOST = 2**23  # unless these are more bytes than this
+_BUDGET = 2**25  # bytes of sums that a thread keeps at a time
+_ALONE = 2**20  # products that are sooner done than threads are started
+# a mean square, in the unit of the sample's largest value, of images unlike the sample
+_UNLIKE = 2.0**60
+NARROW = [np.dtype(name) for name in ("u1", "i1", "?", "f4")]  # computed in float32
+
+# `steps` times `pixels` pixels side by side in the rows from top to bottom, each
+# multiplied with those from `back` pixels before it in the row dy below. What comes
+# out, summed over steps and rows, is at `offset`: a row of `width` for each value.
+_TILE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            *("dy", "top", "bottom", "left", "pixels", "steps"),
+            *("back", "width", "offset"),
+        )
+    ]
+)
+
+
+def second_moments(
+    images: np.ndarray, members: np.ndarray, size: Pair
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum the patches of some images; see `core.moments.second_moments`."""
+    dtype = np.dtype(np.float32 if images.dtype in NARROW else np.float64)
+    shift, largest = provisional_mean(images, members, dtype)
+    outer, total, scale = _scaled(images, members, size, shift, largest)
+    rows, columns = output_size(images.shape[1:], size, (1, 1), "valid")
+    n_patches = len(members) * rows * columns
+    mean_square = np.trace(outer) / (n_patches * len(outer))
+    if not 1 / _UNLIKE < mean_square < _UNLIKE:  # or is not a number
+        found = largest_left(images, members, shift)
+        if found != largest:  # all zeros are as the sample was
+            outer, total, scale = _scaled(images, members, size, shift, found)
+    return unshifted(outer / scale**2, total / scale, shift, size, n_patches)
+
+
+def _scaled(
+    images: np.ndarray,
+    members: np.ndarray,
+    size: Pair,
+    shift: np.ndarray,
+    largest: float,
+) -> tuple[np.ndarray, np.ndarray, np.float64]:
+    """Return the moments of shifted patches in another unit, and how many it makes."""
+    n, height, width, channels = images.shape
+    shape, dtype = (height, width, channels), shift.dtype
+    # a power of two changes no digit, and no square underflows or overflows
+    scale = dtype.type(1 / min(max(largest, 2.0**-120), 2.0**120))
+    flat = np.ascontiguousarray(images).reshape(n, -1)
+    d = size[0] * size[1] * channels
+    outer = np.zeros((d, d))
+    for tiles, n_products, n_values in _cut(shape, size, dtype):
+        large = n_products * len(members) > _ALONE
+        parts = np.array_split(members, min(n_threads(), len(members)) if large else 1)
+        moments = np.zeros((len(parts), n_values))
+        pixels = np.zeros((len(parts), height * width * channels))
+        geometry = (shape, tiles, np.tile(shift, width), scale, lanes(dtype))
+        in_threads(
+            lambda part, *sums, rest=geometry: _multiply_images(
+                flat, part, *rest, *sums
+            ),
+            list(zip(parts, moments, pixels, strict=True)),
+            len(parts),
+        )
+        # in the order of the parts: the same bytes each time
+        _fold(moments.sum(axis=0), tiles, shape, size, outer)
+    total = entry_sums(pixels.sum(axis=0).reshape(shape), size)
+    return outer, total, np.float64(scale)
+
+
+def _tiles(shape: tuple[int, ...], size: Pair, dtype: np.dtype) -> np.ndarray:
+    """Cut the products of an image into tiles that no entry of a patch has in part."""
+    height, width, channels = shape
+    border = size[1] - 1
+    inner = width - 2 * border
+    together = -(-ROWS // channels)  # pixels that make enough rows for a block
+    if inner < 1:
+        columns = [(0, width, 1)]
+    else:
+        columns = [(0, border, 1), (width - border, border, 1)]
+        most = together * _TERMS
+        for left in range(border, width - border, most):
+            length = min(most, width - border - left)
+            steps, rest = divmod(length, together)
+            columns.append((left, together, steps))
+            columns.append((left + steps * together, rest, 1))
+    tiles = []
+    for dy in range(size[0]):
+        back = border if dy else 0  # with dy = 0 the others are the same again
+        for top, bottom in row_groups(height, size[0], dy):
+            for left, pixels, steps in columns:
+                reach = padded((pixels + back + border) * channels, dtype)
+                tiles.append((dy, top, bottom, left, pixels, steps, back, reach, 0))
+    tiles = [tile for tile in tiles if tile[4] * tile[5]]  # pixels and steps
+    return np.array(tiles, dtype=_TILE)
+
+
+@functools.lru_cache(maxsize=64)  # a class has few images of a batch, or one
+def _cut(shape: tuple[int, ...], size: Pair, dtype: np.dtype) -> tuple[tuple, ...]:
+    """Return tiles in groups, how many products an image takes, and how many sums."""
+    groups = []
+    for tiles in _in_budget(_tiles(shape, size, dtype), shape[2]):
+        values = _values(tiles, shape[2])
+        times = (tiles["bottom"] - tiles["top"]) * tiles["steps"]
+        groups.append((tiles, int(times @ values), int(values.sum())))
+    return tuple(groups)
+
+
+def _values(tiles: np.ndarray, channels: int) -> np.ndarray:
+    """Return how many sums there are for each tile."""
+    return tiles["pixels"] * channels * tiles["width"]
+
+
+def _in_budget(tiles: np.ndarray, channels: int) -> Iterator[np.ndarray]:
+    """Cut tiles into groups whose sums take at most `_BUDGET` bytes and one tile."""
+    ends = np.cumsum(_values(tiles, channels)) * 8
+    for group in np.unique(ends // _BUDGET):
+        some = tiles[ends // _BUDGET == group].copy()
+        values = _values(some, channels)
+        some["offset"] = np.cumsum(values) - values
+        yield some
+
+
+@kernel
+def _multiply_images(images, members, shape, tiles, shift, scale, lane, moments, sums):
+    """Add the products of all tiles, and the pixels, of some images."""
+    height, width, channels = shape
+    pitch = width * channels
+    size = height * pitch
+    # tiles reach beyond the ends of a row, blocks beyond the last row
+    room = (width + ROWS + TALL) * channels + VECTORS * lane + TALL
+    bytes_each = size * shift.itemsize
+    at_once = max(_SCRATCH // bytes_each, min(16, _MOST // bytes_each))
+    at_once = max(1, min(at_once, len(members)))
+    scratch = np.zeros(at_once * size + 2 * room, shift.dtype)
+    most = 0
+    for t in range(len(tiles)):
+        most = max(most, (tiles[t].pixels * channels + TALL) * tiles[t].width)
+    block = np.empty(most, shift.dtype)
+    for start in range(0, len(members), at_once):
+        some = min(at_once, len(members) - start)
+        for i in range(some):
+            to = scratch[room + i * size : room + (i + 1) * size]
+            _load(images[members[start + i]], shift, scale, to)
+            for j in range(size):
+                sums[j] += to[j]
+        for t in range(len(tiles)):
+            _multiply_tile(scratch, room, some, shape, tiles[t], lane, block, moments)
+
+
+@kernel
+def _load(image, shift, scale, to):
+    """Shift and scale an image; shift is that of a row."""
+    pitch = len(shift)
+    for at in range(0, len(to), pitch):
+        row, backend = image[at : at + pitch], to[at : at + pitch]
+        for j in range(pitch):
+            backend[j] = (row[j] - shift[j]) * scale
+
+
+@kernel
+def _multiply_tile(images, base, n_images, shape, tile, lane, block, moments):
+    """Add the products of a tile of some images, `_TERMS` of them at a time."""
+    height, width, channels = shape
+    pitch, step, values = width * channels, tile.pixels * channels, tile.width
+    size = height * pitch
+    rows = max(1, min(tile.bottom - tile.top, _TERMS // tile.steps))
+    together = max(1, _TERMS // (rows * tile.steps))
+    for first in range(0, n_images, together):
+        some = min(together, n_images - first)
+        for top in range(tile.top, tile.bottom, rows):
+            counts = (some, min(rows, tile.bottom - top), tile.steps)
+            at = base + first * size + top * pitch + tile.left * channels
+            below = at + tile.dy * pitch - tile.back * channels
+            for v in range(0, values, VECTORS * lane):
+                vectors = min(VECTORS, (values - v) // lane)
+                p = 0
+                while p < step:
+                    p += multiply(
+                        step - p,
+                        vectors,
+                        (images, at + p, 1, size, pitch, step),
+                        (images, below + v, size, pitch, step),
+                        counts,
+                        (block, p * values + v, values),
+                    )
+            added = moments[tile.offset : tile.offset + step * values]
+            for j in range(len(added)):  # of a slice, which LLVM makes vectors of
+                added[j] += block[j]
+
+
+@kernel
+def _fold(moments, tiles, shape, size, outer):
+    """Add the products of the pixels that each two entries of a patch are made of."""
+    height, width, channels = shape
+    rows, columns = size
+    last_row, last_column = height - rows, width - columns
+    for t in range(len(tiles)):
+        tile = tiles[t]
+        for y in range(rows - tile.dy):
+            if tile.top < y or tile.bottom - 1 > last_row + y:
+                continue
+            for p in range(tile.pixels):
+                column = tile.left + p  # if there are steps, all are inside
+                for x in range(columns):
+                    if column < x or column > last_column + x:
+                        continue
+                    entry = (y * columns + x) * channels
+                    for other in range(0 if tile.dy else x, columns):
+                        to = ((y + tile.dy) * columns + other) * channels
+                        at = (p + tile.back + other - x) * channels + tile.offset
+                        for c in range(channels):
+                            line = at + (p * channels + c) * tile.width
+                            for e in range(channels):
+                                outer[entry + c, to + e] += moments[line + e]
+    for i in range(len(outer)):
+        for j in range(i):
+            outer[i, j] = outer[j, i]

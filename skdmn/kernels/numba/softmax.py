@@ -1,0 +1,150 @@
+"""The softmax's loss and gradient for processors: rows are read from memory once.
+
+Both products of a pass are taken of a block of rows while it is in the cache, and with
+few columns, which is where general matrix products are slow.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from skdmn.kernels.numba.blocks import (
+    ROWS,
+    TALL,
+    VECTORS,
+    kernel,
+    lanes,
+    multiply,
+    padded,
+)
+from skdmn.utils.threads import in_threads, n_threads
+
+_BLOCK = 2**19  # bytes of a block of rows
+_FEWEST, _MOST = 32, 256  # rows of a block
+_ALONE = 2**23  # products that are sooner done than threads are started
+
+
+def block_pass(
+    block: np.ndarray,
+    centre: np.ndarray,
+    coef: np.ndarray,
+    intercept: np.ndarray,
+    codes: np.ndarray,
+    weights: np.ndarray,
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return loss and gradient of rows, any number of them; see `core.softmax`."""
+    n, d = block.shape
+    n_outputs, dtype = len(coef), centre.dtype
+    # so that vectors and blocks may go over the last feature and the last output
+    width, outputs = padded(d, dtype), padded(n_outputs, dtype)
+    transposed = np.zeros((d, outputs), dtype)
+    transposed[:, :n_outputs] = coef.T
+    start = np.zeros(outputs, dtype)
+    start[:n_outputs] = intercept
+    threads = n_threads() if n * d * outputs > _ALONE else 1
+    cuts = [n * part // threads for part in range(threads + 1)]
+    sums = np.zeros((threads, n_outputs * width + n_outputs + 1))
+    rows = min(_MOST, max(_FEWEST, _BLOCK // (width * dtype.itemsize)))
+
+    def work(part: int) -> None:
+        some = slice(cuts[part], cuts[part + 1])
+        _pass(
+            *(block[some], centre, transposed.ravel(), start, codes[some]),
+            *(weights[some], rows, lanes(dtype), sums[part]),
+        )
+
+    in_threads(work, [(part,) for part in range(threads)], threads)
+    total = sums.sum(axis=0)  # in the order of the parts: the same bytes each time
+    by_coef = total[: n_outputs * width].reshape(n_outputs, width)[:, :d]
+    return float(total[-1]), by_coef, total[n_outputs * width : -1]
+
+
+@kernel
+def _pass(block, centre, coef, intercept, codes, weights, most, lane, sums):
+    """Add gradient by coefficients, gradient by intercepts and loss to sums."""
+    n, d = block.shape
+    outputs, dtype = len(intercept), centre.dtype
+    width = -(-d // lane) * lane
+    n_outputs = (len(sums) - 1) // (width + 1)
+    room = TALL * width
+    rows = np.zeros(most * width + room, dtype)
+    scores = np.zeros((most + TALL) * outputs, dtype)
+    gradient = np.empty((n_outputs + ROWS) * width, dtype)
+    for first in range(0, n, most):
+        some = min(most, n - first)
+        for i in range(some):
+            values, to = block[first + i], rows[i * width : i * width + d]
+            for j in range(d):  # of slices, which LLVM makes vectors of
+                to[j] = values[j] - centre[j]
+        _score(rows, some, width, d, coef, outputs, lane, scores)
+        for i in range(some):
+            score = scores[i * outputs : i * outputs + n_outputs]
+            weight = weights[first + i]
+            sums[-1] += weight * _rest(score, intercept, codes[first + i], weight)
+            for k in range(n_outputs):
+                sums[n_outputs * width + k] += score[k]
+        _gradient(rows, some, width, scores, n_outputs, outputs, lane, gradient)
+        for j in range(n_outputs * width):
+            sums[j] += gradient[j]
+
+
+@kernel
+def _score(rows, n, width, d, coef, outputs, lane, scores):
+    """Set scores to the products of rows and coefficients."""
+    for f in range(0, outputs, VECTORS * lane):
+        vectors = min(VECTORS, (outputs - f) // lane)
+        i = 0
+        while i < n:
+            i += multiply(
+                n - i,
+                vectors,
+                (rows, i * width, width, 0, 0, 1),
+                (coef, f, 0, 0, outputs),
+                (1, 1, d),
+                (scores, i * outputs + f, outputs),
+            )
+
+
+@kernel
+def _rest(scores, intercept, code, weight):
+    """Turn a row's scores into weight (p - label), and return minus log p[label]."""
+    if len(scores) == 1:
+        score = scores[0] + intercept[0]
+        signed = score if code == 1 else -score
+        small = math.exp(-abs(score))  # no overflow
+        p = (1 if score > 0 else small) / (1 + small)
+        scores[0] = weight * (p - code)
+        return math.log1p(small) - min(signed, 0)
+    largest = scores[0] + intercept[0]
+    for k in range(len(scores)):
+        scores[k] += intercept[k]
+        largest = max(largest, scores[k])
+    of_label = scores[code] - largest
+    total = 0.0
+    for k in range(len(scores)):
+        scores[k] = math.exp(scores[k] - largest)
+        total += scores[k]
+    factor = weight / total
+    for k in range(len(scores)):
+        scores[k] *= factor
+    scores[code] -= weight
+    return math.log(total) - of_label
+
+
+@kernel
+def _gradient(rows, n, width, rest, n_outputs, outputs, lane, gradient):
+    """Set gradient to the products of what is left of the scores and rows."""
+    for j in range(0, width, VECTORS * lane):
+        vectors = min(VECTORS, (width - j) // lane)
+        k = 0
+        while k < n_outputs:
+            k += multiply(
+                n_outputs - k,
+                vectors,
+                (rest, k, 1, 0, 0, outputs),
+                (rows, j, 0, 0, width),
+                (1, 1, n),
+                (gradient, k * width + j, width),
+            )

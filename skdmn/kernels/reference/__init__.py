@@ -1,0 +1,1 @@
+"""The definition of every operation, for any library of the array API standard."""

@@ -1,0 +1,236 @@
+"""Patches, convolution and max pooling: the definitions, for any array library.
+
+Images are ``(n, height, width, channels)``. Work goes tile by tile, so that windows
+are copied a few megabytes at a time however many or large the images are.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from typing import Any, Literal
+
+import array_api_compat
+
+from skdmn.kernels.geometry import (
+    WHOLE,
+    Padding,
+    Pair,
+    Window,
+    every,
+    output_size,
+    same_padding,
+    tiles,
+)
+from skdmn.utils.array_api import Array, own_backend
+
+
+def pad(
+    images: Array, kernel: Pair, stride: Pair, padding: Padding, value: float
+) -> Array:
+    """Surround images with a constant, as ``padding`` asks."""
+    xp = array_api_compat.array_namespace(images)
+    n, height, width, channels = images.shape
+    if padding == "valid":
+        return images
+    top, bottom = same_padding(height, kernel[0], stride[0])
+    left, right = same_padding(width, kernel[1], stride[1])
+    if not any((top, bottom, left, right)):
+        return images
+    padded = xp.full(
+        (n, height + top + bottom, width + left + right, channels),
+        value,
+        dtype=images.dtype,
+        device=array_api_compat.device(images),
+    )
+    padded[:, top : top + height, left : left + width, :] = images
+    return padded
+
+
+def patches(images: Array, kernel: Pair, stride: Pair = (1, 1)) -> Array:
+    """Return every window of the images as a row.
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels)
+    kernel, stride : pairs of int
+
+    Returns
+    -------
+    array of shape (n, rows, columns, kernel height * kernel width * channels)
+        Entries in C order of (y, x, channel).
+    """
+    xp = array_api_compat.array_namespace(images)
+    rows, columns = output_size(images.shape[1:], kernel, stride, "valid")
+    strips = xp.concat(
+        [images[:, :, every(dx, columns, stride[1]), :] for dx in range(kernel[1])],
+        axis=3,
+    )
+    return xp.concat(
+        [strips[:, every(dy, rows, stride[0]), :, :] for dy in range(kernel[0])],
+        axis=3,
+    )
+
+
+def convolve(
+    images: Array,
+    filters: Array,
+    stride: Pair = (1, 1),
+    padding: Padding = "valid",
+    activation: Literal["relu"] | None = None,
+) -> Array:
+    """Multiply every patch with every filter (a cross-correlation, no bias).
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels), real
+        Of any dtype; computed in that of the filters.
+    filters : array of shape (n_filters, kernel height, kernel width, channels)
+        Of the images' library and device, floating.
+    stride : pair of int
+    padding : {"valid", "same"}
+        "same" adds zeros, as ONNX's SAME_UPPER does.
+    activation : {"relu", None}
+
+    Returns
+    -------
+    array of shape (n, rows, columns, n_filters)
+    """
+    xp = array_api_compat.array_namespace(images)
+    n_filters, *kernel, _ = filters.shape
+    kernel = (kernel[0], kernel[1])
+    images = pad(images, kernel, stride, padding, 0)
+    n = images.shape[0]
+    rows, columns = output_size(images.shape[1:], kernel, stride, "valid")
+    weights = xp.reshape(filters, (n_filters, -1)).T
+    features = xp.empty(
+        (n, rows, columns, n_filters),
+        dtype=filters.dtype,
+        device=array_api_compat.device(images),
+    )
+    for some, strip in tiles(n, rows, columns * weights.shape[0]):
+        windows = patches(
+            images[some, _rows_under(strip, kernel[0], stride[0]), :, :], kernel, stride
+        )
+        windows = xp.astype(windows, filters.dtype, copy=False)
+        products = xp.reshape(windows, (-1, weights.shape[0])) @ weights
+        if activation == "relu":
+            products = xp.clip(products, min=0)
+        features[some, strip, :, :] = xp.reshape(
+            products, (*windows.shape[:3], n_filters)
+        )
+    return features
+
+
+def convolve_and_pool(
+    images: Array,
+    filters: Array,
+    stride: Pair,
+    padding: Padding,
+    activation: Literal["relu"] | None,
+    window: Window,
+) -> Array:
+    """Convolve, then pool, some images at a time: no feature map of all is made.
+
+    Parameters and result are those of `convolve` and `max_pool`.
+    """
+    if window == WHOLE:
+        return convolve(images, filters, stride, padding, activation)
+    xp = array_api_compat.array_namespace(images)
+    n, kernel = images.shape[0], (filters.shape[1], filters.shape[2])
+    shape = output_size(images.shape[1:], kernel, stride, padding)
+    out = xp.empty(
+        (n, *window.output_size(shape), filters.shape[0]),
+        dtype=filters.dtype,
+        device=array_api_compat.device(images),
+    )
+    for some, _ in tiles(n, 1, math.prod(shape) * filters.shape[0]):
+        features = convolve(images[some, ...], filters, stride, padding, activation)
+        out[some, ...] = max_pool(features, *window)
+    return out
+
+
+def max_pool(images: Array, size: Pair, stride: Pair, padding: Padding) -> Array:
+    """Keep the largest value of every window, channel by channel.
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels), floating
+    size, stride : pairs of int
+    padding : {"valid", "same"}
+        "valid" leaves out a border that does not fill a window; "same" adds minus
+        infinity, as ONNX's SAME_UPPER does.
+
+    Returns
+    -------
+    array of shape (n, rows, columns, channels)
+    """
+    xp = array_api_compat.array_namespace(images)
+    n, channels = images.shape[0], images.shape[3]
+    out = xp.empty(
+        (n, *output_size(images.shape[1:], size, stride, padding), channels),
+        dtype=images.dtype,
+        device=array_api_compat.device(images),
+    )
+    for some, _ in tiles(n, 1, math.prod(images.shape[1:])):
+        out[some, ...] = _max_pool(images[some, ...], size, stride, padding)
+    return out
+
+
+def max_pool_as(images: Array, window: Window, dtype: Any) -> Array:
+    """Convert images to a floating dtype, then `max_pool`."""
+    xp = array_api_compat.array_namespace(images)
+    return max_pool(xp.astype(images, dtype, copy=False), *window)
+
+
+def _max_pool(images: Array, size: Pair, stride: Pair, padding: Padding) -> Array:
+    xp = array_api_compat.array_namespace(images)
+    images = pad(images, size, stride, padding, -float("inf"))
+    rows, columns = output_size(images.shape[1:], size, stride, "valid")
+    tallest = functools.reduce(
+        xp.maximum,
+        (images[:, every(dy, rows, stride[0]), :, :] for dy in range(size[0])),
+    )
+    return functools.reduce(
+        xp.maximum,
+        (tallest[:, :, every(dx, columns, stride[1]), :] for dx in range(size[1])),
+    )
+
+
+def _rows_under(strip: slice, kernel: int, stride: int) -> slice:
+    """Return the image rows that a strip of output rows is computed from."""
+    return slice(strip.start * stride, (strip.stop - 1) * stride + kernel)
+
+
+def average_pool(images: Array, window: Window, power: float, dtype: Any) -> Array:
+    """Average every window, channel by channel, and raise what comes out to a power.
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels), real
+    window : Window
+        With "same", averages are those of the pixels inside the image.
+    power : float
+        The sign stays: ``sign(mean) * abs(mean) ** power``.
+    dtype : floating dtype of the images' library
+
+    Returns
+    -------
+    array of shape (n, rows, columns, channels)
+    """
+    backend = own_backend(images)
+    xp, (size, stride, padding) = backend.xp, window
+    images = xp.astype(images, dtype, copy=False)
+    inside = xp.ones((1, *images.shape[1:3], 1), dtype=dtype, device=backend.device)
+    rows, columns = window.output_size(images.shape[1:])
+
+    def total(of: Array) -> Array:
+        of = pad(of, size, stride, padding, 0)
+        high = (of[:, every(dy, rows, stride[0]), :, :] for dy in range(size[0]))
+        of = functools.reduce(operator.add, high)
+        wide = (of[:, :, every(dx, columns, stride[1]), :] for dx in range(size[1]))
+        return functools.reduce(operator.add, wide)
+
+    mean = total(images) / total(inside)
+    return mean if power == 1 else xp.sign(mean) * xp.abs(mean) ** power

@@ -1,0 +1,104 @@
+"""Softmax loss, gradient and curvature of a block of rows: the definition."""
+
+from __future__ import annotations
+
+from skdmn.utils.array_api import Array, own_backend
+
+
+def logits(block: Array, centre: Array, coef: Array, intercept: Array) -> Array:
+    """Return (X - centre) W^T + b of a block of rows; arrays as in `block_pass`."""
+    xp = own_backend(centre).xp
+    return (xp.astype(block, centre.dtype, copy=False) - centre) @ coef.T + intercept
+
+
+def probabilities(scores: Array) -> tuple[Array, Array]:
+    """Return softmax and log-softmax of logits; one column is that of the second class.
+
+    Parameters
+    ----------
+    scores : array of shape (rows, n_classes), or (rows, 1) for two classes
+
+    Returns
+    -------
+    p, log_p : arrays of shape (rows, n_classes)
+    """
+    xp = own_backend(scores).xp
+    if scores.shape[1] == 1:
+        scores = xp.concat([xp.zeros_like(scores), scores], axis=1)
+    scores = scores - xp.max(scores, axis=1, keepdims=True)
+    p = xp.exp(scores)
+    total = xp.sum(p, axis=1, keepdims=True)
+    return p / total, scores - xp.log(total)
+
+
+def block_pass(
+    block: Array,
+    centre: Array,
+    coef: Array,
+    intercept: Array,
+    codes: Array,
+    weights: Array,
+) -> tuple[float, Array, Array]:
+    """Return the weighted cross-entropy of a block of rows, and its gradient.
+
+    With P = softmax((X - centre) W^T + b) and Y the labels as rows of the unit matrix,
+    R = diag(weights) (P - Y), the loss is -sum(weights log P[Y]), and the gradients
+    are R^T (X - centre) for W and the sum of R's rows for b.
+
+    Parameters
+    ----------
+    block : array of shape (rows, n_features), any real dtype
+    centre : array of shape (n_features,), float32 or float64
+        Its dtype is the one computed in. It is subtracted while the block is in the
+        cache: of values much larger than their spread, float32 keeps too few digits.
+    coef : array of shape (n_outputs, n_features)
+        W; one output for two classes.
+    intercept : array of shape (n_outputs,)
+        b
+    codes : array of shape (rows,), int
+        Each label's index among the classes.
+    weights : array of shape (rows,)
+
+    Returns
+    -------
+    loss : float
+    coef_gradient : array of shape (n_outputs, n_features)
+    intercept_gradient : array of shape (n_outputs,)
+    """
+    xp, device = own_backend(centre)
+    rows = xp.astype(block, centre.dtype, copy=False) - centre
+    p, log_p = probabilities(rows @ coef.T + intercept)
+    is_label = codes[:, None] == xp.arange(p.shape[1], device=device)[None, :]
+    loss = -xp.sum(weights * xp.sum(xp.where(is_label, log_p, 0.0), axis=1))
+    rest = (p - xp.astype(is_label, p.dtype)) * weights[:, None]
+    rest = rest[:, -coef.shape[0] :]  # of two classes, the second
+    return float(loss), rest.T @ rows, xp.sum(rest, axis=0)
+
+
+def block_curvature(
+    block: Array,
+    centre: Array,
+    coef: Array,
+    intercept: Array,
+    weights: Array,
+) -> Array:
+    """Return rows whose second moments are the loss's second derivative, on average.
+
+    The second derivative has a block X^T diag(weights p_c (1 - p_c)) X for each class
+    c. Their mean over the classes is A^T A for what this returns.
+
+    Parameters
+    ----------
+    block, centre, coef, intercept, weights : arrays
+        As in `block_pass`.
+
+    Returns
+    -------
+    array of shape (rows, n_features + 1)
+        The last column is the intercept's.
+    """
+    xp = own_backend(centre).xp
+    rows = xp.astype(block, centre.dtype, copy=False) - centre
+    p, _ = probabilities(rows @ coef.T + intercept)
+    root = xp.sqrt(xp.mean(p * (1 - p), axis=1) * weights)[:, None]
+    return xp.concat([rows * root, root], axis=1)

@@ -1,0 +1,205 @@
+"""What a linear classifier of rows or images shares: checks of X, and predictions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skdmn.data.rows import Rows
+from skdmn.data.sliced import is_sliceable
+from skdmn.kernels.reference.softmax import logits, probabilities
+from skdmn.utils.array_api import (
+    Array,
+    Backend,
+    backend_of,
+    compute_backend,
+    float_dtype,
+    own_backend,
+    to_backend,
+    to_numpy,
+)
+from skdmn.utils.persistence import PortableMixin
+from skdmn.utils.validation import check_is_one_array
+
+
+class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
+    """Predicts, block by block, from `coef_`, `intercept_`, `mean_` and `classes_`."""
+
+    device: str
+    coef_: Array
+    intercept_: Array
+    mean_: Array
+    classes_: Array
+    n_features_in_: int
+
+    def decision_function(self, X: Any) -> Array:
+        """Compute the classes' scores, as LogisticRegression does.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features) or (n, height, width[, channels])
+            Rows or images, as in `fit`.
+
+        Returns
+        -------
+        array of shape (n, n_classes), or (n,) for two classes
+            float32 or float64, where X is. Of two classes, the second is predicted
+            where the score is positive.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            Where X has not as many features, lies elsewhere than those fitted, or
+            holds NaN or infinity.
+        """
+        scores = self._scores(X, "decision_function")
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+
+    def predict(self, X: Any) -> Array:
+        """Predict the label of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features) or (n, height, width[, channels])
+            Rows or images, as in `fit`.
+
+        Returns
+        -------
+        array of shape (n,)
+            Labels, where X is; strings are NumPy's.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As `decision_function`.
+        """
+        scores = self._scores(X, "predict")
+        backend = own_backend(scores)
+        if scores.shape[1] == 1:
+            indices = to_numpy(scores[:, 0] > 0).astype(np.intp)
+        else:
+            indices = to_numpy(backend.xp.argmax(scores, axis=1))
+        labels = to_numpy(self.classes_)[indices]
+        return to_backend(labels, backend) if labels.dtype.kind in "biuf" else labels
+
+    def predict_proba(self, X: Any) -> Array:
+        """Predict the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features) or (n, height, width[, channels])
+            Rows or images, as in `fit`.
+
+        Returns
+        -------
+        array of shape (n, n_classes)
+            float32 or float64, where X is.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As `decision_function`.
+        """
+        return probabilities(self._scores(X, "predict_proba"))[0]
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Predict the logarithms of the classes' probabilities; none is infinite.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features) or (n, height, width[, channels])
+            Rows or images, as in `fit`.
+
+        Returns
+        -------
+        array of shape (n, n_classes)
+            float32 or float64, where X is.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As `decision_function`.
+        """
+        return probabilities(self._scores(X, "predict_log_proba"))[1]
+
+    def _check_rows(
+        self, X: Any, *, reset: bool, method: str = "fit"
+    ) -> tuple[Rows, Backend]:
+        """Check X once; return its rows, and where it lies."""
+        computed = getattr(X, "is_lazy", False) is True
+        lazy = computed or is_sliceable(X)
+        # computed rows tell where they lie, but take their time
+        dispatch = get_config()["array_api_dispatch"]
+        backend = backend_of(X[:1] if computed and dispatch else X)
+        if not reset:
+            self._check_same_backend(backend, method)
+        compute = compute_backend(backend, self.device)
+        if not lazy:
+            check_is_one_array(X)
+        checked = validate_data(
+            self, X, reset=reset, skip_check_array=lazy, allow_nd=True, ensure_2d=False
+        )
+        X = X if lazy else checked
+        if len(X.shape) < 2:
+            raise ValueError(
+                f"Expected rows (a 2D array) or images, got shape {tuple(X.shape)}. "
+                "Reshape your data: one row with X.reshape(1, -1), one feature with "
+                "X.reshape(-1, 1)."
+            )
+        if 0 in X.shape:
+            raise ValueError(
+                f"Found array with {X.shape[0]} sample(s) and "
+                f"{math.prod(X.shape[1:])} feature(s) (shape={tuple(X.shape)}) while a "
+                f"minimum of 1 is required by {type(self).__name__}."
+            )
+        if getattr(X.dtype, "kind", "f") not in "biuf":
+            raise ValueError(f"X has dtype {X.dtype}; pass integers or floats.")
+        wide = float_dtype(X, backend.xp) == backend.xp.float64
+        rows = Rows(X, compute, "float64" if wide else "float32", lazy)
+        if reset:
+            self.n_features_in_ = rows.n_features
+        elif rows.n_features != self.n_features_in_:
+            raise ValueError(
+                f"X has {rows.n_features} features, but {type(self).__name__} is "
+                f"expecting {self.n_features_in_} features as input."
+            )
+        return rows, backend
+
+    def _scores(self, X: Any, method: str) -> Array:
+        """Return the logits of rows, one column for two classes."""
+        check_is_fitted(self)
+        rows, backend = self._check_rows(X, reset=False, method=method)
+        coef, mean = to_numpy(self.coef_), to_numpy(self.mean_)
+        centred = to_numpy(self.intercept_) + coef @ mean
+        model = [
+            to_backend(np.ascontiguousarray(array, dtype=rows.dtype), rows.compute)
+            for array in (mean, coef, centred)
+        ]
+        xp, dtype = backend.xp, getattr(backend.xp, rows.dtype)
+        scores = xp.empty((len(rows), len(coef)), dtype=dtype, device=backend.device)
+        for some, block in rows.blocks():
+            # what is read from files was not checked before
+            with np.errstate(invalid="ignore", over="ignore"):
+                scores[some, :] = to_backend(logits(block, *model), backend)
+            if rows.is_lazy and not bool(xp.all(xp.isfinite(scores[some, :]))):
+                raise ValueError(
+                    f"X contains NaN or infinity in its rows {some.start} to "
+                    f"{some.stop - 1}, or values too large for {rows.dtype}; remove, "
+                    "fill in or scale them."
+                )
+        return scores
+
+    def __sklearn_tags__(self) -> Tags:
+        """Declare what scikit-learn's checks and meta-estimators ask."""
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        tags.input_tags.three_d_array = True
+        return tags

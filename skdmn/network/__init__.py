@@ -1,0 +1,1 @@
+"""Networks of layers that images run through batch by batch."""

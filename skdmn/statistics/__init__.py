@@ -1,0 +1,1 @@
+"""Mergeable sums over images, and the filters that are computed from them."""

@@ -1,0 +1,80 @@
+"""Second moments of contrast-normalized patches, by class and cell of the image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from skdmn.kernels.dispatch import contrast_moments
+from skdmn.kernels.geometry import Pair, output_size
+from skdmn.kernels.reference.contrast import cell_edges
+from skdmn.statistics.density import DensityAccumulator, DensityMatrices
+from skdmn.utils.array_api import Array
+
+_FLAT = 1e-20  # a trace that is rounding: patches by contrast have d at most
+
+
+@dataclass
+class ContrastAccumulator(DensityAccumulator):
+    """Sums of the outer products of patches by contrast, by class and cell.
+
+    Attributes
+    ----------
+    kernel_size : (int, int)
+        Height and width of a patch.
+    outer_products : ndarray of shape (n_classes, n_cells, d, d), float64
+        Sums over the patches of a class in a cell.
+    sums : None
+    n_patches : ndarray of shape (n_classes, n_cells), int64
+    n_images : ndarray of shape (n_classes,), int64
+        How many have been seen.
+    cells : (int, int)
+        How many cells there are, down and across.
+    floor : float
+        Added to the variance of a patch.
+    """
+
+    cells: Pair
+    floor: float
+
+    @classmethod
+    def of(
+        cls,
+        n_classes: int,
+        kernel_size: Pair,
+        n_channels: int,
+        cells: Pair,
+        floor: float,
+    ) -> ContrastAccumulator:
+        """Return an accumulator that has seen nothing."""
+        d, n_cells = math.prod(kernel_size) * n_channels, math.prod(cells)
+        counts = np.zeros((n_classes, n_cells), np.int64)
+        outer = np.zeros((n_classes, n_cells, d, d))
+        return cls(kernel_size, outer, None, counts, counts[:, 0].copy(), cells, floor)
+
+    def _n_patches(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return how many patches each cell of an image (height, width, ...) has."""
+        positions = output_size(shape, self.kernel_size, (1, 1), "valid")
+        down, across = (
+            np.diff(cell_edges(length, n))
+            for length, n in zip(positions, self.cells, strict=True)
+        )
+        return np.outer(down, across).ravel()
+
+    def _moments(
+        self, images: Array, members: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return sums of outer products, cell by cell, over some of the images."""
+        size, cells = self.kernel_size, self.cells
+        return contrast_moments(images, members, size, cells, self.floor), None
+
+    def density_matrices(self) -> DensityMatrices:
+        """Divide by numbers of patches and traces."""
+        counts = np.maximum(self.n_patches, 1)[..., np.newaxis, np.newaxis]
+        moments = self.outer_products / counts
+        traces = np.trace(moments, axis1=2, axis2=3)
+        traces = np.where(traces > _FLAT, traces, 0.0)
+        moments /= np.where(traces > 0, traces, np.inf)[..., np.newaxis, np.newaxis]
+        return DensityMatrices(moments, traces, None)

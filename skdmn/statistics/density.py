@@ -1,0 +1,174 @@
+"""Class density matrices as sums over patches, so that they add up.
+
+The density matrix of a class is the second moment of its patches, divided by its
+trace [1]_. Since it is a sum over images, one accumulator serves fits, batches and
+merges: results do not depend on how the images were cut up.
+
+References
+----------
+.. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "Separation of time scales and
+   direct computation of weights in deep neural networks", arXiv:1703.04757v3,
+   2018, eq. 15; the partition function is that of eq. 15 in the first version,
+   "Convergence of deep neural networks to a hierarchical covariance matrix
+   decomposition", arXiv:1703.04757v1, 2017.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from skdmn.kernels.dispatch import second_moments
+from skdmn.kernels.geometry import Pair, output_size
+from skdmn.utils.array_api import Array
+
+# a sum of squares below it has lost digits: it is within float64's epsilon of nothing
+LEAST_SQUARE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
+
+
+class DensityMatrices(NamedTuple):
+    """Normalized second moments of the patches of each class.
+
+    Attributes
+    ----------
+    matrices : ndarray of shape (n_classes, d, d), float64
+        Trace 1 each; all zero for a class without variance or without patches.
+    partition_functions : ndarray of shape (n_classes,), float64
+        The traces before division.
+    means : ndarray of shape (n_classes, d), float64, or None
+        The mean patches taken away before, where `centered`.
+    """
+
+    matrices: np.ndarray
+    partition_functions: np.ndarray
+    means: np.ndarray | None
+
+
+@dataclass
+class DensityAccumulator:
+    """Sums of the outer products of patches, class by class.
+
+    They are kept in float64 in host memory, and are exact integers for images of up to
+    16 bits.
+
+    Attributes
+    ----------
+    kernel_size : (int, int)
+        Height and width of a patch.
+    outer_products : ndarray of shape (n_classes, d, d), float64
+        Sums of p p^T over the patches p of a class, d entries in C order of
+        (y, x, channel).
+    sums : ndarray of shape (n_classes, d), float64, or None
+        Sums of the patches; None where the matrices will not be centred.
+    n_patches, n_images : ndarrays of shape (n_classes,), int64
+        How many have been seen.
+    """
+
+    kernel_size: Pair
+    outer_products: np.ndarray
+    sums: np.ndarray | None
+    n_patches: np.ndarray
+    n_images: np.ndarray
+
+    @classmethod
+    def empty(
+        cls, n_classes: int, kernel_size: Pair, n_channels: int, *, centered: bool
+    ) -> DensityAccumulator:
+        """Return an accumulator that has seen nothing."""
+        d = kernel_size[0] * kernel_size[1] * n_channels
+        return cls(
+            kernel_size,
+            np.zeros((n_classes, d, d)),
+            np.zeros((n_classes, d)) if centered else None,
+            np.zeros(n_classes, dtype=np.int64),
+            np.zeros(n_classes, dtype=np.int64),
+        )
+
+    def like(self, n_classes: int) -> Self:
+        """Return an accumulator of the same kind that has seen nothing."""
+
+        def zeros(held: np.ndarray) -> np.ndarray:
+            return np.zeros((n_classes, *held.shape[1:]), held.dtype)
+
+        return replace(
+            self,
+            outer_products=zeros(self.outer_products),
+            sums=None if self.sums is None else zeros(self.sums),
+            n_patches=zeros(self.n_patches),
+            n_images=zeros(self.n_images),
+        )
+
+    # an overflow is told where it matters, in density matrices that are not finite
+    @np.errstate(over="ignore", invalid="ignore")
+    def update(self, images: Array, labels: np.ndarray) -> None:
+        """Add all valid patches of some images.
+
+        Parameters
+        ----------
+        images : array of shape (n, height, width, channels), real, any library
+        labels : ndarray of shape (n,), int
+            Class indices, from 0.
+        """
+        n_patches = self._n_patches(images.shape[1:])
+        found, counts = np.unique(labels, return_counts=True)
+        order = np.argsort(labels, kind="stable")
+        for label, n, end in zip(found, counts, np.cumsum(counts), strict=True):
+            members = order[end - n : end]
+            outer, sums = self._moments(images, members)
+            self.outer_products[label] += outer
+            if self.sums is not None:
+                self.sums[label] += sums
+            self.n_patches[label] += len(members) * n_patches
+            self.n_images[label] += len(members)
+
+    def _n_patches(self, shape: tuple[int, ...]) -> int | np.ndarray:
+        """Return how many patches an image (height, width, ...) has."""
+        rows, columns = output_size(shape, self.kernel_size, (1, 1), "valid")
+        return rows * columns
+
+    def _moments(
+        self, images: Array, members: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return sums of outer products, and of patches, over some of the images."""
+        return second_moments(images, members, self.kernel_size)
+
+    def merge(
+        self, other: DensityAccumulator, labels: np.ndarray | None = None
+    ) -> None:
+        """Add what another accumulator has seen.
+
+        Parameters
+        ----------
+        other : DensityAccumulator
+            Of the same kernel size, channels and centring.
+        labels : ndarray of int or None
+            Indices, all different, of its classes among those of this one; None: the
+            same classes.
+        """
+        at = np.arange(len(other.n_images)) if labels is None else labels
+        self.outer_products[at] += other.outer_products
+        if self.sums is not None and other.sums is not None:
+            self.sums[at] += other.sums
+        self.n_patches[at] += other.n_patches
+        self.n_images[at] += other.n_images
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def density_matrices(self) -> DensityMatrices:
+        """Divide by numbers of patches and traces; centre where asked."""
+        counts = np.maximum(self.n_patches, 1)[:, np.newaxis]
+        moments = self.outer_products / counts[..., np.newaxis]
+        raw_traces = np.trace(moments, axis1=1, axis2=2)
+        means = None
+        if self.sums is not None:
+            means = self.sums / counts
+            moments -= means[:, :, np.newaxis] * means[:, np.newaxis, :]
+        traces = np.trace(moments, axis1=1, axis2=2)
+        # what is left of a constant class after centring is rounding of the sums,
+        # not variance; it grows about as the root of their length
+        rounding = 8 * np.finfo(np.float64).eps * moments.shape[1] * raw_traces
+        rounding *= np.sqrt(counts[:, 0])
+        traces = np.where(traces > rounding, traces, 0.0)
+        moments /= np.where(traces > 0, traces, np.inf)[:, np.newaxis, np.newaxis]
+        return DensityMatrices(moments, traces, means)

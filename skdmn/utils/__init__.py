@@ -1,0 +1,1 @@
+"""Array libraries and devices, threads, labels, checks, saved estimators."""

@@ -1,0 +1,120 @@
+"""Labels as class indices, and which images a layer looks at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+from skdmn.utils.array_api import to_numpy
+
+
+def encode_labels(y: Any, n: int, classes: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Check labels, and return the sorted classes and each label's index among them.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+    n : int
+        How many images, or rows, there are.
+    classes : array-like or None
+        Labels to list besides those of `y`.
+    """
+    y = _checked(y, "y")
+    if len(y) != n:
+        raise ValueError(
+            f"X holds {n} samples but y {len(y)} labels; pass one label for each "
+            "(found inconsistent numbers of samples)."
+        )
+    check_classification_targets(y)
+    labels, codes = np.unique(y, return_inverse=True)
+    if classes is None:
+        return labels, codes
+    merged = union(np.unique(_checked(classes, "classes")), labels)
+    return merged, np.searchsorted(merged, labels)[codes]
+
+
+def union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the sorted union of labels of one kind."""
+    if _are_strings(first) != _are_strings(second):
+        one, other = first.tolist()[0], second.tolist()[0]
+        raise ValueError(
+            f"Labels {other!r} and {one!r} are of different kinds; pass strings or "
+            "numbers throughout."
+        )
+    return np.union1d(first, second)
+
+
+def is_all(subsample: float) -> bool:
+    """Whether a subsample is all images: 1.0 of them, not 1 of them."""
+    return isinstance(subsample, (float, np.floating)) and subsample == 1.0
+
+
+def draw(
+    codes: np.ndarray, subsample: float, random_state: np.random.RandomState
+) -> np.ndarray | None:
+    """Return the sorted indices of a stratified sample, None for all.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int
+        Class indices.
+    subsample : float in (0, 1] or int
+        Share of each class, rounded up; or how many in all, in proportion to the
+        classes and at least one of each.
+    random_state : RandomState
+    """
+    if is_all(subsample):
+        return None
+    counts = np.bincount(codes)
+    if isinstance(subsample, (float, np.floating)):
+        quotas = np.ceil(counts * subsample - 1e-9).astype(int)
+        quotas = np.maximum(quotas, counts > 0)
+    else:
+        quotas = _proportional(counts, min(int(subsample), len(codes)))
+    chosen = [
+        random_state.permutation(np.flatnonzero(codes == label))[:quota]
+        for label, quota in enumerate(quotas)
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def _proportional(counts: np.ndarray, total: int) -> np.ndarray:
+    """Split a total in proportion to counts, by largest remainder, at least 1 each."""
+    alive = np.count_nonzero(counts)
+    if total < alive:
+        raise ValueError(
+            f"subsample={total} is fewer than the {alive} classes; pass at least one "
+            "image for each class."
+        )
+    exact = total * counts / counts.sum()
+    quotas = np.maximum(np.floor(exact).astype(int), counts > 0)
+    while quotas.sum() != total:
+        if quotas.sum() < total:
+            quotas[np.argmax(exact - quotas)] += 1
+        else:  # the classes raised to 1 took more than their share
+            quotas[np.argmax(np.where(quotas > 1, quotas - exact, -np.inf))] -= 1
+    return quotas
+
+
+def _checked(labels: Any, name: str) -> np.ndarray:
+    if array_api_compat.is_array_api_obj(labels):
+        labels = to_numpy(labels)
+    labels = check_array(labels, ensure_2d=False, dtype=None, input_name=name)
+    labels = column_or_1d(labels, warn=True)
+    if labels.dtype == object:
+        others = [label for label in labels if not isinstance(label, str)]
+        if 0 < len(others) < len(labels):
+            raise ValueError(
+                f"{name} has {others[0]!r} among strings; pass labels of one kind, and "
+                "none that are missing."
+            )
+    return labels
+
+
+def _are_strings(labels: np.ndarray) -> bool:
+    return labels.dtype.kind in "US" or isinstance(labels.tolist()[0], str)

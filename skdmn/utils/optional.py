@@ -1,0 +1,43 @@
+"""Optional packages: imported when a function needs them, named when they are missing."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def import_optional(package: str, function: str, extra: str) -> Any:
+    """Import a package that an extra of skdmn installs.
+
+    Parameters
+    ----------
+    package : str
+        Name to import.
+    function : str
+        Name of the function that needs it, for the message.
+    extra : str
+        The extra that installs it.
+
+    Raises
+    ------
+    ImportError
+        If the package is not installed; names what to install.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        known_as = {"torch": "PyTorch"}.get(package, package)
+        raise ImportError(
+            f"{function} needs {known_as}, which is not installed; pip install "
+            f'"skdmn[{extra}]".'
+        ) from error
+
+
+def import_torch(function: str) -> Any:
+    """Import torch for a function of this package."""
+    return import_optional("torch", function, "torch")
+
+
+def import_onnx(package: str, function: str) -> Any:
+    """Import onnx or skl2onnx for a function of this package."""
+    return import_optional(package, function, "onnx")

@@ -1,0 +1,212 @@
+"""The source of the kernels for GPUs, run on the processor: only its arithmetic."""
+
+import ctypes
+import re
+import shutil
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skdmn.kernels.cuda import tiling
+from skdmn.kernels.geometry import WHOLE, Window
+from skdmn.kernels.reference import convolution as definition
+
+SOURCE = files("skdmn.kernels.cuda").joinpath("kernels.cu").read_text()
+COMPILER = shutil.which("c++")
+TYPES = {
+    "uint8": "unsigned char",
+    "bool": "unsigned char",
+    "int8": "signed char",
+    "uint16": "unsigned short",
+    "int16": "short",
+    "int32": "int",
+    "int64": "long long",
+    "float16": "Half",
+    "float32": "float",
+    "float64": "double",
+}
+FLOATS = {"float32": "float", "float64": "double"}
+COMBINATIONS = [(read, "float32") for read in TYPES]
+COMBINATIONS += [("uint8", "float64"), ("float64", "float64")]
+WIDTHS = (1, 2, 3, 5, 9)  # of kernels
+WINDOWS = [
+    WHOLE,
+    Window((2, 2), (2, 2), "valid"),
+    Window((3, 2), (2, 1), "same"),
+    Window((2, 3), (3, 2), "same"),
+]
+
+
+def wrappers():
+    """Return C functions that launch every instance of the kernels that is tested."""
+    for read, computed in COMBINATIONS:
+        types = f"{TYPES[read]}, {FLOATS[computed]}"
+        arguments = (
+            f"(int grid, int block, int shared, const {TYPES[read]}* images, "
+            f"const {FLOATS[computed]}* weights, {FLOATS[computed]}* out, "
+            f"{FLOATS[computed]} start, long long n, Geometry* g)"
+        )
+        for width in WIDTHS if read == "uint8" else (3,):
+            yield (
+                f'extern "C" bool convolve_{read}_{computed}_{width}{arguments} {{ '
+                "return launch(grid, block, shared, [=] { "
+                f"convolve<{types}, {width}>(images, weights, out, start, n, *g); }}); "
+                "}"
+            )
+        yield (
+            f'extern "C" bool max_pool_{read}_{computed}{arguments} {{ '
+            "return launch(grid, block, shared, [=] { "
+            f"max_pool<{types}>(images, out, start, n, *g); }}); }}"
+        )
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    """Compile the source for the processor."""
+    folder = tmp_path_factory.mktemp("cuda")
+    if COMPILER is None:
+        pytest.skip("no C++ compiler is here")
+    shim = Path(__file__).with_name("cuda_on_host.hpp").read_text()
+    # the harness has the memory that blocks share
+    source = SOURCE.replace("extern __shared__ double memory[];", "")
+    code = "\n".join([shim, source, *wrappers()])
+    (folder / "kernels.cpp").write_text(code)
+    command = [COMPILER, "-std=c++17", "-O1", "-w", "-shared", "-fPIC"]
+    built = subprocess.run(
+        [*command, "-o", folder / "kernels.so", folder / "kernels.cpp"],
+        capture_output=True,
+        text=True,
+    )
+    if "ucontext.h" in built.stderr:
+        pytest.skip("the C++ compiler here has no ucontext.h")
+    assert built.returncode == 0, built.stderr
+    return ctypes.CDLL(folder / "kernels.so")
+
+
+def call(kernels, name, launch, images, weights, start, g):
+    """Launch a kernel and return its output; all of it must have been written."""
+    floats = weights.dtype
+    room = np.full(len(images) * int(np.prod(g.out_shape)) + 64, np.nan, floats)
+    number = {4: ctypes.c_float, 8: ctypes.c_double}[floats.itemsize]
+    numbers = np.array(g, np.int32)
+    assert getattr(kernels, name)(
+        *launch,
+        *(ctypes.c_void_p(a.ctypes.data) for a in (images, weights, room)),
+        number(start),
+        ctypes.c_longlong(len(images)),
+        ctypes.c_void_p(numbers.ctypes.data),
+    )
+    assert np.isnan(room[-64:]).all()
+    return room[:-64].reshape(len(images), *g.out_shape)
+
+
+def convolved(kernels, images, filters, stride, padding, activation, window, grid=7):
+    g = tiling.whole(
+        images.shape[1:], len(filters), filters.shape[1:3], stride, padding, window
+    )
+    itemsize = filters.dtype.itemsize
+    g = tiling.tiled(g, itemsize)
+    launch = (
+        min(grid, g.jobs(len(images))),
+        g.threads(itemsize),
+        g.shared_bytes(itemsize),
+    )
+    name = f"convolve_{images.dtype}_{filters.dtype}_{filters.shape[2]}"
+    start = 0.0 if activation == "relu" else -np.inf
+    weights = tiling.arranged(filters, g, np)
+    return call(kernels, name, launch, images, weights, start, g)
+
+
+def some_images(rng, shape, dtype):
+    if dtype == "bool":
+        return rng.random(shape) > 0.5
+    low = 0 if dtype.startswith("u") else -9
+    return rng.integers(low, 10, shape).astype(dtype)
+
+
+def test_geometry_has_the_fields_of_the_struct_in_its_order():
+    struct = SOURCE.split("struct Geometry {")[1].split("};")[0]
+    struct = re.sub(r"//.*", "", struct)
+    names = re.findall(r"\w+", struct.replace("int ", ""))
+    assert tuple(names) == tiling.Geometry._fields
+
+
+def test_constants_are_those_of_the_source():
+    assert f"POSITIONS = {tiling.POSITIONS};" in SOURCE
+    assert f"FILTERS = {tiling.FILTER_BYTES} / sizeof(T)" in SOURCE
+    assert f"__launch_bounds__({tiling.THREADS})" in SOURCE
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("kernel", [(1, 1), (2, 3), (3, 2), (4, 5), (1, 9)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_convolve_is_the_definition(
+    kernels, rng, window, stride, padding, kernel, channels
+):
+    images = some_images(rng, (5, 12, 14, channels), "uint8")
+    filters = rng.integers(-9, 10, (11, *kernel, channels)).astype(np.float32)
+    for activation in ("relu", None):
+        arguments = images, filters, stride, padding, activation, window
+        expected = definition.convolve_and_pool(*arguments)
+        assert_array_equal(convolved(kernels, *arguments), expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "n_filters", "window"),
+    [
+        ((23, 3, 3, 2), (2, 2), 70, WHOLE),  # many images in a tile
+        ((2, 13, 13, 40), (3, 3), 33, WINDOWS[1]),  # channels read in several chunks
+        ((1, 61, 67, 3), (3, 3), 5, WINDOWS[2]),  # an image larger than a tile
+        ((2, 1, 900, 1), (1, 9), 16, Window((1, 4), (1, 4), "valid")),  # signals
+        ((2, 30, 30, 4), (3, 3), 9, Window((28, 28), (28, 28), "valid")),  # one window
+        ((3, 9, 9, 300), (1, 1), 64, WINDOWS[3]),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_convolve_is_the_definition_however_work_is_cut_up(
+    kernels, rng, shape, kernel, n_filters, window, dtype
+):
+    images = some_images(rng, shape, "uint8")
+    filters = rng.integers(-9, 10, (n_filters, *kernel, shape[3])).astype(dtype)
+    arguments = images, filters, (1, 1), "valid", None, window
+    expected = definition.convolve_and_pool(*arguments)
+    assert_array_equal(convolved(kernels, *arguments), expected)
+    assert_array_equal(convolved(kernels, *arguments, grid=10**6), expected)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_every_dtype_is_read_as_it_is(kernels, rng, dtype):
+    images = some_images(rng, (3, 6, 7, 2), dtype)
+    filters = rng.normal(size=(4, 3, 3, 2)).astype(np.float32)
+    arguments = images, filters, (1, 1), "same", "relu", WINDOWS[1]
+    expected = definition.convolve_and_pool(*arguments)
+    assert_allclose(convolved(kernels, *arguments), expected, atol=1e-4)
+
+
+def test_float16_is_read_exactly(kernels):
+    images = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(1, 256, 256, 1)
+    filters = np.ones((1, 1, 3, 1), np.float32)
+    filters[:, :, 1:] = 0
+    with np.errstate(invalid="ignore"):
+        expected = definition.convolve(images, filters)
+    got = convolved(kernels, images, filters, (1, 1), "valid", None, WHOLE)
+    finite = np.isfinite(expected)
+    assert finite.mean() > 0.9
+    assert_array_equal(got[finite], expected[finite])
+
+
+@pytest.mark.parametrize("window", WINDOWS[1:])
+@pytest.mark.parametrize(("dtype", "floats"), COMBINATIONS)
+def test_max_pool_is_the_definition(kernels, rng, window, dtype, floats):
+    images = some_images(rng, (4, 7, 8, 3), dtype)
+    g = tiling.whole((7, 8, 3), 3, (1, 1), (1, 1), "valid", window)
+    name, no_filters = f"max_pool_{dtype}_{floats}", np.empty(0, floats)
+    pooled = call(kernels, name, (3, 32, 0), images, no_filters, -np.inf, g)
+    expected = definition.max_pool(images.astype(floats), *window)
+    assert_array_equal(pooled, expected)
