@@ -1,4 +1,4 @@
-"""Optional packages: imported when a function needs them, named when they are missing."""
+"""Optional packages, imported when a function needs them."""
 
 from __future__ import annotations
 
