@@ -1,13 +1,16 @@
-"""Run the notebooks, which are kept as text, and keep them with their outputs.
+"""Build the notebooks from their sources, and keep them with their outputs.
 
-python notebooks/build.py           # all of them
-python notebooks/build.py 04        # those whose names begin so
-python notebooks/build.py --check   # are the .ipynb files of these texts, and the
-                                    # README's numbers of the .ipynb files?
+python notebooks/build.py             # execute all notebooks
+python notebooks/build.py 04          # execute those whose names start with 04
+python notebooks/build.py --changed   # update those that differ from their source;
+                                      # execute them only if their code changed
+python notebooks/build.py --check     # fail if a notebook differs from its source, or
+                                      # if the README has a number that none prints
 """
 
+import argparse
+import ast
 import re
-import sys
 from pathlib import Path
 
 import jupytext
@@ -15,15 +18,28 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
-SECONDS = 600  # that a cell may take
+SECONDS = 600  # time limit of a cell
 
 
 def sources(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
+    """Return the type and the source of every cell."""
     return [(cell.cell_type, cell.source) for cell in notebook.cells]
 
 
-def run(text: Path) -> None:
-    """Execute a text, and write what comes out beside it."""
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def write(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook without what differs between two equal runs."""
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell{number}"  # random otherwise
+        cell.metadata.pop("execution", None)  # start and end times
+    nbformat.write(notebook, path)
+
+
+def execute(text: Path) -> None:
+    """Execute a source, and write the notebook with its outputs beside it."""
     notebook = jupytext.read(text)
     notebook.metadata["kernelspec"] = {
         "name": "python3",
@@ -33,35 +49,89 @@ def run(text: Path) -> None:
     NotebookClient(
         notebook, timeout=SECONDS, resources={"metadata": {"path": str(FOLDER)}}
     ).execute()
-    for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell{number}"  # the same each time
-        cell.metadata.pop("execution", None)  # times
-    nbformat.write(notebook, text.with_suffix(".ipynb"))
+    write(notebook, text.with_suffix(".ipynb"))
+
+
+class _ImportRemover(ast.NodeTransformer):
+    """Remove import statements from a syntax tree, and collect the imported names."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def visit(self, node: ast.AST) -> ast.AST | None:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            self.names |= {alias.asname or alias.name for alias in node.names}
+            return None
+        return super().visit(node)
+
+
+def substance(notebook: nbformat.NotebookNode) -> tuple[list[str], set[str]]:
+    """Return what determines the outputs of a notebook.
+
+    These are the syntax tree of every code cell without its import statements, and the
+    names that are imported. Comments, the layout of the code and the modules that the
+    names come from do not count.
+    """
+    remover = _ImportRemover()
+    trees = [
+        ast.dump(remover.visit(ast.parse(cell.source))) for cell in code_cells(notebook)
+    ]
+    return trees, remover.names
+
+
+def carry_over(text: Path) -> bool:
+    """Update a notebook without executing it, if its code did not change.
+
+    The notebook gets the cells of the source and keeps the outputs that it has. Nothing
+    is written if the code cells differ by more than comments, layout and import lines.
+
+    Returns
+    -------
+    carried_over : bool
+        True if the notebook was written.
+    """
+    path = text.with_suffix(".ipynb")
+    if not path.exists():
+        return False
+    new, kept = jupytext.read(text), nbformat.read(path, as_version=4)
+    if not has_outputs(kept) or substance(new) != substance(kept):
+        return False
+    for cell, executed in zip(code_cells(new), code_cells(kept), strict=True):
+        cell.outputs = executed.outputs
+        cell.execution_count = executed.execution_count
+    new.metadata = kept.metadata
+    write(new, path)
+    return True
+
+
+def has_outputs(notebook: nbformat.NotebookNode) -> bool:
+    """Return True if every code cell was executed."""
+    return all(
+        cell.execution_count for cell in code_cells(notebook) if cell.source.strip()
+    )
 
 
 def is_up_to_date(text: Path) -> bool:
-    """Whether the notebook has the cells of a text, and outputs."""
-    kept = text.with_suffix(".ipynb")
-    if not kept.exists():
+    """Return True if the notebook has the cells of its source, and outputs."""
+    path = text.with_suffix(".ipynb")
+    if not path.exists():
         return False
-    notebook = nbformat.read(kept, as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    has_run = all(cell.execution_count for cell in code if cell.source.strip())
-    return has_run and sources(notebook) == sources(jupytext.read(text))
+    notebook = nbformat.read(path, as_version=4)
+    return has_outputs(notebook) and sources(notebook) == sources(jupytext.read(text))
 
 
 def printed(notebook: nbformat.NotebookNode) -> str:
-    """Return what the cells of a notebook printed."""
+    """Return the text that the cells of a notebook printed."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return "".join(output.get("text", "") for output in outputs)
 
 
 def wrong_numbers() -> list[str]:
-    """Return numbers in the README's tables that no notebook of their row prints.
+    """Return the README's numbers that no notebook named in their row prints.
 
-    Rows that stand on tests as well are left to them.
+    Rows that also name tests are skipped.
     """
-    said = {
+    texts = {
         path.name[:2]: printed(nbformat.read(path, as_version=4))
         for path in FOLDER.glob("[0-9]*.ipynb")
     }
@@ -70,27 +140,50 @@ def wrong_numbers() -> list[str]:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) != 4 or not re.fullmatch(r"\d\d(, \d\d)*", cells[2]):
             continue
-        there = "".join(said[number] for number in cells[2].split(", "))
+        text = "".join(texts[number] for number in cells[2].split(", "))
         numbers = re.findall(r"(?<![\w.])\d+\.\d+(?:e-?\d+)?|\b\d+e-\d+", cells[3])
-        wrong += [f"{number} ({cells[0]})" for number in numbers if number not in there]
+        wrong += [f"{number} ({cells[0]})" for number in numbers if number not in text]
     return wrong
 
 
+def check(texts: list[Path]) -> None:
+    """Exit with a message if a notebook or the README is out of date."""
+    if stale := [text.name for text in texts if not is_up_to_date(text)]:
+        raise SystemExit(
+            f"These notebooks differ from their sources: {', '.join(stale)}. Run "
+            "python notebooks/build.py --changed"
+        )
+    if wrong := wrong_numbers():
+        raise SystemExit(
+            "These numbers of notebooks/README.md are not printed by the notebooks of "
+            f"their rows: {'; '.join(wrong)}. Correct the README."
+        )
+
+
 def main() -> None:
-    which = [argument for argument in sys.argv[1:] if argument != "--check"]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="start of the notebooks' names")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--changed", action="store_true")
+    mode.add_argument("--check", action="store_true")
+    options = parser.parse_args()
     texts = sorted(FOLDER.glob("[0-9]*.py"))
-    if which:
-        texts = [text for text in texts if text.name.startswith(tuple(which))]
-    if "--check" in sys.argv:
-        stale = [text.name for text in texts if not is_up_to_date(text)]
-        if stale:
-            raise SystemExit(f"Run python notebooks/build.py for {', '.join(stale)}.")
-        if wrong := wrong_numbers():
-            raise SystemExit(f"No notebook prints {'; '.join(wrong)} of the README.")
+    if options.names:
+        texts = [text for text in texts if text.name.startswith(tuple(options.names))]
+    if options.check:
+        check(texts)
         return
     for text in texts:
-        print(text.name, flush=True)
-        run(text)
+        if options.changed:
+            if is_up_to_date(text):
+                continue
+            if carry_over(text):
+                print(f"{text.name}: outputs kept", flush=True)
+                continue
+        print(f"{text.name}: executing", flush=True)
+        execute(text)
 
 
 if __name__ == "__main__":
