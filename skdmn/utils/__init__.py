@@ -1,1 +1,1 @@
-"""Array libraries and devices, threads, labels, checks, saved estimators."""
+"""Helpers: array namespaces and devices, threads, labels, checks, persistence."""

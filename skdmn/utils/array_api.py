@@ -1,7 +1,8 @@
-"""Which array library, which device: the only questions about machines.
+"""Array namespaces and devices, and conversions between them.
 
-Arrays of any library that follows the array API standard are computed where they
-lie. NumPy arrays are computed on the host, or batch by batch on a GPU through CuPy.
+Arrays of any library that follows the array API standard are processed by that
+library, on their own device. NumPy arrays are processed on the CPU, or batch by batch
+on a GPU through CuPy.
 """
 
 from __future__ import annotations
@@ -19,19 +20,27 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 class Backend(NamedTuple):
-    """Where arrays live: the namespace of their library and their device."""
+    """An array namespace and a device.
+
+    Attributes
+    ----------
+    xp : module
+        Array API namespace, from `array_api_compat`.
+    device : object
+        Device of that library.
+    """
 
     xp: Any
     device: Any
 
     @property
     def is_numpy(self) -> bool:
-        """Whether this is NumPy, in host memory."""
+        """True if the namespace is NumPy's."""
         return bool(array_api_compat.is_numpy_namespace(self.xp))
 
     @property
     def kind(self) -> str:
-        """What the ``device`` parameter calls this place: "cpu", "cuda" or other."""
+        """Name of the device as in the ``device`` parameter: "cpu", "cuda" or other."""
         if self.is_numpy:
             return "cpu"
         if array_api_compat.is_cupy_namespace(self.xp):
@@ -51,14 +60,14 @@ HOST = Backend(array_api_compat.array_namespace(np.empty(0)), "cpu")
 def backend_of(array: Array) -> Backend:
     """Return the namespace and device of an array; NumPy's for anything else.
 
-    Other libraries' arrays count only under scikit-learn's ``array_api_dispatch``,
-    because without it scikit-learn turns them into NumPy arrays.
+    Arrays of other libraries are recognized only under scikit-learn's
+    ``array_api_dispatch``. Without it, scikit-learn converts them to NumPy arrays.
     """
     return own_backend(array) if get_config()["array_api_dispatch"] else HOST
 
 
 def own_backend(array: Array) -> Backend:
-    """Return the namespace and device of an array, dispatch or not."""
+    """Return the namespace and device of an array, with or without dispatch."""
     if isinstance(array, np.ndarray) or not array_api_compat.is_array_api_obj(array):
         return HOST
     return Backend(
@@ -67,15 +76,15 @@ def own_backend(array: Array) -> Backend:
 
 
 def to_numpy(array: Array) -> np.ndarray:
-    """Copy an array of any library into host memory, as NumPy."""
+    """Convert an array of any library to a NumPy array; NumPy arrays are returned."""
     if isinstance(array, np.ndarray):
         return array
     if array_api_compat.is_cupy_array(array):
         return array.get()
     if array_api_compat.is_torch_array(array):
         array = array.detach().cpu()
-        wide = "bfloat16" in str(array.dtype)  # a type that NumPy does not have
-        return (array.float() if wide else array).numpy()
+        is_bfloat16 = "bfloat16" in str(array.dtype)  # NumPy has no such dtype
+        return (array.float() if is_bfloat16 else array).numpy()
     if array_api_compat.is_array_api_obj(array):
         info = array_api_compat.array_namespace(array).__array_namespace_info__()
         array = array_api_compat.to_device(array, info.default_device())
@@ -83,7 +92,7 @@ def to_numpy(array: Array) -> np.ndarray:
 
 
 def widest_float(backend: Backend) -> Any:
-    """Return float64 where the device has it, else float32 (Apple's GPUs)."""
+    """Return float64 if the device supports it, else float32 (Apple's GPUs)."""
     if backend.is_numpy:
         return np.float64
     info = backend.xp.__array_namespace_info__()
@@ -92,16 +101,19 @@ def widest_float(backend: Backend) -> Any:
 
 
 def to_backend(array: Array, backend: Backend) -> Array:
-    """Move an array to a place; unchanged where it is there already."""
-    here = own_backend(array)
-    if here == backend:
+    """Convert an array to another namespace and device.
+
+    The array itself is returned if it already has that namespace and device.
+    """
+    current = own_backend(array)
+    if current == backend:
         return array
-    if here.xp == backend.xp:
+    if current.xp == backend.xp:
         return array_api_compat.to_device(array, backend.device)
     host = to_numpy(array)
     if backend.is_numpy:
         return host
-    # other libraries know neither long doubles nor foreign byte orders
+    # other libraries support neither long doubles nor non-native byte orders
     host = host.astype(host.dtype.newbyteorder("="), copy=False)
     if host.dtype.kind == "f" and host.dtype.itemsize >= 8:
         narrow = widest_float(backend) != backend.xp.float64
@@ -113,15 +125,16 @@ def to_backend(array: Array, backend: Backend) -> Array:
 
 
 def take(array: Array, indices: np.ndarray, axis: int) -> Array:
-    """Return the entries of an array at some (NumPy) indices along an axis."""
+    """Return the entries of an array at NumPy indices along an axis."""
     xp, device = own_backend(array)
     return xp.take(array, xp.asarray(indices, device=device), axis=axis)
 
 
 def float_dtype(array: Array, xp: Any) -> Any:
-    """Return the dtype that an array is computed in: float64 for wide floats.
+    """Return the floating-point dtype in which computations on an array are done.
 
-    float32 stays float32; integers, booleans and float16 become float32.
+    float64 (and wider) gives float64. float32, float16, integers and booleans give
+    float32.
     """
     if isinstance(array.dtype, np.dtype):
         wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
@@ -137,40 +150,45 @@ def working_memory() -> int:
 
 @functools.cache
 def gpu() -> Backend | None:
-    """Return CuPy's place where CuPy and a GPU are there to use, else None."""
+    """Return CuPy's namespace and device, or None if CuPy finds no usable GPU."""
     try:
         import cupy
 
         if not cupy.cuda.is_available():
             return None
-    except Exception:  # a broken CUDA set-up shows as many kinds of error
+    except Exception:  # a broken CUDA installation raises many kinds of error
         return None
     return Backend(array_api_compat.array_namespace(cupy.empty(0)), cupy.cuda.Device())
 
 
 def compute_backend(data: Backend, device: str) -> Backend:
-    """Decide where data is computed.
+    """Choose the namespace and device for computations on data.
 
     Parameters
     ----------
-    data : Place
-        Where the data lies.
+    data : Backend
+        Namespace and device of the data.
     device : {"auto", "cpu", "cuda"}
-        What the user asked for. NumPy data goes to the GPU where "cuda" is asked
-        for, or "auto" and one is usable; other data is computed where it lies.
+        The estimator's parameter. NumPy data is processed on the GPU if this is
+        "cuda", or if it is "auto" and a GPU is usable. Other data is processed by its
+        own library, on its own device.
+
+    Returns
+    -------
+    Backend
 
     Raises
     ------
     RuntimeError
-        Where "cuda" is asked for and no GPU is usable.
+        If `device` is "cuda" and no GPU is usable.
     ValueError
-        Where the data lies on a device that contradicts `device`.
+        If the data is on a device that contradicts `device`.
     """
     if not data.is_numpy:
         if device not in ("auto", data.kind):
             raise ValueError(
                 f"device={device!r} contradicts X, which is {data}; pass "
-                "device='auto' to compute where X lies, or move X."
+                "device='auto' to compute on the device of X, or move X."
             )
         return data
     if device == "cpu":
@@ -178,8 +196,8 @@ def compute_backend(data: Backend, device: str) -> Backend:
     backend = gpu()
     if backend is None and device == "cuda":
         raise RuntimeError(
-            "device='cuda' was asked for, but CuPy finds no usable GPU; install "
+            "device='cuda' was given, but CuPy finds no usable GPU; install "
             "skdmn[cuda12] or skdmn[cuda13] to match the CUDA driver, or pass "
-            "device='auto' or 'cpu'."
+            "device='auto' or device='cpu'."
         )
     return backend or HOST

@@ -1,4 +1,4 @@
-"""Labels as class indices, and which images a layer looks at."""
+"""Encoding of labels as class indices, and stratified samples."""
 
 from __future__ import annotations
 
@@ -14,21 +14,34 @@ from skdmn.utils.array_api import to_numpy
 
 
 def encode_labels(y: Any, n: int, classes: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """Check labels, and return the sorted classes and each label's index among them.
+    """Check labels and encode them as class indices.
 
     Parameters
     ----------
     y : array-like of shape (n,)
+        Labels.
     n : int
-        How many images, or rows, there are.
+        Number of images or rows in X.
     classes : array-like or None
-        Labels to list besides those of `y`.
+        Further labels to include in the classes.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+        Sorted labels.
+    codes : ndarray of shape (n,), int
+        Index into `classes` of each label.
+
+    Raises
+    ------
+    ValueError
+        If the number of labels is not `n`, or labels are not of one kind.
     """
     y = _checked(y, "y")
     if len(y) != n:
         raise ValueError(
-            f"X holds {n} samples but y {len(y)} labels; pass one label for each "
-            "(found inconsistent numbers of samples)."
+            f"X has {n} samples, but y has {len(y)} labels; pass one label for each "
+            "sample (found inconsistent numbers of samples)."
         )
     check_classification_targets(y)
     labels, codes = np.unique(y, return_inverse=True)
@@ -39,34 +52,39 @@ def encode_labels(y: Any, n: int, classes: Any = None) -> tuple[np.ndarray, np.n
 
 
 def union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the sorted union of labels of one kind."""
+    """Return the sorted union of two arrays of labels, both strings or both numbers."""
     if _are_strings(first) != _are_strings(second):
         one, other = first.tolist()[0], second.tolist()[0]
         raise ValueError(
-            f"Labels {other!r} and {one!r} are of different kinds; pass strings or "
-            "numbers throughout."
+            f"Labels {other!r} and {one!r} are of different kinds; pass either strings "
+            "or numbers for all labels."
         )
     return np.union1d(first, second)
 
 
 def is_all(subsample: float) -> bool:
-    """Whether a subsample is all images: 1.0 of them, not 1 of them."""
+    """Return True if a subsample keeps all images: the float 1.0, not the int 1."""
     return isinstance(subsample, (float, np.floating)) and subsample == 1.0
 
 
 def draw(
     codes: np.ndarray, subsample: float, random_state: np.random.RandomState
 ) -> np.ndarray | None:
-    """Return the sorted indices of a stratified sample, None for all.
+    """Draw a stratified sample without replacement.
 
     Parameters
     ----------
     codes : ndarray of shape (n,), int
         Class indices.
     subsample : float in (0, 1] or int
-        Share of each class, rounded up; or how many in all, in proportion to the
-        classes and at least one of each.
+        float: share of each class, rounded up. int: total number, divided in
+        proportion to the class sizes, with at least one of each class.
     random_state : RandomState
+
+    Returns
+    -------
+    ndarray of int, or None
+        Sorted indices; None means all.
     """
     if is_all(subsample):
         return None
@@ -85,18 +103,18 @@ def draw(
 
 def _proportional(counts: np.ndarray, total: int) -> np.ndarray:
     """Split a total in proportion to counts, by largest remainder, at least 1 each."""
-    alive = np.count_nonzero(counts)
-    if total < alive:
+    n_classes = np.count_nonzero(counts)
+    if total < n_classes:
         raise ValueError(
-            f"subsample={total} is fewer than the {alive} classes; pass at least one "
-            "image for each class."
+            f"subsample={total} is less than the number of classes, {n_classes}; pass "
+            "at least one image for each class."
         )
     exact = total * counts / counts.sum()
     quotas = np.maximum(np.floor(exact).astype(int), counts > 0)
     while quotas.sum() != total:
         if quotas.sum() < total:
             quotas[np.argmax(exact - quotas)] += 1
-        else:  # the classes raised to 1 took more than their share
+        else:  # small classes were raised to 1, so others must give some back
             quotas[np.argmax(np.where(quotas > 1, quotas - exact, -np.inf))] -= 1
     return quotas
 
@@ -110,8 +128,8 @@ def _checked(labels: Any, name: str) -> np.ndarray:
         others = [label for label in labels if not isinstance(label, str)]
         if 0 < len(others) < len(labels):
             raise ValueError(
-                f"{name} has {others[0]!r} among strings; pass labels of one kind, and "
-                "none that are missing."
+                f"{name} contains {others[0]!r} among strings; pass labels of one "
+                "kind, without missing values."
             )
     return labels
 

@@ -1,4 +1,4 @@
-"""Optional packages, imported when a function needs them."""
+"""Imports of optional packages, made when a function needs them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ def import_optional(package: str, function: str, extra: str) -> Any:
     Parameters
     ----------
     package : str
-        Name to import.
+        Name of the package to import.
     function : str
-        Name of the function that needs it, for the message.
+        Name of the function that needs it, for the error message.
     extra : str
-        The extra that installs it.
+        Extra of skdmn that installs it.
 
     Raises
     ------
     ImportError
-        If the package is not installed; names what to install.
+        If the package is not installed. The message says how to install it.
     """
     try:
         return importlib.import_module(package)

@@ -1,4 +1,4 @@
-"""Where an estimator lives, how it is copied and pickled, and put back on errors."""
+"""Copies and pickles of estimators, and their state after a failed fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sklearn import get_config
 from skdmn._version import __version__
 from skdmn.utils.array_api import Array, Backend, own_backend, to_numpy
 
-# every type of this package in the files of fitted estimators, for `skops.io.load`
+# all types of this package that files of fitted estimators contain; pass them to
+# `skops.io.load`
 TRUSTED_TYPES = (
     "skdmn.statistics.density.DensityAccumulator",
     "skdmn.statistics.contrast.ContrastAccumulator",
@@ -29,22 +30,24 @@ TRUSTED_TYPES = (
     "skdmn.layers.zca.ZCAWhitening",
 )
 
-# to be raised when attributes of fitted estimators change their names or meaning
+# increase when attributes of fitted estimators change their names or meaning
 _FORMAT = 1
 
 
 class PortableMixin:
-    """Keeps arrays where they are in copies, and makes NumPy arrays of them in pickles.
+    """Mixin for estimators whose fitted arrays may belong to any array library.
 
-    So what was fitted on a GPU loads anywhere; and goes on anywhere, because a pickle
-    forgets where X lived (``_lives``). A fit under ``_unchanged_on_error`` is whole or
-    was never begun.
+    Copies keep the arrays' namespace and device. Pickles convert the arrays to NumPy,
+    so that an estimator fitted on a GPU loads on any machine, and then accepts data of
+    any namespace and device. A fit inside ``_unchanged_on_error`` either completes or
+    leaves the estimator unchanged.
     """
 
+    # empty array with the namespace and device of X in fit; None after unpickling
     _lives: Array | None
 
     def _check_same_backend(self, backend: Backend, method: str) -> None:
-        """Raise where X lies elsewhere than the one that was fitted on."""
+        """Raise if the namespace or device of X is not that of X in fit."""
         if not get_config()["array_api_dispatch"] or self._lives is None:
             return
         fitted = own_backend(self._lives)
@@ -52,12 +55,12 @@ class PortableMixin:
             raise ValueError(
                 f"Inputs passed to {type(self).__name__}.{method}() must use the same "
                 "namespace and the same device as those passed to fit(): got "
-                f"{backend}, fitted on {fitted}; move X, or fit again where it is."
+                f"{backend}, but fitted on {fitted}; move X there, or fit again with X."
             )
 
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
-        """Put the estimator back as it was when a fit fails or is interrupted."""
+        """Restore the estimator's attributes if a fit fails or is interrupted."""
         before = self.__dict__.copy()
         try:
             yield
@@ -66,42 +69,42 @@ class PortableMixin:
             raise
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a file of a saved estimator holds."""
-        held: Any = super().__getstate__()  # scikit-learn's BaseEstimator's
+        """Return the state to pickle, with NumPy arrays."""
+        attributes: Any = super().__getstate__()  # of scikit-learn's BaseEstimator
         state = {
             key: to_numpy(value) if array_api_compat.is_array_api_obj(value) else value
-            for key, value in held.items()
+            for key, value in attributes.items()
         }
         if "_lives" in state:
             state["_lives"] = None
         return {**state, "_saved": [_FORMAT, __version__]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take what a file of a saved estimator holds.
+        """Restore the state from a pickle.
 
         Raises
         ------
         ValueError
-            Where a later version saved it, in a way that this one does not know.
+            If a later version of skdmn saved it in a format unknown to this version.
         """
-        held = dict(state)
-        made_in, saved_by = held.pop("_saved", (_FORMAT, __version__))
-        if made_in > _FORMAT:
+        attributes = dict(state)
+        saved_format, saved_by = attributes.pop("_saved", (_FORMAT, __version__))
+        if saved_format > _FORMAT:
             raise ValueError(
-                f"This {type(self).__name__} was saved by skdmn {saved_by}, in a way "
+                f"This {type(self).__name__} was saved by skdmn {saved_by} in a format "
                 f"that skdmn {__version__} does not know; load it with "
                 f"skdmn>={saved_by}, or fit it again."
             )
-        super().__setstate__(held)  # type: ignore[misc]
+        super().__setstate__(attributes)  # type: ignore[misc]
 
     def __copy__(self) -> Self:
-        """Copy without a pickle."""
+        """Return a shallow copy whose arrays stay on their device."""
         copied = type(self).__new__(type(self))
         copied.__dict__ = self.__dict__.copy()
         return copied
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy without a pickle, arrays too."""
+        """Return a deep copy whose arrays stay on their device."""
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         copied.__dict__ = copy.deepcopy(self.__dict__, memo)

@@ -1,4 +1,4 @@
-"""Threads that live as long as a call, as many as the user allows."""
+"""Short-lived threads within the limits of joblib, Numba and BLAS."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ import threadpoolctl
 
 
 def n_threads() -> int:
-    """Return how many threads to use, within what joblib, Numba and BLAS are set to."""
-    limits = list(_outside) if _others_hold_blas() else _blas_limits()
-    numba = sys.modules.get("numba")  # if it is not there, nobody has set its limit
+    """Return the number of threads to use: the least of all libraries' limits.
+
+    The limits are those of joblib, Numba and BLAS.
+    """
+    limits = list(_saved_limits) if _other_thread_limits_blas() else _blas_limits()
+    numba = sys.modules.get("numba")  # if not imported, its limit was never set
     if numba is not None:
         limits.append(numba.get_num_threads())
     return max(1, min(joblib.cpu_count(), *limits))
@@ -30,31 +33,43 @@ def _blas_limits() -> list[int]:
 
 @functools.cache
 def _blas() -> Any:
-    """Find BLAS, which takes milliseconds; the limits it is set to are read anew."""
+    """Find the BLAS libraries once, because it takes milliseconds.
+
+    Their limits are read anew at each use.
+    """
     return threadpoolctl.ThreadpoolController().select(user_api="blas")
 
 
 def in_threads(
     function: Callable[..., None], pieces: Iterable[tuple], threads: int
 ) -> None:
-    """Call a function that releases the interpreter with each tuple of arguments.
+    """Call a function with each tuple of arguments, in several threads.
 
-    The caller's thread is one of them; the others live as long as the call, so that
-    forked processes, other threads and interrupts find nothing half done.
+    The function has to release the GIL to gain from this. The calling thread is one of
+    the threads. The others end before the call returns, so that no thread is left
+    running for forked processes, other threads or interrupts.
+
+    Parameters
+    ----------
+    function : callable
+    pieces : iterable of tuple
+        Arguments of each call.
+    threads : int
+        Number of threads.
     """
-    left = collections.deque(pieces)  # who empties it stops all
+    remaining = collections.deque(pieces)  # clearing it stops all threads
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
             while True:
                 try:
-                    piece = left.popleft()
+                    piece = remaining.popleft()
                 except IndexError:
                     return
                 function(*piece)
         except BaseException as error:
-            left.clear()
+            remaining.clear()
             errors.append(error)
 
     others = [threading.Thread(target=work) for _ in range(threads - 1)]
@@ -65,7 +80,7 @@ def in_threads(
         for thread in others:
             thread.join()
     except BaseException:  # an interrupt
-        left.clear()
+        remaining.clear()
         for thread in others:
             if thread.ident is not None:
                 thread.join()
@@ -75,44 +90,48 @@ def in_threads(
         try:
             raise errors[0]
         finally:
-            errors.clear()  # or they hold each other, and what their frames hold
+            # breaks reference cycles that would keep the frames' arrays alive
+            errors.clear()
 
 
 _single = threading.RLock()
-_holder: int | None = None  # the thread that keeps BLAS to one thread
-_outside: list[int] = []  # limits that BLAS has had before
+_holder: int | None = None  # the thread that limits BLAS to one thread
+_saved_limits: list[int] = []  # limits of BLAS outside `single_blas`
 
 
-def _others_hold_blas() -> bool:
-    """Whether BLAS is kept to one thread for a while, by another thread."""
+def _other_thread_limits_blas() -> bool:
+    """Return True if another thread is inside `single_blas`."""
     return _holder not in (None, threading.get_ident())
 
 
-def _let_go() -> None:
-    """Let a forked process compute: the thread that held the lock is not in it."""
+def _reset_after_fork() -> None:
+    """Release the lock and restore BLAS's limits in a forked process.
+
+    The thread that held the lock does not exist there.
+    """
     global _single, _holder
-    if _others_hold_blas():
-        for library, limit in zip(_blas().lib_controllers, _outside, strict=True):
+    if _other_thread_limits_blas():
+        for library, limit in zip(_blas().lib_controllers, _saved_limits, strict=True):
             library.set_num_threads(limit)
     _single, _holder = threading.RLock(), None
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 @contextlib.contextmanager
 def single_blas() -> Iterator[None]:
-    """Keep BLAS to one thread, to call it from several; one caller at a time.
+    """Limit BLAS to one thread, so that several threads can call it.
 
-    The limit is the process's. Where two overlap, the one that leaves last would put
-    back what the other had set.
+    The limit applies to the whole process. A lock admits one thread at a time, because
+    of two that overlap, the last one to leave would restore the limit of the other.
     """
-    global _holder, _outside
+    global _holder, _saved_limits
     with _single:
         outermost = _holder is None
         if outermost:
-            _outside, _holder = _blas_limits(), threading.get_ident()
+            _saved_limits, _holder = _blas_limits(), threading.get_ident()
         try:
             with _blas().limit(limits=1):
                 yield

@@ -61,8 +61,8 @@ each_bad = pytest.mark.parametrize("bad", BAD_IMAGES)
 
 BAD_LABELS = {
     "missing": (None, "requires y"),
-    "short": (LABELS[:-1], "12 samples but y 11 labels"),
-    "long": (np.append(LABELS, 0), "12 samples but y 13 labels"),
+    "short": (LABELS[:-1], "12 samples, but y has 11 labels"),
+    "long": (np.append(LABELS, 0), "12 samples, but y has 13 labels"),
     "nan": (np.where(LABELS, LABELS, np.nan), "NaN"),
     "inf": (np.where(LABELS, LABELS, np.inf), "infinity"),
     "continuous": (LABELS + 0.5, "continuous"),
