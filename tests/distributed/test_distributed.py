@@ -405,7 +405,7 @@ WRONG = {
     "too few labels": (
         lambda X, y: (cut(X), y[:-1]),
         ValueError,
-        "300 samples but y 299 labels",
+        "300 samples, but y has 299 labels",
     ),
     "no labels": (lambda X, y: (cut(X), None), ValueError, "requires y to be passed"),
     "no images": (lambda X, y: (cut(X[:0], (0,)), y[:0]), ValueError, "at least one"),

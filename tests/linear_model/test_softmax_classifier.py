@@ -336,7 +336,7 @@ def test_not_fitted():
     ("change", "message"),
     [
         ({"y": [1, 1, 1, 1]}, "one class only, 1"),
-        ({"y": [0, 1]}, "4 samples but y 2"),
+        ({"y": [0, 1]}, "4 samples, but y has 2"),
         ({"y": [0.1, 0.5, 0.2, 0.7]}, "continuous"),
         ({"y": None}, "requires y"),
         ({"X": np.full((4, 2), np.nan)}, "NaN"),
