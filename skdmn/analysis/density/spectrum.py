@@ -1,8 +1,9 @@
-"""Energies of density matrices: the spectrum of a layer, and its gap.
+"""Energies of density matrices, and the gap in the spectrum of a layer.
 
-A density matrix is read as the thermal state of a Hamiltonian: a direction of the
-patches that holds the share p of their variance has the energy E = -log p [1]_.
-Prevalent directions have low energies.
+A density matrix is the second-moment matrix of the patches of a class, divided by its
+trace. Its eigenvalues p are shares of the variance. The papers treat it as the thermal
+state of a Hamiltonian, in which an eigenvector has the energy E = -log p [1]_: the more
+variance along an eigenvector, the lower its energy.
 
 References
 ----------
@@ -26,19 +27,20 @@ from skdmn.utils.array_api import to_numpy
 
 
 class LayerSpectrum(NamedTuple):
-    """Energies of every class of a layer.
+    """Energies of all classes of a layer.
 
     Attributes
     ----------
     classes : ndarray of shape (n_classes,)
-        Labels.
+        Class labels.
     energies : ndarray of shape (n_classes, d), float64
-        In nats, lowest first; infinite for directions without variance.
+        Energies in nats, lowest first; infinite for directions without variance.
     partition_functions : ndarray of shape (n_classes,), float64
-        Traces of the classes' mean second moments.
+        Traces of the classes' mean second-moment matrices.
     n_kept : ndarray of shape (n_classes,), int64
-        How many leading components of each class the layer's `variance_cutoff` keeps,
-        as it is set now, before classes are merged and `n_filters` cuts.
+        Number of leading components of each class that the current `variance_cutoff`
+        of the layer keeps, before filters of different classes are merged and
+        `n_filters` is applied.
     """
 
     classes: np.ndarray
@@ -48,22 +50,22 @@ class LayerSpectrum(NamedTuple):
 
 
 def partition_function(moments: ArrayLike) -> np.ndarray:
-    """Return the partition function Z of second moments: their trace.
+    """Return the partition function Z of second-moment matrices, which is their trace.
 
     Parameters
     ----------
     moments : array-like of shape (..., d, d)
-        Symmetric matrices of second moments.
+        Symmetric second-moment matrices.
 
     Returns
     -------
     ndarray of shape (...), float64
-        In squared units of the patches; 1 for density matrices.
+        Traces, in squared units of the patches; 1 for density matrices.
 
     Raises
     ------
     ValueError
-        Where the matrices are not square, finite and symmetric.
+        If the matrices are not square, finite and symmetric.
 
     Notes
     -----
@@ -79,30 +81,31 @@ def partition_function(moments: ArrayLike) -> np.ndarray:
 
 
 def energies(moments: ArrayLike) -> np.ndarray:
-    """Return the energies of density matrices: E = -log p of each eigenvalue p.
+    """Return the energies of density matrices, E = -log p for each eigenvalue p.
 
     Parameters
     ----------
     moments : array-like of shape (..., d, d)
-        Density matrices, or second moments, which are divided by their traces.
+        Density matrices, or second-moment matrices, which are divided by their traces.
 
     Returns
     -------
     ndarray of shape (..., d), float64
-        In nats, lowest first; not negative. Infinite where an eigenvalue is 0, or
-        negative by rounding.
+        Energies in nats, lowest first, 0 or larger. The energy is infinite if the
+        eigenvalue is 0, or negative because of rounding.
 
     Raises
     ------
     ValueError
-        Where the matrices are not square, finite, symmetric and, but for rounding,
+        If the matrices are not square, finite, symmetric and, up to rounding,
         positive semi-definite.
 
     Notes
     -----
-    Eigenvalues of H in arXiv:1703.04757v1, eq. 15. An eigenvalue within rounding of
-    zero, about 1e-16 of the largest, may come out as an energy of 36 nats or more
-    instead of as infinite: such a level is noise, not a feature.
+    The energies are the eigenvalues of H in arXiv:1703.04757v1, eq. 15. If an
+    eigenvalue is 0 in exact arithmetic, rounding may make it about 1e-16 of the
+    largest one, and the energy is then about 36 nats instead of infinite. Such
+    energies are noise.
 
     Examples
     --------
@@ -114,33 +117,33 @@ def energies(moments: ArrayLike) -> np.ndarray:
 
 
 def hamiltonian(moments: ArrayLike) -> np.ndarray:
-    """Return the Hamiltonian H of second moments Z exp(-H), with Z their trace.
+    """Return the Hamiltonian H of second-moment matrices Z exp(-H), with Z their trace.
 
     Parameters
     ----------
     moments : array-like of shape (..., d, d)
-        Density matrices (Z = 1), or second moments.
+        Density matrices (Z = 1), or second-moment matrices.
 
     Returns
     -------
     ndarray of shape (..., d, d), float64
-        Symmetric and positive semi-definite; it has the eigenvectors of `moments`,
-        and `energies` as eigenvalues.
+        Symmetric positive semi-definite matrices. They have the same eigenvectors as
+        `moments`; their eigenvalues are the `energies`.
 
     Raises
     ------
     ValueError
-        Where the matrices are not square, finite, symmetric and positive
-        semi-definite, or where one has directions without variance, whose energy is
+        If the matrices are not square, finite, symmetric and positive
+        semi-definite, or if one has directions without variance, whose energy is
         infinite.
 
     See Also
     --------
-    gibbs_state : The way back.
+    gibbs_state : The inverse: density matrices from Hamiltonians.
 
     Notes
     -----
-    arXiv:1703.04757v1, eq. 15.
+    Implements arXiv:1703.04757v1, eq. 15.
 
     Examples
     --------
@@ -159,8 +162,8 @@ def hamiltonian(moments: ArrayLike) -> np.ndarray:
     if empty:
         raise ValueError(
             f"A density matrix has {empty} of {values.shape[-1]} directions without "
-            "variance, whose energy is infinite: it has no Hamiltonian. Leave these "
-            "directions out, or look at the finite ones of energies()."
+            "variance. Their energy is infinite, so there is no Hamiltonian. Remove "
+            "these directions from the data, or use the finite values of energies()."
         )
     levels = _energies(values)[..., np.newaxis, ::-1]
     return (vectors * levels) @ np.swapaxes(vectors, -1, -2)
@@ -172,21 +175,26 @@ def gibbs_state(hamiltonian: ArrayLike) -> np.ndarray:
     Parameters
     ----------
     hamiltonian : array-like of shape (..., d, d)
-        Symmetric; a multiple of the identity added to it changes nothing.
+        Symmetric matrices. Adding a multiple of the identity does not change the
+        result.
 
     Returns
     -------
     ndarray of shape (..., d, d), float64
-        Symmetric, trace 1.
+        Symmetric matrices of trace 1.
 
     Raises
     ------
     ValueError
-        Where the matrices are not square, finite and symmetric.
+        If the matrices are not square, finite and symmetric.
+
+    See Also
+    --------
+    hamiltonian : The inverse.
 
     Notes
     -----
-    arXiv:1703.04757v1, eq. 15.
+    Implements arXiv:1703.04757v1, eq. 15.
 
     Examples
     --------
@@ -196,7 +204,7 @@ def gibbs_state(hamiltonian: ArrayLike) -> np.ndarray:
            [0. , 0.5]])
     """
     levels, vectors = np.linalg.eigh(_checked(hamiltonian))
-    weights = np.exp(levels[..., :1] - levels)  # of at most 1: nothing overflows
+    weights = np.exp(levels[..., :1] - levels)  # at most 1, so that nothing overflows
     weights /= weights.sum(axis=-1, keepdims=True)
     return (vectors * weights[..., np.newaxis, :]) @ np.swapaxes(vectors, -1, -2)
 
@@ -207,7 +215,7 @@ def layer_spectrum(layer: ClassPCAPatchTransformer) -> LayerSpectrum:
     Parameters
     ----------
     layer : ClassPCAPatchTransformer
-        Fitted, with its density matrices.
+        Fitted layer that has its density matrices.
 
     Returns
     -------
@@ -216,15 +224,15 @@ def layer_spectrum(layer: ClassPCAPatchTransformer) -> LayerSpectrum:
     Raises
     ------
     TypeError
-        Where the layer is of another kind.
+        If `layer` is not a ClassPCAPatchTransformer.
     NotFittedError
-        Where it was not fitted.
+        If `layer` is not fitted.
     AttributeError
-        Where ``compact`` left its density matrices out.
+        If ``compact`` removed the density matrices.
 
     Notes
     -----
-    What arXiv:1703.04757v1, Fig. 3, draws of a second layer.
+    arXiv:1703.04757v1, Fig. 3, plots these energies for a second layer.
 
     Examples
     --------
@@ -249,14 +257,17 @@ def layer_spectrum(layer: ClassPCAPatchTransformer) -> LayerSpectrum:
 
 
 def overlap_gap(energies: ArrayLike, min_gap: float = 6.0) -> OverlapGap:
-    """Find the gap that tells the overlap of patches from features.
+    """Find the energy gap that separates overlap filters from other filters.
+
+    Overlap filters only show that neighbouring patches overlap. They have much lower
+    energies than the others.
 
     Parameters
     ----------
     energies : array-like of shape (d,)
-        In nats, in any order; infinite ones do not count.
+        Energies in nats, in any order. Infinite ones are ignored.
     min_gap : float, default=6.0
-        How wide a gap must be, in nats.
+        Minimum width of the gap, in nats.
 
     Returns
     -------
@@ -265,16 +276,16 @@ def overlap_gap(energies: ArrayLike, min_gap: float = 6.0) -> OverlapGap:
     Raises
     ------
     ValueError
-        Where `energies` is not one row of numbers, or `min_gap` is negative.
+        If `energies` is not one-dimensional or contains NaN, or `min_gap` is negative.
 
     See Also
     --------
-    skdmn.OverlapPruner : Drops the channels below the gap; it finds the same gap in
+    skdmn.OverlapPruner : Removes the channels below the gap. It finds the same gap in
         the mean squares of feature maps.
 
     Notes
     -----
-    arXiv:1703.04757v1, Fig. 3.
+    The gap is visible in arXiv:1703.04757v1, Fig. 3.
 
     Examples
     --------
@@ -285,7 +296,7 @@ def overlap_gap(energies: ArrayLike, min_gap: float = 6.0) -> OverlapGap:
     levels = np.asarray(energies, dtype=np.float64)
     if levels.ndim != 1 or np.isnan(levels).any():
         raise ValueError(
-            f"energies has shape {levels.shape}, or NaN in it; pass the energies of "
+            f"energies has shape {levels.shape} or contains NaN; pass the energies of "
             "one density matrix, such as layer_spectrum(layer).energies[0]."
         )
     if min_gap < 0:
@@ -294,22 +305,22 @@ def overlap_gap(energies: ArrayLike, min_gap: float = 6.0) -> OverlapGap:
 
 
 def class_densities(layer: ClassPCAPatchTransformer) -> np.ndarray:
-    """Return the density matrices of a fitted layer as NumPy arrays, checked.
+    """Return the density matrices of a fitted layer as a NumPy array.
 
     Parameters
     ----------
     layer : ClassPCAPatchTransformer
-        Fitted.
+        Fitted layer that has its density matrices.
 
     Returns
     -------
     ndarray of shape (n_classes, d, d), float64
-        Trace 1 each, or all 0.
+        Matrices of trace 1; all zeros for a class whose patches are all zero.
 
     Raises
     ------
     TypeError, NotFittedError, AttributeError
-        As `layer_spectrum` does.
+        As in `layer_spectrum`.
     """
     if not isinstance(layer, ClassPCAPatchTransformer):
         raise TypeError(
@@ -321,14 +332,17 @@ def class_densities(layer: ClassPCAPatchTransformer) -> np.ndarray:
 
 
 def _checked(matrices: ArrayLike) -> np.ndarray:
-    """Return symmetric float64 matrices."""
+    """Return the matrices as float64; raise if they are not symmetric or finite."""
     array = np.asarray(matrices, dtype=np.float64)
     if array.ndim < 2 or array.shape[-1] != array.shape[-2]:
         raise ValueError(
             f"Expected square matrices of shape (..., d, d), got shape {array.shape}."
         )
     if not np.isfinite(array).all():
-        raise ValueError("A matrix has NaN or infinite entries; check the images.")
+        raise ValueError(
+            "A matrix has NaN or infinite entries; check the images that it was "
+            "computed from."
+        )
     transposed = np.swapaxes(array, -1, -2)
     if np.abs(array - transposed).max(initial=0.0) > 1e-8 * np.abs(array).max(
         initial=0.0
@@ -340,21 +354,21 @@ def _checked(matrices: ArrayLike) -> np.ndarray:
 
 
 def _not_negative(eigenvalues: np.ndarray) -> np.ndarray:
-    """Return ascending eigenvalues; raise where some are below 0 by no rounding."""
+    """Return the ascending eigenvalues; raise if one is clearly negative."""
     least, largest = eigenvalues[..., :1], eigenvalues[..., -1:]
-    # second moments of float32 images are right to about 1e-7
+    # second moments of float32 images have a relative error of about 1e-7
     if (least < -1e-6 * np.maximum(largest, 0.0)).any():
         raise ValueError(
-            f"A matrix has the eigenvalue {least.min():g}, which no second moment has; "
-            "pass second moments, such as X.T @ X / len(X)."
+            f"A matrix has the negative eigenvalue {least.min():g}, so it is not a "
+            "second-moment matrix; pass second moments, such as X.T @ X / len(X)."
         )
     return eigenvalues
 
 
 def _energies(eigenvalues: np.ndarray) -> np.ndarray:
-    """Return -log of the shares of eigenvalues, which ascend; lowest energy first."""
+    """Return the energies of ascending eigenvalues, lowest energy first."""
     values = np.maximum(eigenvalues[..., ::-1], 0.0)
     totals = values.sum(axis=-1, keepdims=True)
     shares = values / np.where(totals > 0, totals, 1.0)
     with np.errstate(divide="ignore"):
-        return -np.log(np.minimum(shares, 1.0)) + 0.0  # no minus zero
+        return -np.log(np.minimum(shares, 1.0)) + 0.0  # turns -0.0 into 0.0

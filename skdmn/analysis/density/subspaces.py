@@ -1,8 +1,8 @@
-"""How alike classes are: angles between subspaces, overlaps, and shared filters.
+"""Similarity of classes: angles between subspaces, overlaps and shared filters.
 
-Class-based PCA keeps leading eigenvectors of every class and merges those that repeat
-each other [1]_. How much there is to merge depends on how alike the classes' density
-matrices are, which these functions measure.
+Class-based PCA keeps the leading eigenvectors of every class and merges those that are
+nearly parallel [1]_. The functions here measure how similar the density matrices of the
+classes are, and which filters the classes share.
 
 References
 ----------
@@ -26,14 +26,14 @@ from skdmn.statistics.filters import eigenbases
 
 
 class FilterMembership(NamedTuple):
-    """Which classes the filters of a layer stand for.
+    """Classes that each filter of a layer represents.
 
     Attributes
     ----------
     classes : ndarray of shape (n_classes,)
-        Labels.
+        Class labels.
     members : ndarray of shape (n_filters, n_classes), bool
-        Whether a component of a class was kept as, or merged into, a filter.
+        True if a component of the class was kept as the filter or merged into it.
     """
 
     classes: np.ndarray
@@ -41,11 +41,11 @@ class FilterMembership(NamedTuple):
 
     @property
     def n_sharing(self) -> np.ndarray:
-        """How many classes share each filter, of shape (n_filters,), int."""
+        """Number of classes that share each filter, ndarray of shape (n_filters,)."""
         return self.members.sum(axis=1)
 
     def own(self, label: object) -> np.ndarray:
-        """Return the indices of the filters that stand for one class alone.
+        """Return the indices of the filters that represent only one class.
 
         Parameters
         ----------
@@ -55,11 +55,12 @@ class FilterMembership(NamedTuple):
         Returns
         -------
         ndarray of int
+            Indices of filters.
 
         Raises
         ------
         ValueError
-            Where there is no such class.
+            If `label` is not one of `classes`.
         """
         at = np.flatnonzero(self.classes == label)
         if not len(at):
@@ -75,28 +76,29 @@ def principal_angles(first: ArrayLike, second: ArrayLike) -> np.ndarray:
     Parameters
     ----------
     first : array-like of shape (m, ...)
-        Linearly independent vectors, such as ``layer.filters_``; the axes behind the
+        Linearly independent vectors, such as ``layer.filters_``. All axes after the
         first are flattened.
     second : array-like of shape (n, ...)
-        The same, with as many entries each.
+        Linearly independent vectors with the same number of entries.
 
     Returns
     -------
     ndarray of shape (min(m, n),), float64
-        In radians, smallest first, between 0 and pi/2. Zeros count the dimensions
-        that the subspaces share.
+        Angles in radians, smallest first, between 0 and pi/2. The number of zeros is
+        the dimension of the intersection of the subspaces.
 
     Raises
     ------
     ValueError
-        Where the vectors differ in length, are none, or depend on each other.
+        If there are no vectors, they differ in length, or they are linearly dependent.
 
     Notes
     -----
-    Cosines of the angles are the singular values of the product of orthonormal bases,
-    sines those of what one basis leaves of the other (Bjorck and Golub, "Numerical
-    methods for computing angles between linear subspaces", 1973). From both together
-    all angles come out to rounding, from cosines alone small ones to 1e-8.
+    The cosines of the angles are the singular values of the product of two orthonormal
+    bases. The sines are the singular values of one basis minus its projection on the
+    other subspace (Bjorck and Golub, "Numerical methods for computing angles between
+    linear subspaces", 1973). Both are used, so that all angles are accurate to
+    rounding; from cosines alone, small angles would have an error of 1e-8.
 
     Examples
     --------
@@ -109,8 +111,8 @@ def principal_angles(first: ArrayLike, second: ArrayLike) -> np.ndarray:
     a, b = _vectors(first, "first"), _vectors(second, "second")
     if a.shape[1] != b.shape[1]:
         raise ValueError(
-            f"Vectors of {a.shape[1]} and of {b.shape[1]} entries span no subspaces "
-            "of one space; pass patches of one size."
+            f"The vectors have {a.shape[1]} and {b.shape[1]} entries; pass vectors of "
+            "the same length, such as filters of the same kernel size and channels."
         )
     small, large = sorted((np.linalg.qr(a.T)[0], np.linalg.qr(b.T)[0]), key=np.size)
     products = large.T @ small
@@ -127,22 +129,23 @@ def class_angles(densities: ArrayLike, n_components: int) -> np.ndarray:
     densities : array-like of shape (n_classes, d, d)
         Density matrices, such as ``layer.density_matrices_``.
     n_components : int
-        How many leading eigenvectors span each subspace, at most d.
+        Number of leading eigenvectors that span each subspace, at most d.
 
     Returns
     -------
     ndarray of shape (n_classes, n_classes, n_components), float64
-        In radians, smallest first; 0 for a class and itself.
+        Angles in radians, smallest first; 0 on the diagonal.
 
     Raises
     ------
     ValueError
-        Where there are no such matrices, or a class has fewer components.
+        If the matrices do not have the shape (n_classes, d, d), `n_components` is not
+        an int from 1 to d, or a class has fewer directions with variance.
 
     Notes
     -----
-    Where eigenvalues number `n_components` and the next are equal, the subspace is
-    not defined and the angles say nothing.
+    If the eigenvalues number `n_components` and `n_components` + 1 of a class are
+    equal, its leading subspace is not unique and the angles have no meaning.
 
     Examples
     --------
@@ -156,17 +159,17 @@ def class_angles(densities: ArrayLike, n_components: int) -> np.ndarray:
     d = matrices.shape[1]
     if not isinstance(n_components, Integral) or not 1 <= n_components <= d:
         raise ValueError(
-            f"n_components={n_components!r} is no number of components of {d} x {d} "
-            f"matrices; pass an int from 1 to {d}."
+            f"n_components={n_components!r} is not valid for {d} x {d} matrices; pass "
+            f"an int from 1 to {d}."
         )
     leading = []
     for label, (shares, vectors) in enumerate(eigenbases(matrices)):
-        # what is less is rounding
+        # smaller eigenvalues are rounding errors
         found = int(np.count_nonzero(shares > d * np.finfo(float).eps * shares[0]))
         if found < n_components:
             raise ValueError(
                 f"Class number {label} has variance in {found} directions only; pass "
-                f"n_components of at most {found}, or leave it out."
+                f"n_components of at most {found}, or leave this class out."
             )
         leading.append(vectors[:n_components])
     angles = np.zeros((len(matrices), len(matrices), n_components))
@@ -176,33 +179,33 @@ def class_angles(densities: ArrayLike, n_components: int) -> np.ndarray:
 
 
 def density_overlaps(densities: ArrayLike) -> np.ndarray:
-    """Return the overlap of every two classes' density matrices.
+    """Return the overlap of the density matrices of every pair of classes.
 
-    The overlap of a and b is Tr(rho_a rho_b) / sqrt(Tr rho_a^2 Tr rho_b^2): the cosine
-    between the matrices as vectors. It is 1 where they are proportional and 0 where
-    their supports are orthogonal.
+    The overlap of a and b is Tr(rho_a rho_b) / sqrt(Tr rho_a^2 Tr rho_b^2), the cosine
+    of the angle between the matrices seen as vectors. It is 1 if the matrices are
+    proportional and 0 if their ranges are orthogonal.
 
     Parameters
     ----------
     densities : array-like of shape (n_classes, d, d)
-        Density matrices, such as ``layer.density_matrices_``; their scale is divided
-        out.
+        Density matrices, such as ``layer.density_matrices_``. Their scale does not
+        matter.
 
     Returns
     -------
     ndarray of shape (n_classes, n_classes), float64
-        Between 0 and 1, symmetric; NaN for a class of a matrix of zeros.
+        Symmetric, between 0 and 1; NaN for a class whose matrix is all zeros.
 
     Raises
     ------
     ValueError
-        Where there are no such matrices.
+        If the matrices do not have the shape (n_classes, d, d).
 
     Notes
     -----
-    One component that holds most of the variance of all classes, as the constant patch
-    does where images are bright, brings all overlaps close to 1. `class_angles` looks
-    behind it, and ``centered=True`` leaves it out.
+    If one component holds most of the variance of all classes, all overlaps are close
+    to 1. In bright images this is the constant patch. To compare the other components,
+    use `class_angles`, or fit the layer with ``centered=True``.
 
     Examples
     --------
@@ -222,12 +225,12 @@ def density_overlaps(densities: ArrayLike) -> np.ndarray:
 
 
 def variance_shares(filters: ArrayLike, densities: ArrayLike) -> np.ndarray:
-    """Return the share of each class's variance along each filter: w^T rho_c w.
+    """Return the share of each class's variance along each filter, w^T rho_c w.
 
     Parameters
     ----------
     filters : array-like of shape (n_filters, ...)
-        Unit vectors, such as ``layer.filters_``; the axes behind the first are
+        Unit vectors, such as ``layer.filters_``. All axes after the first are
         flattened.
     densities : array-like of shape (n_classes, d, d)
         Density matrices, such as ``layer.density_matrices_``.
@@ -235,14 +238,15 @@ def variance_shares(filters: ArrayLike, densities: ArrayLike) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_filters, n_classes), float64
-        A filter that all classes share has shares alike; one that is a class's own
-        has little of the others. For the class that a filter was computed from it is
+        Shares between 0 and 1. They are similar in all classes for a filter that all
+        classes share, and largest in one class for a filter of that class alone. For
+        the class that the filter was computed from, the share is
         ``layer.explained_variance_ratio_``.
 
     Raises
     ------
     ValueError
-        Where filters and matrices are not of one size.
+        If the filters do not have d entries.
 
     Examples
     --------
@@ -258,20 +262,20 @@ def variance_shares(filters: ArrayLike, densities: ArrayLike) -> np.ndarray:
     vectors = vectors.reshape(len(vectors), -1)
     if vectors.shape[1] != matrices.shape[1]:
         raise ValueError(
-            f"Filters of {vectors.shape[1]} entries have no share of "
-            f"{matrices.shape[1]} x {matrices.shape[1]} matrices; pass filters and "
-            "matrices of one layer."
+            f"The filters have {vectors.shape[1]} entries, but the density matrices "
+            f"are {matrices.shape[1]} x {matrices.shape[1]}; pass filters and matrices "
+            "of the same layer."
         )
     return np.einsum("fi,cij,fj->fc", vectors, matrices, vectors, optimize=True)
 
 
 def filter_membership(layer: ClassPCAPatchTransformer) -> FilterMembership:
-    """Return which filters of a fitted layer classes share, and which are their own.
+    """Return the classes that each filter of a fitted layer represents.
 
     Parameters
     ----------
     layer : ClassPCAPatchTransformer
-        Fitted.
+        Fitted layer.
 
     Returns
     -------
@@ -280,15 +284,15 @@ def filter_membership(layer: ClassPCAPatchTransformer) -> FilterMembership:
     Raises
     ------
     TypeError
-        Where the layer is of another kind.
+        If `layer` is not a ClassPCAPatchTransformer.
     NotFittedError
-        Where it was not fitted.
+        If `layer` is not fitted.
 
     Notes
     -----
-    Filters are shared where the layer merged them, which depends on its correlation
-    cutoff; `variance_shares` does not. With ``signs="both"`` each filter is listed
-    twice, as the layer lists it.
+    Classes share a filter if the layer merged their components into it. This depends
+    on the layer's correlation cutoff; `variance_shares` does not. With
+    ``signs="both"`` each filter is listed twice, as in the layer.
 
     Examples
     --------
@@ -305,7 +309,7 @@ def filter_membership(layer: ClassPCAPatchTransformer) -> FilterMembership:
     """
     if not isinstance(layer, ClassPCAPatchTransformer):
         raise TypeError(
-            f"{type(layer).__name__} has no classes' filters; pass a fitted "
+            f"{type(layer).__name__} does not compute filters by class; pass a fitted "
             "ClassPCAPatchTransformer, such as pipeline['conv1']."
         )
     check_is_fitted(layer)
@@ -318,24 +322,25 @@ def filter_membership(layer: ClassPCAPatchTransformer) -> FilterMembership:
 
 
 def _vectors(vectors: ArrayLike, name: str) -> np.ndarray:
-    """Return independent vectors as float64 rows."""
+    """Return the vectors as float64 rows; raise if they are linearly dependent."""
     rows = np.asarray(vectors, dtype=np.float64)
     if rows.ndim < 2 or not rows.size:
         raise ValueError(
-            f"{name} has shape {rows.shape}; pass at least one vector, (m, entries)."
+            f"{name} has shape {rows.shape}; pass at least one vector, in an array of "
+            "shape (m, n_entries)."
         )
     rows = rows.reshape(len(rows), -1)
     rank = np.linalg.matrix_rank(rows)
     if rank < len(rows):
         raise ValueError(
             f"The {len(rows)} vectors of {name} span {rank} dimensions only; pass "
-            "linearly independent ones (one sign of each filter)."
+            "linearly independent vectors (each filter with one sign only)."
         )
     return rows
 
 
 def _densities(densities: ArrayLike) -> np.ndarray:
-    """Return density matrices as a float64 array of shape (n_classes, d, d)."""
+    """Return the density matrices as float64; raise if their shape is wrong."""
     matrices = np.asarray(densities, dtype=np.float64)
     if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2]:
         raise ValueError(

@@ -247,5 +247,5 @@ def test_a_gap_cannot_be_negative():
 
 @pytest.mark.parametrize("of", [energies, hamiltonian])
 def test_what_is_no_second_moment_is_refused(of):
-    with pytest.raises(ValueError, match="eigenvalue -1, which no second moment"):
+    with pytest.raises(ValueError, match="negative eigenvalue -1, so it is not"):
         of([[1.0, 2.0], [2.0, 1.0]])

@@ -85,7 +85,7 @@ def test_filters_are_flattened():
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        (np.eye(3), np.eye(4), "3 and of 4 entries"),
+        (np.eye(3), np.eye(4), "3 and 4 entries"),
         (np.ones(3), np.eye(3), r"first has shape \(3,\)"),
         (np.eye(3), np.empty((0, 3)), "second has shape"),
         (np.eye(3), [[1, 2, 3], [-1, -2, -3]], "2 vectors of second span 1"),
@@ -194,7 +194,9 @@ def test_shares_of_a_complete_basis_add_up_to_1():
 
 
 def test_filters_of_another_size_have_no_share():
-    with pytest.raises(ValueError, match="4 entries have no share of 6 x 6"):
+    with pytest.raises(
+        ValueError, match="4 entries, but the density matrices are 6 x 6"
+    ):
         variance_shares(np.eye(4), random_densities(0, 2, 6))
 
 
@@ -241,7 +243,9 @@ def test_without_a_correlation_cutoff_all_filters_are_own():
 
 
 def test_mistakes_are_told():
-    with pytest.raises(TypeError, match="MaxPool2DTransformer has no classes' filters"):
+    with pytest.raises(
+        TypeError, match="MaxPool2DTransformer does not compute filters"
+    ):
         filter_membership(MaxPool2DTransformer())
     with pytest.raises(NotFittedError):
         filter_membership(ClassPCAPatchTransformer())
