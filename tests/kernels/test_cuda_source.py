@@ -190,6 +190,7 @@ def test_every_dtype_is_read_as_it_is(kernels, rng, dtype):
 
 
 def test_float16_is_read_exactly(kernels):
+    """Subnormal float16 too, although the compiler flushes subnormal float32."""
     images = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(1, 256, 256, 1)
     filters = np.ones((1, 1, 3, 1), np.float32)
     filters[:, :, 1:] = 0

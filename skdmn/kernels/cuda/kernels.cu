@@ -27,10 +27,14 @@ constexpr int POSITIONS = 8;
 struct Half {
     unsigned short bits;
     __device__ operator float() const {
-        unsigned magnitude = (bits & 0x7fffu) << 13;
-        bool finite = (bits & 0x7c00u) != 0x7c00u;
-        float value = finite ? __uint_as_float(magnitude) * 0x1p112f
-                             : __uint_as_float(magnitude | 0x7f800000u);
+        unsigned exponent = bits & 0x7c00u, digits = bits & 0x3ffu;
+        float value;
+        if (exponent == 0x7c00u)  // infinity or NaN
+            value = __uint_as_float(0x7f800000u | digits << 13);
+        else if (exponent)
+            value = __uint_as_float((exponent | digits) << 13) * 0x1p112f;
+        else  // subnormal: as bits of a float it would be one too, and flushed to zero
+            value = float(int(digits)) * 0x1p-24f;
         return bits & 0x8000u ? -value : value;
     }
 };
