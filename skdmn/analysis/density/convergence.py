@@ -1,8 +1,9 @@
-"""How density matrices converge with the number of images, and how they fluctuate.
+"""Convergence of density matrices with the number of images.
 
-A density matrix is a mean over images, divided by its trace. Images are independent, so
-its squared error falls as one over their number, with a factor that batches of the
-images at hand show. From it follows how many images are enough.
+A density matrix is the mean second-moment matrix of patches, divided by its trace. If
+the images are independent, its squared error is inversely proportional to their number.
+The constant is estimated from batches of the given images. It tells how many images are
+enough for a given error.
 """
 
 from __future__ import annotations
@@ -22,27 +23,28 @@ from skdmn.statistics.filters import eigenbases, eigenbasis
 
 @dataclass(frozen=True)
 class DensityConvergence:
-    """What is known of the error of class density matrices.
+    """Estimated error of class density matrices.
 
     Attributes
     ----------
     classes : ndarray of shape (n_classes,)
-        Labels.
+        Class labels.
     n_images : ndarray of shape (n_classes,), int
-        How many images of each class were seen.
+        Number of images of each class that were used.
     densities : ndarray of shape (n_classes, d, d)
-        Density matrices of these, trace 1.
+        Density matrices of these images, trace 1.
     variances : ndarray of shape (n_classes,)
         Mean squared (Frobenius) error of a density matrix, times the number of images.
     freedoms : ndarray of shape (n_classes,)
-        Degrees of freedom of the chi-square distribution that the squared error has
-        about: few where one direction holds most of it.
+        Degrees of freedom of the chi-square distribution that approximates the squared
+        error. They are few if most of the error lies along one direction.
     n_batches : ndarray of shape (n_classes,), int
-        How many batches the above were found from.
+        Number of batches that the estimates are based on.
     eigenvalues : ndarray of shape (n_classes, d)
-        Largest first.
+        Eigenvalues of the density matrices, largest first.
     eigenvalue_deviations : ndarray of shape (n_classes, d)
-        Standard error of each, times the root of the number of images.
+        Standard error of each eigenvalue, times the square root of the number of
+        images.
     """
 
     classes: np.ndarray
@@ -57,19 +59,25 @@ class DensityConvergence:
     def errors(
         self, n_images: Any = None, *, confidence: float | None = None
     ) -> np.ndarray:
-        """Return the relative error that so many images give.
+        """Return the relative error for given numbers of images.
 
         Parameters
         ----------
-        n_images : array-like of shape (...) or None
-            Numbers of images of a class; None: those seen.
-        confidence : float in (0, 1) or None
-            Return a bound that holds with this probability; None: the root mean square.
+        n_images : array-like of shape (...) or None, default=None
+            Numbers of images of a class. If None, the numbers of images that were used.
+        confidence : float in (0, 1) or None, default=None
+            Probability with which the returned bound holds. If None, the root mean
+            square error is returned.
 
         Returns
         -------
         ndarray of shape (..., n_classes)
             Frobenius norm of the error, divided by that of the density matrix.
+
+        Raises
+        ------
+        ValueError
+            If `confidence` is not between 0 and 1.
         """
         count = self.n_images if n_images is None else np.asarray(n_images)[..., None]
         return np.sqrt(self._squared_error(confidence) / count)
@@ -77,24 +85,26 @@ class DensityConvergence:
     def enough(
         self, relative_error: float, *, confidence: float | None = 0.95
     ) -> np.ndarray:
-        """Return how many images of each class are enough.
+        """Return the number of images of each class that reach a given error.
 
         Parameters
         ----------
         relative_error : float
-            To be reached: norm of the error, divided by that of the density matrix.
+            Largest acceptable error: its Frobenius norm, divided by that of the density
+            matrix.
         confidence : float in (0, 1) or None, default=0.95
-            With this probability; None: in root mean square.
+            Probability with which the error is reached. If None, the root mean square
+            error is.
 
         Returns
         -------
         ndarray of shape (n_classes,), int
-            At least 1; more than `n_images` where those seen are not enough.
+            At least 1. Larger than `n_images` if the given images are not enough.
 
         Raises
         ------
         ValueError
-            Where `relative_error` is not positive.
+            If `relative_error` is not positive, or `confidence` is not between 0 and 1.
         """
         if not relative_error > 0:
             raise ValueError(
@@ -109,7 +119,7 @@ class DensityConvergence:
         squares = (
             np.sum(self.densities**2, axis=(1, 2)) - self.variances / self.n_images
         )
-        # no density matrix is smaller than that of white noise
+        # the norm of a density matrix is smallest for white noise
         ratios = self.variances / np.maximum(squares, 1 / self.densities.shape[1])
         if confidence is None:
             return ratios
@@ -130,52 +140,54 @@ def density_convergence(
     n_batches: int = 50,
     random_state: Any = None,
 ) -> DensityConvergence:
-    r"""Measure how fast class density matrices converge, from the images at hand.
+    r"""Estimate how fast class density matrices converge with the number of images.
 
     Parameters
     ----------
     images : ndarray of shape (n, height, width[, channels])
-        Independent of each other.
-    labels : ndarray of shape (n,) or None
-        Class labels; None: one density matrix of all images.
+        Independent images.
+    labels : ndarray of shape (n,) or None, default=None
+        Class labels. If None, one density matrix of all images is computed.
     kernel_size : int or (int, int), default=3
-        Height and width of patches.
+        Height and width of the patches.
     n_batches : int, default=50
-        The images of each class are drawn into so many batches, whose differences show
-        the error.
-    random_state : int, RandomState or None
-        Of the drawing.
+        Number of batches that the images of each class are randomly divided into. The
+        error is estimated from the differences between batches.
+    random_state : int, RandomState or None, default=None
+        Seed for the division into batches.
 
     Returns
     -------
     DensityConvergence
-        Its method ``enough(0.05)`` says how many images of each class are enough.
+        Its method ``enough(0.05)`` returns how many images of each class give a
+        relative error of 5 %.
 
     Raises
     ------
     ValueError
-        Where images are not so shaped or not finite, or a class has fewer than three
-        or only zeros.
+        If the images have another shape or are not finite, if the kernel does not fit
+        into the images, or if a class has fewer than three images or only zeros.
 
     See Also
     --------
-    density_path : Measures the error against all images at hand.
-    skdmn.display.convergence.ConvergenceDisplay : Draws both.
+    density_path : Measure the error of growing subsets against all images.
+    skdmn.display.convergence.ConvergenceDisplay : Plot both.
 
     Notes
     -----
-    The paper shows that eigenvalues converge ([1]_, Fig. 7); how fast follows from the
-    mean second moment :math:`S_b` of each batch's patches. With
+    The paper shows that eigenvalues converge ([1]_, Fig. 7). The rate follows from the
+    mean second-moment matrix :math:`S_b` of the patches of each batch. With
     :math:`\rho = \bar S / \mathrm{tr} \bar S`, a batch of :math:`n_b` images adds
 
     .. math:: \phi_b = (S_b - \rho\, \mathrm{tr} S_b) / \mathrm{tr} \bar S
 
-    to the error, to first order, so that N images have a mean squared error of
+    to the error, to first order. The mean squared error for N images is therefore
     :math:`v / N` with :math:`v = \sum_b n_b |\phi_b|^2 / (n_{batches} - 1)`. The
-    squared error is distributed about as chi-square with
-    :math:`(\mathrm{tr} C)^2 / \mathrm{tr} C^2` degrees of freedom, C being the
-    covariance of the entries of :math:`\phi`, and v is itself known from few batches:
-    bounds use the F distribution. Patches of one image may depend on each other.
+    squared error has approximately a chi-square distribution with
+    :math:`(\mathrm{tr} C)^2 / \mathrm{tr} C^2` degrees of freedom, where C is the
+    covariance of the entries of :math:`\phi`. Because v is estimated from few batches,
+    bounds use the F distribution. Only images are assumed to be independent; the
+    patches of one image need not be.
 
     References
     ----------
@@ -206,7 +218,8 @@ def density_convergence(
     if counts.min() < 3 or n_batches < 3:
         raise ValueError(
             f"The smallest class has {counts.min()} images and n_batches={n_batches}; "
-            "an error can be told from three batches of one image or more."
+            "estimating an error needs at least three batches of one image or more. "
+            "Pass more images, or leave this class out."
         )
     random = check_random_state(random_state)
     found = []
@@ -234,20 +247,23 @@ def density_convergence(
 def _errors_of(
     moments: np.ndarray, sizes: np.ndarray
 ) -> tuple[np.ndarray, float, float, np.ndarray, np.ndarray]:
-    """Return density, variance, freedoms, eigenvalues and their deviations."""
+    """Return density, variance, degrees of freedom, eigenvalues and deviations."""
     n = len(sizes)
     weights = sizes / sizes.sum()
     mean = np.tensordot(weights, moments, 1)
     trace = np.trace(mean)
     if not trace > 0:
-        raise ValueError("All patches of a class are 0; leave the class out.")
+        raise ValueError(
+            "All patches of a class are 0, so it has no density matrix; leave this "
+            "class out."
+        )
     density = mean / trace
     traces = np.trace(moments, axis1=1, axis2=2)
     deviations = (moments - traces[:, None, None] * density) / trace
     rows = np.sqrt(sizes)[:, None] * deviations.reshape(n, -1)
     gram = rows @ rows.T / (n - 1)
     total, squares = np.trace(gram), np.sum(gram**2)
-    # unbiased for tr C^2, of Gaussian rows
+    # unbiased estimate of tr C^2 if the rows are Gaussian
     squares = (n - 1) ** 2 / ((n - 2) * (n + 1)) * (squares - total**2 / (n - 1))
     freedoms = total**2 / squares if squares > 0 else np.inf
     freedoms = float(np.clip(freedoms, 1.0, mean.size))
@@ -258,18 +274,19 @@ def _errors_of(
 
 
 class DensityPath(NamedTuple):
-    """Density matrices of growing numbers of images, against that of all.
+    """Eigenvalues and errors of density matrices for growing numbers of images.
 
     Attributes
     ----------
     n_images : ndarray of shape (m,), int
+        Numbers of images.
     eigenvalues : ndarray of shape (n_draws, m, d)
-        Of the density matrices, largest first.
+        Eigenvalues of the density matrices, largest first.
     errors : ndarray of shape (n_draws, m)
         Frobenius norm of the difference from the density matrix of all images, divided
-        by its norm.
+        by the norm of the latter.
     n_total : int
-        How many all are.
+        Number of all images.
     """
 
     n_images: np.ndarray
@@ -286,20 +303,20 @@ def density_path(
     n_draws: int = 1,
     random_state: Any = None,
 ) -> DensityPath:
-    """Compute eigenvalues for growing numbers of images, and errors against all.
+    """Compute density matrices of growing subsets of images, and their errors.
 
     Parameters
     ----------
     images : ndarray of shape (n, height, width[, channels])
-        Of one class, or of all.
+        Images of one class, or of all classes.
     n_images : sequence of int
-        Ascending; each number includes the images of those before.
+        Numbers of images, in ascending order. Each subset contains the smaller ones.
     kernel_size : int or (int, int), default=3
-        Height and width of patches.
+        Height and width of the patches.
     n_draws : int, default=1
-        How many times the images are put in another random order.
-    random_state : int, RandomState or None
-        Of the orders.
+        Number of random orders of the images.
+    random_state : int, RandomState or None, default=None
+        Seed for the random orders.
 
     Returns
     -------
@@ -308,14 +325,16 @@ def density_path(
     Raises
     ------
     ValueError
-        Where images are not so shaped, all 0 or not finite, or numbers not ascending up
-        to that of images.
+        If the images have another shape, are all 0 or not finite, if the kernel does
+        not fit into the images, or if `n_images` does not ascend from at least 1 to at
+        most n.
 
     Notes
     -----
-    Fig. 7 of the supplement of [1]_ shows eigenvalues of 10, 100, 1000 and 10000 images
-    of MNIST. Of n images out of N the error against all N is smaller than that against
-    the truth: its expected square has a factor 1/n - 1/N instead of 1/n.
+    Fig. 7 of the supplement of [1]_ shows the eigenvalues for 10, 100, 1000 and 10000
+    images of MNIST. The errors are measured against the density matrix of all N images
+    instead of the unknown true one. They are therefore too small: the expected squared
+    error is proportional to 1/n - 1/N instead of 1/n.
 
     References
     ----------
@@ -344,7 +363,10 @@ def density_path(
     groups = np.repeat(np.arange(len(counts)), sizes)
     everything = _densities(group_moments(images, np.zeros(len(images), int), size))[0]
     if not everything.any():
-        raise ValueError("All patches are 0; pass images that are not all black.")
+        raise ValueError(
+            "All patches are 0, so there is no density matrix; pass images that are "
+            "not all black."
+        )
     values, errors = [], []
     for _ in range(n_draws):
         order = random.permutation(len(images))[: counts[-1]]
@@ -358,12 +380,13 @@ def density_path(
 
 
 def _densities(moments: np.ndarray) -> np.ndarray:
+    """Divide matrices by their traces; leave matrices of zeros unchanged."""
     traces = np.trace(moments, axis1=1, axis2=2)
     return moments / np.where(traces > 0, traces, 1.0)[:, None, None]
 
 
 def checked_images(images: Any, kernel_size: int | Pair) -> tuple[np.ndarray, Pair]:
-    """Return images of four axes, and the kernel's height and width."""
+    """Return the images with a channel axis, and the height and width of the kernel."""
     images = np.asarray(images)
     if images.ndim not in (3, 4):
         raise ValueError(
@@ -371,20 +394,23 @@ def checked_images(images: Any, kernel_size: int | Pair) -> tuple[np.ndarray, Pa
             "width, channels)."
         )
     if images.dtype.kind == "f" and not np.isfinite(images).all():
-        raise ValueError("images have NaN or infinite entries; leave these images out.")
+        raise ValueError(
+            "images have NaN or infinite entries; leave out the images that have them."
+        )
     images = images[..., None] if images.ndim == 3 else images
     size = (kernel_size,) * 2 if isinstance(kernel_size, int) else kernel_size
     if min(size) < 1 or any(np.greater(size, images.shape[1:3])):
         raise ValueError(
             f"kernel_size={kernel_size} does not fit images of {images.shape[1]} x "
-            f"{images.shape[2]} pixels; pass a smaller one."
+            f"{images.shape[2]} pixels; pass a kernel size of at least 1 and at most "
+            "the size of the images."
         )
     return images, (size[0], size[1])
 
 
 def group_moments(images: np.ndarray, groups: np.ndarray, size: Pair) -> np.ndarray:
-    """Return the mean second moment of the patches of each group of images."""
-    if images.dtype.kind == "f":  # what follows looks at small eigenvalues
+    """Return the mean second-moment matrix of the patches of each group of images."""
+    if images.dtype.kind == "f":  # float32 sums would lose the small eigenvalues
         images = images.astype(np.float64, copy=False)
     sums = DensityAccumulator.empty(
         int(groups.max()) + 1, size, images.shape[3], centered=False

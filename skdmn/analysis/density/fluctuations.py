@@ -1,8 +1,9 @@
-"""How eigenvalues of second moments fluctuate while images are added.
+"""Fluctuations of eigenvalues of second-moment matrices while images are added.
 
-The class-PCA paper holds that the change of an eigenvalue by an added image has a
-variance of lambda^2 / N^2, so that all eigenvalues' changes, divided by lambda / N,
-collapse to one Gaussian. Each part of that is a number here, with a p-value.
+The class-PCA paper claims that adding an image changes an eigenvalue lambda by a random
+amount with variance lambda^2 / N^2, where N is the number of images. Divided by
+lambda / N, the changes of all eigenvalues should follow the same Gaussian distribution.
+The functions here test each part of this claim.
 """
 
 from __future__ import annotations
@@ -19,19 +20,18 @@ from skdmn.statistics.filters import eigenbases
 
 
 class Fluctuations(NamedTuple):
-    """Changes of eigenvalues by added images.
+    """Changes of eigenvalues when images are added.
 
     Attributes
     ----------
     n_images : ndarray of shape (n_steps,), int
-        How many images there were before each step, N.
+        Number N of images before each step.
     step : int
-        How many images each step adds, dN.
+        Number dN of images that each step adds.
     eigenvalues : ndarray of shape (d,)
-        Of the mean second moment of all patches of the images that were added, which
-        leaves out those that make no step, largest first.
+        Eigenvalues of the mean second-moment matrix after the last step, largest first.
     changes : ndarray of shape (n_steps, d)
-        d lambda / dN: of each eigenvalue's change in a step, divided by `step`.
+        Change of each eigenvalue in each step, divided by `step`: d lambda / dN.
     """
 
     n_images: np.ndarray
@@ -41,11 +41,11 @@ class Fluctuations(NamedTuple):
 
     @property
     def scaled(self) -> np.ndarray:
-        r"""Changes times :math:`N \sqrt{\delta N} / \lambda`: the paper's collapse.
+        r"""Changes times :math:`N \sqrt{\delta N} / \lambda`, as in the paper.
 
-        N stands for :math:`\sqrt{N (N + \delta N)}`, with which the variance is the
-        same at every step, not only at large N. It is 2 where patches are Gaussian of
-        mean zero and each image has one.
+        N is replaced by :math:`\sqrt{N (N + \delta N)}`, so that the variance is the
+        same at every step, not only for large N. The variance is 2 if every image has
+        one patch and patches are Gaussian with mean zero.
         """
         after = self.n_images + self.step
         scale = np.sqrt(self.step * self.n_images * after)
@@ -60,31 +60,34 @@ def eigenvalue_fluctuations(
     start: int | None = None,
     random_state: Any = None,
 ) -> Fluctuations:
-    """Add images, some at a time, and follow the eigenvalues of their second moment.
+    """Add images in steps and record the eigenvalues of their second-moment matrix.
 
     Parameters
     ----------
     images : ndarray of shape (n, height, width[, channels])
-        Of one class, or of all; added in random order.
+        Images of one class, or of all classes. They are added in random order.
     kernel_size : int or (int, int), default=3
-        Height and width of patches.
+        Height and width of the patches.
     step : int, default=10
-        How many images are added at a time.
+        Number of images that each step adds.
     start : int or None, default=None
-        With how many images to start; None: a tenth of them, at least one step.
-    random_state : int, RandomState or None
-        Of the order.
+        Number of images before the first step. If None, a tenth of the images, but at
+        least `step`.
+    random_state : int, RandomState or None, default=None
+        Seed for the order of the images.
 
     Returns
     -------
     Fluctuations
-        Of second moments that are not divided by their traces, as in the paper.
-        Eigenvalues within rounding of 0 are left out.
+        Changes of the eigenvalues of second-moment matrices that are not divided by
+        their traces, as in the paper. Eigenvalues that are 0 up to rounding are left
+        out.
 
     Raises
     ------
     ValueError
-        Where images are not so shaped, or too few for two steps.
+        If the images have another shape or are not finite, if the kernel does not fit
+        into the images, or if there are too few images for two steps.
 
     References
     ----------
@@ -105,7 +108,7 @@ def eigenvalue_fluctuations(
     n_steps = (len(images) - start) // step if step > 0 else 0
     if start < 1 or n_steps < 2:
         raise ValueError(
-            f"{len(images)} images with start={start} and step={step} are not two "
+            f"{len(images)} images with start={start} and step={step} do not allow two "
             "steps; pass more images, or a smaller start or step of 1 or more."
         )
     last = start + n_steps * step
@@ -122,15 +125,16 @@ def eigenvalue_fluctuations(
 
 
 class Claim(NamedTuple):
-    """A number that the paper claims, as measured.
+    """Measured value of a number that the paper claims.
 
     Attributes
     ----------
     measured, error : float
-        Value and standard error.
+        Measured value and its standard error.
     claimed : float
+        Value that the paper claims.
     p_value : float
-        Of a difference so large, if the claim holds.
+        Probability of a difference at least as large if the claim is true.
     """
 
     measured: float
@@ -140,26 +144,26 @@ class Claim(NamedTuple):
 
 
 class FluctuationTest(NamedTuple):
-    """The fluctuation law of eigenvalues, part by part.
+    """Test results for each part of the fluctuation law of eigenvalues.
 
     Attributes
     ----------
     time_exponent : Claim
-        b of changes ~ N^b, claimed -1.
+        Exponent b in changes ~ N^b; the paper claims -1.
     eigenvalue_exponent : Claim
-        b of a variance ~ lambda^b over all eigenvalues, claimed 2.
+        Exponent b in variance ~ lambda^b over all eigenvalues; the paper claims 2.
     constants : ndarray of shape (d,)
         Variance of the scaled changes of each eigenvalue; 2 for independent Gaussian
         patches.
     collapse_statistic, collapse_p_value : float
-        Hotelling's T^2 of the differences of the logarithms of `constants`, and the
-        probability of one so large where they are equal.
+        Hotelling's T^2 for the hypothesis that all `constants` are equal, computed from
+        the differences of their logarithms, and its p-value.
     gaussian_distance : float
-        Largest distance between the distribution functions of all scaled changes and
-        of the Gaussian of their variance.
+        Kolmogorov-Smirnov distance between all scaled changes and the Gaussian
+        distribution with the same variance.
     gaussian_p_value : float
-        Of the least Gaussian of the eigenvalues' changes (D'Agostino and Pearson's
-        test), times their number.
+        Smallest p-value over eigenvalues of D'Agostino and Pearson's test that the
+        changes are Gaussian, times the number of eigenvalues (Bonferroni).
     """
 
     time_exponent: Claim
@@ -172,12 +176,13 @@ class FluctuationTest(NamedTuple):
 
 
 def fluctuation_test(fluctuations: Fluctuations) -> FluctuationTest:
-    r"""Test the law Var[d lambda / dN] ~ lambda^2 / N^2, and that it is Gaussian.
+    r"""Test if changes of eigenvalues are Gaussian with variance ~ lambda^2 / N^2.
 
     Parameters
     ----------
     fluctuations : Fluctuations
-        Of more than twice as many steps as eigenvalues, at least 20.
+        Changes over at least 20 steps, and over more than twice as many steps as
+        eigenvalues.
 
     Returns
     -------
@@ -186,21 +191,22 @@ def fluctuation_test(fluctuations: Fluctuations) -> FluctuationTest:
     Raises
     ------
     ValueError
-        Where there are fewer steps, or one eigenvalue only.
+        If there are fewer steps, or only one eigenvalue.
 
     Notes
     -----
-    The scaled changes are recursive residuals: to first order uncorrelated between
-    steps and of the same variance :math:`c_\mu` for any distribution of the images, so
-    that the exponent of N is no more than the law of means. That :math:`c_\mu` is the
-    same for all eigenvalues is a claim about the data: :math:`c_\mu + 1` is the
-    kurtosis of an image's projection on an eigenvector, where an image has one patch
-    of mean zero. Eigenvalues may be correlated within a step; the tests take that into
-    account by the covariance over steps, and by Bonferroni's bound. Their statistics
-    are those of many steps: near 0.01, p-values say less than their size.
+    The scaled changes are recursive residuals. To first order they are uncorrelated
+    between steps and have the same variance :math:`c_\mu` at every step, for any
+    distribution of the images. The exponent of N therefore says nothing about the data.
+    The claim that :math:`c_\mu` is the same for all eigenvalues is about the data: if
+    each image has one patch of mean zero, :math:`c_\mu + 1` is the kurtosis of the
+    projection of patches on the eigenvector. Eigenvalues may be correlated within a
+    step; the tests allow for this by the covariance over steps and by Bonferroni's
+    bound. The p-values are asymptotic, for many steps, and are not accurate below about
+    0.01.
 
-    Eq. 18 of [1]_ gives a variance of 2 rho^2 / (N^2 dN) for d rho / dN; the text
-    below it has a standard deviation of 2 instead of the root of 2.
+    Eq. 18 of [1]_ states a variance of 2 rho^2 / (N^2 dN) for d rho / dN. The text
+    below it states a standard deviation of 2, which should be the square root of 2.
 
     References
     ----------
@@ -210,7 +216,7 @@ def fluctuation_test(fluctuations: Fluctuations) -> FluctuationTest:
 
     Examples
     --------
-    Gaussian "images" of a single patch each obey the law.
+    Gaussian "images" of one patch each follow the law.
 
     >>> import numpy as np
     >>> from skdmn.analysis.density.fluctuations import eigenvalue_fluctuations
@@ -229,11 +235,11 @@ def fluctuation_test(fluctuations: Fluctuations) -> FluctuationTest:
     if n_steps < max(20, 2 * d + 1) or d < 2:
         raise ValueError(
             f"There are {n_steps} steps of {d} eigenvalues; pass at least "
-            f"{max(20, 2 * d + 1)} steps (more images, or a smaller step) of two "
-            "eigenvalues or more."
+            f"{max(20, 2 * d + 1)} steps (use more images or a smaller step) of at "
+            "least two eigenvalues."
         )
     constants = np.mean(scaled**2, axis=0)
-    # of each step on the logarithms of the constants
+    # influence of each step on the logarithms of the constants
     influence = scaled**2 / constants - 1
     logs, covariance = np.log(constants), np.cov(influence.T) / n_steps
     statistic, collapse_p_value = _equality(logs, covariance, n_steps)
@@ -251,7 +257,7 @@ def fluctuation_test(fluctuations: Fluctuations) -> FluctuationTest:
 
 
 def _equality(logs: np.ndarray, covariance: np.ndarray, n: int) -> tuple[float, float]:
-    """Return Hotelling's T^2 of the differences of means, and its p-value."""
+    """Return Hotelling's T^2 for the equality of all means, and its p-value."""
     difference = np.diff(np.eye(len(logs)), axis=0)
     shift, q = difference @ logs, len(logs) - 1
     spread = difference @ covariance @ difference.T
@@ -260,13 +266,14 @@ def _equality(logs: np.ndarray, covariance: np.ndarray, n: int) -> tuple[float, 
 
 
 def _claim(measured: float, error: float, claimed: float, freedoms: int) -> Claim:
+    """Compare a measured with a claimed value by a t test."""
     distance = abs(measured - claimed) / error
     p_value = 2 * stats.t.sf(distance, freedoms)
     return Claim(float(measured), float(error), claimed, float(p_value))
 
 
 def _time_exponent(fluctuations: Fluctuations) -> Claim:
-    """Fit the size of a step's changes, relative to the eigenvalues, against N."""
+    """Fit the exponent of N in the changes relative to the eigenvalues."""
     counts = fluctuations.n_images
     relative = np.sum((fluctuations.changes / fluctuations.eigenvalues) ** 2, axis=1)
     times = 0.5 * np.log(counts * (counts + fluctuations.step))
@@ -277,7 +284,7 @@ def _time_exponent(fluctuations: Fluctuations) -> Claim:
 def _eigenvalue_exponent(
     values: np.ndarray, logs: np.ndarray, covariance: np.ndarray, n: int
 ) -> Claim:
-    """Fit the logarithms of variances against those of eigenvalues."""
+    """Fit the exponent of the eigenvalue in the variance of the changes."""
     centred = np.log(values) - np.log(values).mean()
     weights = centred / (centred @ centred)
     error = np.sqrt(weights @ covariance @ weights)

@@ -241,7 +241,7 @@ def test_eigenvalues_that_move_together_do_not_count_twice():
 
 
 def test_too_few_steps_are_refused(rng):
-    with pytest.raises(ValueError, match="not two steps"):
+    with pytest.raises(ValueError, match="do not allow two steps"):
         eigenvalue_fluctuations(vectors(20, rng), kernel_size=(1, 4), step=15)
     few = eigenvalue_fluctuations(vectors(100, rng), kernel_size=(1, 4))
     with pytest.raises(ValueError, match="pass at least 20 steps"):
