@@ -18,7 +18,7 @@ struct Index { int x; };
 static Index threadIdx, blockIdx, blockDim, gridDim;
 static ucontext_t scheduler;
 static std::vector<ucontext_t> threads;
-alignas(16) static double memory[48 * 1024 / 8];
+alignas(16) double memory[48 * 1024 / 8];  // that blocks share
 
 static void __syncthreads() { swapcontext(&threads[threadIdx.x], &scheduler); }
 

@@ -71,9 +71,7 @@ def kernels(tmp_path_factory):
     if COMPILER is None:
         pytest.skip("no C++ compiler is here")
     shim = Path(__file__).with_name("cuda_on_host.hpp").read_text()
-    # the harness has the memory that blocks share
-    source = SOURCE.replace("extern __shared__ double memory[];", "")
-    code = "\n".join([shim, source, *wrappers()])
+    code = "\n".join([shim, SOURCE, *wrappers()])
     (folder / "kernels.cpp").write_text(code)
     command = [COMPILER, "-std=c++17", "-O1", "-w", "-shared", "-fPIC"]
     built = subprocess.run(
@@ -139,6 +137,12 @@ def test_constants_are_those_of_the_source():
     assert f"POSITIONS = {tiling.POSITIONS};" in SOURCE
     assert f"FILTERS = {tiling.FILTER_BYTES} / sizeof(T)" in SOURCE
     assert f"__launch_bounds__({tiling.THREADS})" in SOURCE
+
+
+def test_shared_memory_is_aligned_as_the_vectors_read_from_it():
+    (vector,) = re.findall(r"struct alignas\((\d+)\) Vector", SOURCE)
+    shared = re.findall(r"(?:alignas\((\d+)\) )?extern __shared__", SOURCE)
+    assert shared == [vector]
 
 
 @pytest.mark.parametrize("window", WINDOWS)

@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(128)
 convolve(const I* images, const T* weights, T* out, T start, long long n_images,
          Geometry g) {
     constexpr int FILTERS = 32 / sizeof(T), LANES = 16 / sizeof(T);
-    extern __shared__ double memory[];
+    alignas(16) extern __shared__ double memory[];  // read as Vector
     int lane = threadIdx.x % g.position_threads, group = threadIdx.x / g.position_threads;
     int area = g.conv_rows * g.conv_columns, positions = g.tile_images * area;
     int taps = g.kernel_height * KERNEL_WIDTH;
