@@ -1,4 +1,4 @@
-"""Whether trained filters are the computed ones: shares, angles, and controls."""
+"""Agreement of trained filters with computed directions, and random controls."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from skdmn.statistics.filters import eigenbasis
 
 
 class Agreement(NamedTuple):
-    """How well filters agree with directions, and random filters for comparison.
+    """Agreement of filters with directions, compared with random filters.
 
     Attributes
     ----------
     share : float
-        Share of the squared norm of all filters that is within the directions' span.
+        Share of the squared norm of all filters that lies in the span of the
+        directions.
     random_share : float
-        That of random filters of the same norms, on average.
+        Mean of this share over random filters of the same norms.
     share_p_value : float
-        Share of random sets of filters that have as much or more.
+        Share of random sets of filters whose `share` is at least as large.
     cosine : float
-        Largest absolute cosine of a filter with one direction, mean over filters.
-    random_cosine, cosine_p_value : float
-        The same of random filters.
+        Largest absolute cosine of a filter with one of the directions, averaged over
+        filters.
+    random_cosine : float
+        Mean of this cosine over random filters.
+    cosine_p_value : float
+        Share of random sets of filters whose `cosine` is at least as large.
     """
 
     share: float
@@ -44,22 +48,23 @@ def filter_agreement(
     n_random: int = 1000,
     random_state: Any = None,
 ) -> Agreement:
-    """Compare filters with directions, such as trained with computed filters.
+    """Compare filters with directions, for example trained with computed filters.
 
     Parameters
     ----------
     filters : ndarray of shape (n_filters, d) or (n_filters, height, width, channels)
-        Of any norm. Filters of zeros do not count.
+        Filters of any norm. Filters of zeros are ignored.
     directions : ndarray of shape (n_directions, d) or (n_directions, height, width, \
 channels)
-        They need not be orthogonal or of norm 1.
+        Directions of any norm; they need not be orthogonal.
     covariance : ndarray of shape (d, d) or None, default=None
-        Of random filters: None for filters of any direction; a density matrix for
-        filters that look like patches, which agree with leading directions already by
-        that. Only more than these speaks for the directions themselves.
+        Covariance of the random filters. If None, all their directions are equally
+        likely. With a density matrix, random filters look like patches. These agree
+        with the leading directions by chance, so they are the stricter control.
     n_random : int, default=1000
-        How many random sets of filters to compare with.
-    random_state : int, RandomState or None
+        Number of random sets of filters to compare with.
+    random_state : int, RandomState or None, default=None
+        Seed for the random filters.
 
     Returns
     -------
@@ -68,15 +73,16 @@ channels)
     Raises
     ------
     ValueError
-        Where filters and directions have not as many entries, none is but zero, or
-        `covariance` is of another size or without variance.
+        If filters and directions differ in their number of entries, if all filters or
+        all directions are zero or one has NaN, or if `covariance` does not have the
+        shape (d, d) and a positive trace.
 
     Notes
     -----
-    That SGD's filters are principal components of the classes' patches is what the
-    class-PCA paper concludes ([1]_, eq. 24 and below) and does not plot. There are two
-    strengths of it: that filters lie in the span of the leading components (`share`),
-    and that each is one of them (`cosine`).
+    The class-PCA paper concludes that the filters learned by SGD are principal
+    components of the patches of each class ([1]_, eq. 24 and below), but shows no plot
+    of it. `share` tests the weaker form, that filters lie in the span of the leading
+    components. `cosine` tests the stronger form, that each filter is one of them.
 
     References
     ----------
@@ -96,7 +102,7 @@ channels)
     if rows.shape[1] != others.shape[1]:
         raise ValueError(
             f"Filters have {rows.shape[1]} entries and directions {others.shape[1]}; "
-            "pass those of patches of the same size and channels."
+            "pass filters and directions of the same kernel size and channels."
         )
     spread = None if covariance is None else _checked(covariance, rows.shape[1])
     random = check_random_state(random_state)
@@ -122,29 +128,31 @@ channels)
 
 
 def _checked(covariance: Any, d: int) -> np.ndarray:
-    """Return what random filters are drawn from."""
+    """Return the covariance of random filters; raise if it is not valid."""
     matrix = np.asarray(covariance, dtype=float)
     if matrix.shape != (d, d) or not np.trace(matrix) > 0:
         raise ValueError(
-            f"covariance has shape {matrix.shape}, or no trace; pass a {d} x {d} one "
-            "with variance, as filters have entries, such as a density matrix."
+            f"covariance has shape {matrix.shape} or its trace is not positive; pass "
+            f"a {d} x {d} matrix with a positive trace, such as a density matrix."
         )
     return matrix
 
 
 def _rows(filters: Any, what: str) -> np.ndarray:
-    """Return those that are not zero as rows."""
+    """Return the filters that are not zero as rows."""
     filters = np.asarray(filters, dtype=float)
     if not np.isfinite(filters).all():
         raise ValueError(
-            f"{what} have NaN or infinite entries; pass those before training diverged."
+            f"{what} have NaN or infinite entries; pass weights from before training "
+            "diverged."
         )
     rows = filters.reshape(len(filters), -1) if filters.ndim > 1 else filters[:0, None]
     rows = rows[np.linalg.norm(rows, axis=1) > 0]
     if not len(rows):
         raise ValueError(
-            f"{what} have shape {filters.shape} and none that is not zero; pass rows, "
-            "or filters of (height, width, channels), of which one at least is not."
+            f"{what} have shape {filters.shape} and no row that is not zero; pass an "
+            "array of shape (n, d) or (n, height, width, channels) with at least one "
+            "nonzero row."
         )
     return rows
 
@@ -159,22 +167,23 @@ def _agree(
 
 
 def _p_value(measured: float, random: np.ndarray) -> float:
+    """Return the share of random values that are at least as large."""
     as_much = random >= measured - 1e-12
     return float((1 + np.count_nonzero(as_much)) / (1 + len(random)))
 
 
 class Spread(NamedTuple):
-    """How far filters spread along the eigenvectors of a density matrix.
+    """Size of filters along the eigenvectors of a density matrix.
 
     Attributes
     ----------
     eigenvalues : ndarray of shape (d,)
-        Those that are not zero, largest first.
+        Eigenvalues that are not zero, largest first.
     projections : ndarray of shape (d,)
-        Root mean square over filters of their projection on each eigenvector.
+        Root mean square, over filters, of the projection on each eigenvector.
     exponent, error : float
-        b of projections ~ eigenvalues^b and its standard error; the paper's
-        distribution has 1, random filters 0.
+        Exponent b in projections ~ eigenvalues^b, and its standard error. It is 1 for
+        the distribution of the paper and 0 for random filters.
     """
 
     eigenvalues: np.ndarray
@@ -184,13 +193,14 @@ class Spread(NamedTuple):
 
 
 def filter_spread(filters: np.ndarray, density: np.ndarray) -> Spread:
-    """Measure how much more filters spread along directions of more variance.
+    """Measure how the size of filters along an eigenvector grows with its variance.
 
     Parameters
     ----------
     filters : ndarray of shape (n_filters, d) or (n_filters, height, width, channels)
+        Trained filters.
     density : ndarray of shape (d, d)
-        Of their input.
+        Density matrix of the input patches of these filters.
 
     Returns
     -------
@@ -199,13 +209,13 @@ def filter_spread(filters: np.ndarray, density: np.ndarray) -> Spread:
     Raises
     ------
     ValueError
-        Where there are fewer than three eigenvalues to fit, or entries differ in
-        number.
+        If there are fewer than three eigenvalues to fit, or the filters do not have d
+        entries.
 
     Notes
     -----
-    Eq. 24 of [1]_ gives the weights of a class, in logarithms, a Gaussian distribution
-    whose spread is proportional to its density matrix.
+    By eq. 24 of [1]_, the weights of a class have a Gaussian distribution whose spread
+    is proportional to the density matrix of the class.
 
     References
     ----------
@@ -227,15 +237,16 @@ def filter_spread(filters: np.ndarray, density: np.ndarray) -> Spread:
     if vectors.shape[1] != rows.shape[1]:
         raise ValueError(
             f"Filters have {rows.shape[1]} entries and the density matrix "
-            f"{len(values)} rows; pass those of patches of the same size and channels."
+            f"{len(values)} rows; pass both for the same kernel size and channels."
         )
-    alive = values > 1e-7 * values[0]  # less is rounding, of float32 images
+    alive = values > 1e-7 * values[0]  # smaller ones are rounding of float32 images
     projections = np.sqrt(np.mean((rows @ vectors.T) ** 2, axis=0))
     alive &= projections > 0
     if np.count_nonzero(alive) < 3:
         raise ValueError(
-            f"Filters and density matrix share {np.count_nonzero(alive)} directions; "
-            "an exponent can be fitted to three or more."
+            f"Filters and density matrix share {np.count_nonzero(alive)} directions, "
+            "but fitting an exponent needs three; pass more filters or a density "
+            "matrix of higher rank."
         )
     fit = stats.linregress(np.log(values[alive]), np.log(projections[alive]))
     return Spread(

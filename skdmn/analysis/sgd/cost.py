@@ -1,4 +1,4 @@
-"""How many operations training takes, with and without computed layers."""
+"""Number of operations of training, with and without computed layers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from skdmn.utils.architecture import tokens_of
 
 @dataclass(frozen=True)
 class Operations:
-    """Multiplications with an addition each, of the parts of a training.
+    """Number of multiply-adds in each part of training.
 
     Attributes
     ----------
     densities : float
-        Class density matrices of the computed layers.
+        Computing the class density matrices of the computed layers.
     eigenvectors : float
-        Their eigenproblems.
+        Computing the eigenvectors of these matrices.
     features : float
-        All images once through the computed layers.
+        Passing all images through the computed layers once.
     forward, backward : float
-        All epochs through the trained layers, and back.
+        Forward and backward passes through the trained layers, over all epochs.
     """
 
     densities: float
@@ -33,17 +33,17 @@ class Operations:
 
     @property
     def computed(self) -> float:
-        """What computed layers take."""
+        """Operations of the computed layers."""
         return self.densities + self.eigenvectors + self.features
 
     @property
     def trained(self) -> float:
-        """What trained layers take."""
+        """Operations of the trained layers."""
         return self.forward + self.backward
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """Operations of all layers."""
         return self.computed + self.trained
 
 
@@ -57,18 +57,21 @@ def training_operations(
     kernel_size: int = 3,
     density_share: float = 1.0,
 ) -> Operations:
-    r"""Count the operations that training a network of a name takes.
+    r"""Count the operations of training a network.
 
     Parameters
     ----------
     architecture : str
-        Layers as `skdmn.export.make_hybrid` takes them: "d9, m, c81, m, de10".
+        Layers in the notation of `skdmn.export.make_hybrid`, such as
+        "d9, m, c81, m, de10".
     image_shape : (int, int, int)
-        Height, width, channels.
-    n_images, n_epochs : int
-        How many images train the network, and how often.
+        Height, width and channels of the images.
+    n_images : int
+        Number of training images.
+    n_epochs : int
+        Number of epochs that the trained layers are trained for.
     n_classes : int, default=10
-        How many eigenproblems a computed layer solves.
+        Number of classes; a computed layer has one eigenproblem for each.
     kernel_size : int, default=3
         Height and width of all filters.
     density_share : float in (0, 1], default=1.0
@@ -81,22 +84,24 @@ def training_operations(
     Raises
     ------
     ValueError
-        Where the architecture is not so written or does not fit the images, or
-        `density_share` is no share.
+        If the architecture cannot be read or does not fit the images, or if
+        `density_share` is not above 0 and at most 1.
 
     See Also
     --------
-    sgd_bound, hybrid_bound : The paper's eqs. 25 and 26.
+    sgd_bound : Bound on training, eq. 25 of the paper.
+    hybrid_bound : Bound with a computed first layer, eq. 26 of the paper.
 
     Notes
     -----
-    A layer of d inputs a patch, f filters and P positions takes P d f multiply-adds
-    forward, as many for the gradient of its weights and as many for that of its
-    inputs, where a layer below is trained (batch normalization is). Its density
-    matrix, being symmetric, takes P d (d + 1) / 2 for each image, and an eigenproblem
-    about 9 d^3 / 2 ([2]_). Images pass computed layers once, not once an epoch. ReLU,
-    pooling, normalization and copies are left out, and small products run more slowly
-    than large ones: times follow these counts roughly.
+    Consider a layer with d inputs per patch, f filters and P positions. For each image,
+    the forward pass takes P d f multiply-adds. The gradient of the weights takes as
+    many. The gradient of the inputs also takes as many, and is needed only if a layer
+    below is trained (batch normalization counts as trained). A density matrix is
+    symmetric and takes P d (d + 1) / 2 per image; an eigenproblem takes about
+    9 d^3 / 2 ([2]_). Images pass the computed layers once, not once per epoch. ReLU,
+    pooling, normalization and copies are not counted. Running times follow these
+    counts only roughly, because small matrix products are slower than large ones.
 
     References
     ----------
@@ -117,7 +122,7 @@ def training_operations(
     """
     if not 0 < density_share <= 1:
         raise ValueError(
-            f"density_share is {density_share}; pass a share of the images, above 0 "
+            f"density_share is {density_share}; pass a share of the images above 0 "
             "and at most 1."
         )
     height, width, channels = image_shape
@@ -130,8 +135,8 @@ def training_operations(
             height, width = height - kernel_size + 1, width - kernel_size + 1
         if min(height, width) < 1:
             raise ValueError(
-                f"{architecture!r} leaves no pixels of images of {image_shape}; write "
-                "fewer layers, or pass larger images."
+                f"{architecture!r} leaves no pixels of images of shape {image_shape}; "
+                "pass fewer layers or larger images."
             )
         d = kernel_size**2 * channels
         if kind == "d":
@@ -155,15 +160,24 @@ def sgd_bound(widths: Sequence[int], n_batches: int) -> float:
     Parameters
     ----------
     widths : sequence of int
-        d(0), ..., d(n): of the input and each layer's output.
+        Widths d(0), ..., d(n) of the input and of the output of each layer.
     n_batches : int
-        N.
+        Number N of batches.
 
     Returns
     -------
     float
-        Without its constant ([1]_, eq. 25). It is loose: backpropagation multiplies a
-        vector by one layer's weights after another, N times the *sum* of d(k-1) d(k).
+        N d(0) ... d(n), without the constant factor ([1]_, eq. 25).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two widths, or one is not positive.
+
+    Notes
+    -----
+    The bound is loose. Backpropagation multiplies a vector by the weights of one layer
+    after another, which takes N times the *sum* of d(k-1) d(k).
 
     References
     ----------
@@ -181,19 +195,24 @@ def sgd_bound(widths: Sequence[int], n_batches: int) -> float:
 
 
 def hybrid_bound(widths: Sequence[int], n_batches: int) -> float:
-    """Return the paper's bound where the first layer is computed.
+    """Return the paper's bound on training if the first layer is computed.
 
     Parameters
     ----------
     widths : sequence of int
-        d(0), ..., d(n): of the input and each layer's output, at least two.
+        Widths d(0), ..., d(n) of the input and of the output of each layer.
     n_batches : int
-        N.
+        Number N of batches.
 
     Returns
     -------
     float
-        N (d(1) ... d(n) + d(0) d(1) + d(0)^2), without constants ([1]_, eq. 26).
+        N (d(1) ... d(n) + d(0) d(1) + d(0)^2), without constant factors ([1]_, eq. 26).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two widths, or one is not positive.
 
     References
     ----------
@@ -213,9 +232,10 @@ def hybrid_bound(widths: Sequence[int], n_batches: int) -> float:
 
 
 def _positive(widths: Sequence[int]) -> Sequence[int]:
+    """Return the widths; raise if there are fewer than two or one is not positive."""
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(
-            f"widths are {list(widths)}; pass the positive widths of the input and of "
+            f"widths is {list(widths)}; pass the positive widths of the input and of "
             "at least one layer."
         )
     return widths

@@ -1,4 +1,4 @@
-"""Weights of all layers, kept while a network is trained."""
+"""Recording the weights of all layers while a network is trained."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 
 
 class WeightHistory(NamedTuple):
-    """Weights of all layers at some steps of training.
+    """Weights of all layers at some times during training.
 
     Attributes
     ----------
     epochs : ndarray of shape (n_records,)
-        How many times the data had been seen, from 0.
+        Times of the records in epochs, from 0.
     weights : list of ndarray of shape (n_records, n_inputs, n_outputs)
-        Of each layer from the input up, as the paper writes them: the raw output is
-        w^T h + b. Inputs of a convolution are the entries of a patch in the order of
-        (y, x, channel), so that ``weights[0][-1].T`` are its filters as rows.
+        Weights of each layer, first layer first. As in the paper, the output of a layer
+        before its ReLU is w^T h + b. The inputs of a convolution are the entries of a
+        patch in C order of (y, x, channel), so that ``weights[0][-1].T`` are its
+        filters as rows.
     biases : list of ndarray of shape (n_records, n_outputs)
+        Biases of each layer.
     """
 
     epochs: np.ndarray
@@ -46,20 +48,21 @@ def mlp_history(
     n_epochs: int,
     records_per_epoch: int = 1,
 ) -> WeightHistory:
-    """Train scikit-learn's network of dense layers and keep its weights on the way.
+    """Train a scikit-learn MLPClassifier and record its weights.
 
     Parameters
     ----------
     mlp : MLPClassifier
-        With solver "sgd" or "adam"; a copy is trained.
+        Network with solver "sgd" or "adam". A copy is trained.
     X : array of shape (n, n_features)
+        Training data.
     y : array of shape (n,)
         Class labels.
     n_epochs : int
-        How many times the data is seen.
+        Number of passes over the data.
     records_per_epoch : int, default=1
-        How many times an epoch weights are kept; before the first step they always
-        are.
+        Number of records per epoch. The weights before the first step are recorded in
+        addition.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def mlp_history(
     Raises
     ------
     ValueError
-        Where the solver does not take batches, or an epoch has fewer batches than
+        If the solver does not train on batches, or an epoch has fewer batches than
         records.
 
     Examples
@@ -83,15 +86,15 @@ def mlp_history(
     """
     if mlp.solver not in ("sgd", "adam"):
         raise ValueError(
-            f"The solver is {mlp.solver!r}; pass an MLPClassifier with 'sgd' or "
-            "'adam', which learn batch by batch."
+            f"The solver is {mlp.solver!r}, which does not train on batches; pass an "
+            "MLPClassifier with 'sgd' or 'adam'."
         )
     X, y = np.asarray(X), np.asarray(y)
     random = check_random_state(mlp.random_state)
     seed = random.randint(2**31 - 1)
     mlp = clone(mlp).set_params(random_state=seed)
     classes = np.unique(y)
-    # weights before the first step: those of a step that is too small to be seen
+    # MLPClassifier initializes its weights in fit only: take a negligible step
     still = clone(mlp).set_params(learning_rate_init=1e-200)
     records = [_mlp_layers(still.partial_fit(X, y, classes=classes))]
     size = 200 if mlp.batch_size == "auto" else mlp.batch_size
@@ -113,27 +116,28 @@ def torch_history(
     batch_size: int = 32,
     random_state: Any = None,
 ) -> WeightHistory:
-    """Train a network of torch on cross-entropy and keep its weights on the way.
+    """Train a PyTorch network with cross-entropy loss and record its weights.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Gives logits; its Conv2d and Linear modules are recorded, in their order.
-        Trained in place.
+        Network that returns logits. It is trained in place. The weights of its Conv2d
+        and Linear modules are recorded, in the order of ``model.modules()``.
     optimizer : torch.optim.Optimizer
-        Of the model's parameters.
+        Optimizer of the parameters of the model.
     images : tensor or array of shape (n, ...)
-        What the model takes.
+        Input of the model.
     labels : tensor or array of shape (n,)
-        From 0.
+        Integer labels, counted from 0.
     n_epochs : int
-        How many times the data is seen.
+        Number of passes over the data.
     records_per_epoch : int, default=1
-        How many times an epoch weights are kept; before the first step they always
-        are.
+        Number of records per epoch. The weights before the first step are recorded in
+        addition.
     batch_size : int, default=32
-    random_state : int, RandomState or None
-        Of the order of images.
+        Number of images per batch.
+    random_state : int, RandomState or None, default=None
+        Seed for the order of the images.
 
     Returns
     -------
@@ -142,9 +146,9 @@ def torch_history(
     Raises
     ------
     ImportError
-        Where torch is missing.
+        If torch is missing.
     ValueError
-        Where the model has neither convolution nor linear module, or an epoch has
+        If the model has neither convolution nor linear module, or an epoch has
         fewer batches than records.
 
     Examples
@@ -170,8 +174,8 @@ def torch_history(
     ]
     if not layers:
         raise ValueError(
-            f"{type(model).__name__} has no Conv2d and no Linear; pass a network that "
-            "has weights to record."
+            f"{type(model).__name__} has no Conv2d and no Linear modules; pass a "
+            "network that has some, whose weights can be recorded."
         )
     backend = next(model.parameters())
     images = torch.as_tensor(images, dtype=backend.dtype, device=backend.device)
@@ -191,12 +195,15 @@ def torch_history(
 
 
 def _cuts(n: int, per_epoch: int, size: int) -> np.ndarray:
-    """Return after how many of n samples weights are kept: behind whole batches."""
+    """Return the numbers of samples in an epoch after which weights are recorded.
+
+    Records are made only between batches.
+    """
     n_batches = -(-n // size)
     if not 1 <= per_epoch <= n_batches:
         raise ValueError(
             f"records_per_epoch={per_epoch}, but an epoch has {n_batches} batches; "
-            "pass a number from 1 to that, or a smaller batch size."
+            f"pass a number from 1 to {n_batches}, or use a smaller batch size."
         )
     return np.append(np.arange(1, per_epoch) * n_batches // per_epoch * size, n)
 
@@ -204,12 +211,13 @@ def _cuts(n: int, per_epoch: int, size: int) -> np.ndarray:
 def _chunks(
     n: int, n_epochs: int, cuts: np.ndarray, random: np.random.RandomState
 ) -> Iterator[np.ndarray]:
-    """Yield indices of all, in a new order each epoch, cut where weights are kept."""
+    """Yield shuffled sample indices, one chunk for each record."""
     for _ in range(n_epochs):
         yield from np.split(random.permutation(n), cuts[:-1])
 
 
 def _mlp_layers(mlp: MLPClassifier) -> Layers:
+    """Copy the weights and biases of a scikit-learn network."""
     return [
         (weight.copy(), bias.copy())
         for weight, bias in zip(mlp.coefs_, mlp.intercepts_, strict=True)
@@ -217,6 +225,7 @@ def _mlp_layers(mlp: MLPClassifier) -> Layers:
 
 
 def _torch_layer(layer: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Copy the weights and biases of a PyTorch module."""
     weight = layer.weight.detach().cpu().double().numpy()
     if weight.ndim == 4:  # patches in C order of (y, x, channel)
         weight = np.moveaxis(weight, 1, 3)
@@ -227,7 +236,7 @@ def _torch_layer(layer: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _history(records: list[Layers], shares: np.ndarray) -> WeightHistory:
-    """Put records together, of which each epoch has one at these shares of it."""
+    """Stack records that were made at the given fractions of every epoch."""
     layers = list(zip(*records, strict=True))
     before = np.arange((len(records) - 1) // len(shares))[:, np.newaxis]
     return WeightHistory(

@@ -1,4 +1,4 @@
-"""What stochastic gradient descent does to the weights of each layer, step by step."""
+"""Singular values and convergence of the weights of each layer during training."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from skdmn.analysis.sgd.history import WeightHistory
 
 
 def weight_products(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Multiply each layer's weights with those of all layers above it.
+    """Multiply the weights of each layer with those of all layers above it.
 
     Parameters
     ----------
     weights : sequence of ndarray of shape (..., n_inputs, n_outputs)
-        Of dense layers from the input up, such as ``history.weights``.
+        Weights of dense layers, first layer first, such as ``history.weights``.
 
     Returns
     -------
     list of ndarray of shape (..., n_inputs, n_classes)
-        The product of the weights m = k, ..., n for each layer k: what the paper draws
-        in place of A^(k) ([1]_, Fig. 2B).
+        For each layer k, the product of the weights of layers k to n. The paper plots
+        it instead of A^(k) ([1]_, Fig. 2B).
 
     Raises
     ------
     ValueError
-        Where the outputs of a layer are not as many as the inputs of the next.
+        If the number of outputs of a layer is not the number of inputs of the next.
 
     See Also
     --------
-    backward_matrices : A^(k) itself.
+    backward_matrices : Compute A^(k), including the ReLUs.
 
     References
     ----------
@@ -61,23 +61,26 @@ def weight_products(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
 def backward_matrices(
     weights: Sequence[np.ndarray], biases: Sequence[np.ndarray], X: np.ndarray
 ) -> list[np.ndarray]:
-    r"""Compute A^(k), which brings gradients from the logits down to layer k.
+    r"""Compute A^(k), which propagates gradients from the logits back to layer k.
 
     Parameters
     ----------
     weights : sequence of ndarray of shape (n_inputs, n_outputs)
-        Of dense layers with ReLU, but for the last, from the input up, at one time.
+        Weights of dense layers at one time, first layer first. All layers but the last
+        have a ReLU.
     biases : sequence of ndarray of shape (n_outputs,)
+        Biases of these layers.
     X : ndarray of shape (n, n_features)
         Inputs.
 
     Returns
     -------
     list of ndarray of shape (n, n_inputs, n_classes)
-        For each layer and each input
+        For each layer k and each input, the matrix
         :math:`A^{(k)} = \prod_{m=k}^n \mathrm{diag}(\theta(\tilde h^{(m-1)})) w^{(m)}`
-        ([1]_, eq. 5): the Jacobian of the logits with respect to the raw output of the
-        layer below k, transposed; for the first layer, to the input.
+        ([1]_, eq. 5). It is the transposed Jacobian of the logits with respect to the
+        output of layer k - 1 before its ReLU; for the first layer, with respect to the
+        input.
 
     References
     ----------
@@ -104,17 +107,17 @@ def backward_matrices(
 
 
 def singular_values(matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return the singular values of each layer's weights or products.
+    """Return the singular values of the weights, or of their products, of each layer.
 
     Parameters
     ----------
     matrices : sequence of ndarray of shape (..., n_inputs, n_outputs)
-        ``history.weights``, or what `weight_products` or `backward_matrices` gives.
+        ``history.weights``, or the result of `weight_products` or `backward_matrices`.
 
     Returns
     -------
     list of ndarray of shape (..., min(n_inputs, n_outputs))
-        Largest first ([1]_, Fig. 2).
+        Singular values, largest first ([1]_, Fig. 2).
 
     References
     ----------
@@ -133,11 +136,12 @@ def singular_values(matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def predicted_singular_value(weight: np.ndarray) -> np.ndarray:
-    r"""Predict the largest singular value of weights behind half-open ReLUs.
+    r"""Predict the largest singular value of weights if half of the ReLUs are active.
 
     Parameters
     ----------
     weight : ndarray of shape (..., n_inputs, n_outputs)
+        Weights of one layer.
 
     Returns
     -------
@@ -148,11 +152,11 @@ def predicted_singular_value(weight: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    Every other row is closed at random. The sum over columns follows from the rank-one
-    matrix of their means and is not printed in the paper. Columns are taken to be
-    uncorrelated, which holds for many more inputs than outputs: of random weights
-    without mean the largest singular value is otherwise larger, by up to the root of
-    2 n_outputs / n_inputs.
+    Half of the rows, chosen at random, are set to zero by the ReLUs of their inputs.
+    The sum over columns follows from the rank-one matrix of the column means; the paper
+    does not print it. Columns are assumed to be uncorrelated, which requires many more
+    inputs than outputs. Otherwise the largest singular value of random weights of mean
+    zero is larger than predicted, by up to sqrt(2 n_outputs / n_inputs).
 
     References
     ----------
@@ -174,21 +178,23 @@ def predicted_singular_value(weight: np.ndarray) -> np.ndarray:
 
 
 def layer_distances(history: WeightHistory) -> np.ndarray:
-    """Return how far the weights of each layer are from their last.
+    """Return the distance of the weights of each layer from their final values.
 
     Parameters
     ----------
     history : WeightHistory
+        Recorded weights.
 
     Returns
     -------
     ndarray of shape (n_records, n_layers)
         Frobenius norm of w(t) - w(last), divided by that of w(0) - w(last), so that
-        layers of any size compare: from 1 to 0, and 0 where a layer never moved.
+        layers of different size can be compared. It is 1 at the start and 0 at the
+        end, and always 0 for a layer whose weights never changed.
 
     Notes
     -----
-    The paper draws norms that are not divided ([1]_, Fig. 5 of the supplement). Both
+    The paper plots norms without this division ([1]_, Fig. 5 of the supplement). Both
     depend on when training was stopped.
 
     References
