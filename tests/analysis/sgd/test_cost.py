@@ -1,7 +1,5 @@
 """Operations of training, counted by hand and by PyTorch."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -78,12 +76,31 @@ def test_the_papers_bounds():
     assert hybrid_bound([7, 5, 3, 2], 11) == 11 * (5 * 3 * 2 + 7 * 5 + 7 * 7)
 
 
-def test_the_papers_condition_for_a_gain():
-    # d(1) like d(0), and the product of widths above the first more than d(0)
-    for above in (2, 40, 100, 1000):
-        widths = [100, 100, above, 10]
-        gain = Fraction(int(sgd_bound(widths, 1)), int(hybrid_bound(widths, 1)))
-        assert (gain > 1) == (100 * above * 10 * 99 > 2 * 100**2)
+@pytest.mark.parametrize(
+    ("inputs", "first", "above", "gains"),
+    [
+        # the paper's condition for a gain: d(1) ~ d(0), d(2) ... d(n) > d(0)
+        (100, 100, 101, True),
+        (100, 90, 1000, True),
+        # it is sufficient, not necessary: with d(1) = d(0) a gain needs more than
+        # 2 d(0) / (d(0) - 1) only, which is 2.02 here
+        (100, 100, 3, True),
+        (100, 100, 2, False),
+        (100, 100, 1, False),
+        # d(1) ~ d(0) is needed: with d(1) = 1 a gain needs more than 102.02
+        (100, 1, 102, False),
+        (100, 1, 103, True),
+        # the paper's condition is not sufficient for two inputs
+        (2, 2, 3, False),
+    ],
+)
+def test_a_computed_layer_gains_if_and_only_if_those_above_are_wide(
+    inputs, first, above, gains
+):
+    # eq. 25 is more than eq. 26, solved for the product of the widths above the first
+    assert (above * first * (inputs - 1) > inputs * (inputs + first)) == gains
+    widths = [inputs, first, above]
+    assert (sgd_bound(widths, 7) > hybrid_bound(widths, 7)) == gains
 
 
 def test_what_is_wrong_is_said():
