@@ -2,10 +2,11 @@
 # # What are computed filters, and how good are they?
 #
 # The filters of a Density Matrix Network are not trained. They are the leading
-# eigenvectors of every class's *density matrix*, the second moments of its image
-# patches ([arXiv:1703.04757v3](https://arxiv.org/abs/1703.04757v3)). Here they are
-# computed on the digits that come with scikit-learn, looked at, and held against raw
-# pixels and random filters.
+# eigenvectors of the *density matrix* of each class: the second-moment matrix of the
+# image patches of this class, divided by its trace
+# ([arXiv:1703.04757v3](https://arxiv.org/abs/1703.04757v3)). This notebook computes
+# the filters of the digits that come with scikit-learn, plots them, and compares them
+# with raw pixels and with random filters.
 
 # %%
 import time
@@ -36,8 +37,9 @@ print(f"{len(X_train)} training images, {len(X_test)} test images of {X.shape[1:
 # %% [markdown]
 # ## A network in one call
 #
-# `make_dmn` gives a plain scikit-learn Pipeline: two computed convolutions, each with a
-# ReLU and max pooling, and a softmax. Only the softmax is optimized.
+# `make_dmn` returns a scikit-learn Pipeline. It has two computed convolutions, each
+# followed by a ReLU and max pooling, and a softmax classifier. Only the softmax is
+# optimized.
 
 # %%
 started = time.perf_counter()
@@ -50,8 +52,9 @@ for name, step in dmn.steps:
 # %% [markdown]
 # ## What a density matrix is
 #
-# Cut a class's images into 3 x 3 patches, write each as a row of nine numbers, average
-# their outer products, divide by the trace. That is all that a layer learns from.
+# Take all 3 x 3 patches of the images of a class, write each patch as a row of nine
+# numbers, average the outer products of the rows, and divide by the trace. A layer
+# learns from these matrices only.
 
 # %%
 layer = ClassPCAPatchTransformer(3, variance_cutoff=0.95).fit(X_train, y_train)
@@ -62,7 +65,7 @@ patches = patches.reshape(-1, 9)
 by_hand = patches.T @ patches
 by_hand /= np.trace(by_hand)
 difference = np.abs(by_hand - layer.density_matrices_[0]).max()
-print(f"by hand and by the layer: largest difference {difference:.0e}")
+print(f"largest difference from the layer's density matrix: {difference:.0e}")
 assert difference < 1e-12
 
 display = DensityMatrixDisplay.from_estimator(layer)
@@ -70,27 +73,29 @@ display = DensityMatrixDisplay.from_estimator(layer)
 # %% [markdown]
 # ## What a filter is
 #
-# An eigenvector, reshaped to a patch. Its eigenvalue p is its share of the class's
-# variance, and E = -log p its energy: what is common has low energy. Filters that
-# nearly repeat one of an earlier class are merged into it. The first filter is a blob
-# (is there ink at all?), the next are edges, those of high energy are textures.
+# A filter is an eigenvector of a density matrix, reshaped to a patch. Its eigenvalue p
+# is its share of the variance of the class, and E = -log p is its energy: common
+# patterns have low energy. A filter that nearly equals a filter of an earlier class is
+# merged into it. The first filter is a blob (it measures how much ink there is), the
+# next ones are edges, and filters of high energy are textures.
 
 # %%
 display = FilterDisplay.from_estimator(layer)
 
 # %% [markdown]
-# Which components are kept follows from the variance cutoff: here, per class, those
-# that together hold at most 95 % of the variance (filled). Density matrices are kept,
-# so that another cutoff costs nothing new (see the next notebook).
+# The variance cutoff determines how many components are kept: here, for each class, the
+# leading ones that together explain at most 95 % of its variance (filled markers). The
+# layer stores its density matrices, so another cutoff needs no new pass over the images
+# (see the next notebook).
 
 # %%
 display = EnergyDisplay.from_estimator(layer)
 
 # %% [markdown]
-# ## What classes share, and what is their own
+# ## Which filters classes share
 #
-# The classes' density matrices are very much alike: all have the blob first. So most
-# filters stand for several classes.
+# The density matrices of the classes are very similar: the leading component of every
+# class is the blob. Therefore many filters represent several classes.
 
 # %%
 display = ClassOverlapDisplay.from_estimator(layer)
@@ -99,20 +104,20 @@ for number, (energy, n) in enumerate(
     zip(layer.energies_, membership.n_sharing, strict=True)
 ):
     label = layer.filter_classes_[number]
-    whose = f"class {label} alone" if n == 1 else f"{n} classes, first of them {label}"
+    whose = f"class {label} only" if n == 1 else f"{n} classes, the first is {label}"
     print(f"filter {number:2}  E = {energy:.2f} nats  {whose}")
 overlaps = display.overlaps[~np.eye(len(display.overlaps), dtype=bool)]
-print(f"overlap of two classes: from {overlaps.min():.3f} to {overlaps.max():.3f}")
+print(f"overlap of two classes: {overlaps.min():.3f} to {overlaps.max():.3f}")
 
 # %% [markdown]
-# ## What the second layer looks for
+# ## What the second layer detects
 #
-# A filter of the second layer weighs the channels of the first. Propagated down to the
-# image it shows strokes, corners and blobs. (Through a ReLU and a pooling this is a
-# sketch: see notebook 03.)
+# A filter of the second layer is a weighted sum of the channels of the first layer.
+# Propagated back to the image, the filters show strokes, corners and blobs. Behind a
+# ReLU and pooling this is an approximation (see notebook 03).
 
 # %%
-n_one_sign = len(dmn["conv2"].filters_) // 2  # behind these come their negatives
+n_one_sign = len(dmn["conv2"].filters_) // 2  # the second half are their negatives
 propagated = propagate_filters(dmn, "conv2").filters[:n_one_sign][:24]
 propagated /= np.sqrt((propagated**2).sum(axis=(1, 2, 3), keepdims=True))
 display = FilterDisplay(
@@ -120,17 +125,17 @@ display = FilterDisplay(
 ).plot()
 
 # %% [markdown]
-# ## How good they are
+# ## How well they classify
 #
-# Computed filters against random ones (unit vectors, as many, in the same two layers)
-# and against raw pixels, with few filters and with the default number. The same softmax
-# on top of each, its C chosen by cross-validation on training images; five splits of
-# the data.
+# We compare computed filters with random filters (unit vectors, the same number in the
+# same two layers) and with raw pixels, once with few filters and once with the default
+# number. Each set of features gets the same softmax classifier, whose C is chosen by
+# cross-validation on the training images. The data are split five times.
 
 
 # %%
 def randomized(network, X, y, seed):
-    """Fit layers one by one, and replace the filters of each by random ones."""
+    """Fit the layers one after the other with random filters of the same number."""
     rng = np.random.default_rng(seed)
     network = clone(network)
     for _, step in network.steps:
@@ -144,7 +149,7 @@ def randomized(network, X, y, seed):
 
 
 def softmax_accuracy(train, y_train, test, y_test):
-    """Return the accuracy of a softmax whose C was chosen on training images."""
+    """Return the test accuracy of a softmax with C chosen on the training images."""
     search = GridSearchCV(SoftmaxClassifier(), {"C": [0.01, 0.1]}, cv=2)
     return search.fit(train, y_train).score(test, y_test)
 
@@ -178,7 +183,7 @@ gains = {
 }
 for count, gain in gains.items():
     each = ", ".join(f"{points:+.1f}" for points in gain)
-    print(f"computed over random, {count}: {each} points")
+    print(f"computed minus random filters, {count}: {each} points")
 
 # %% [markdown]
 # ## Answer
@@ -189,14 +194,14 @@ means = {name: values.mean() for name, values in accuracies.items()}
 assert (accuracies["computed filters, many"] > accuracies["raw pixels"]).all()
 assert all(abs(gain.mean()) < 1 for gain in gains.values())
 print(
-    "Computed filters are the leading eigenvectors of the classes' patch statistics: a "
-    f"blob, edges and textures, {shared} of {len(membership.n_sharing)} shared by "
-    "several classes; they take no training. A softmax on them classifies "
-    f"{means['computed filters, many']:.1f} % of unseen digits, on raw pixels "
-    f"{means['raw pixels']:.1f} %. On pictures as small as these that is the merit of "
-    "convolution, ReLU and pooling: as many random filters reach "
-    f"{means['random filters, many']:.1f} %, and with few of them random and computed "
-    f"ones stand at {means['random filters, few']:.1f} and "
-    f"{means['computed filters, few']:.1f} %, differences that a split of the data "
-    "undoes."
+    "Computed filters are the leading eigenvectors of the density matrices of the "
+    f"classes: a blob, edges and textures. {shared} of {len(membership.n_sharing)} are "
+    "shared by several classes. They need no training. A softmax on their features "
+    f"classifies {means['computed filters, many']:.1f} % of unseen digits correctly, a "
+    f"softmax on raw pixels {means['raw pixels']:.1f} %. On images this small the gain "
+    "comes from convolution, ReLU and pooling: the same number of random filters "
+    f"reaches {means['random filters, many']:.1f} %. With few filters, random ones "
+    f"reach {means['random filters, few']:.1f} % and computed ones "
+    f"{means['computed filters, few']:.1f} %. These differences are smaller than those "
+    "between splits of the data."
 )
