@@ -1,4 +1,4 @@
-"""SoftmaxClassifier fitted on blocks that stay where they are."""
+"""SoftmaxClassifier fitted on blocks of rows that stay on the workers."""
 
 from __future__ import annotations
 
@@ -23,15 +23,23 @@ from skdmn.utils.array_api import HOST, Array, Backend, compute_backend
 def fit_softmax(
     softmax: SoftmaxClassifier, blocks: Blocks, y: Any, sample_weight: Any
 ) -> dict[str, Any]:
-    """Fit a copy of a softmax on blocks of rows; return its attributes.
+    """Fit a copy of a SoftmaxClassifier on blocks of rows; return its attributes.
 
     Parameters
     ----------
     softmax : SoftmaxClassifier
-        Not changed.
+        Classifier with the parameters; it is not changed.
     blocks : Blocks
-        Kept on the workers meanwhile.
-    y, sample_weight : ndarrays of shape (len(blocks),); weights may be None
+        Rows, kept on the workers during the fit.
+    y : ndarray of shape (len(blocks),)
+        Labels.
+    sample_weight : ndarray of shape (len(blocks),) or None
+        Weights of the rows.
+
+    Returns
+    -------
+    dict
+        Attributes of the fitted copy.
     """
     copied = _DistributedSoftmax()
     copied.__dict__ = vars(softmax).copy()
@@ -39,7 +47,7 @@ def fit_softmax(
 
 
 class _DistributedSoftmax(SoftmaxClassifier):
-    """A SoftmaxClassifier that takes `Blocks` as X, and NumPy labels and weights."""
+    """SoftmaxClassifier whose X is `Blocks`, with NumPy labels and weights."""
 
     def _check_rows(
         self, X: Blocks, *, reset: bool, method: str = "fit"
@@ -50,8 +58,8 @@ class _DistributedSoftmax(SoftmaxClassifier):
         return BlockRows(kept, rows.compute, rows.dtype, device=self.device), backend
 
     @staticmethod
-    def _told(data: dict[str, Any]) -> dict[str, Any]:
-        """Return nothing of the data, which is not here."""
+    def _callback_data(data: dict[str, Any]) -> dict[str, Any]:
+        """Return the metadata only, because X is on the workers."""
         return {"metadata": data["metadata"]}
 
     def _objective(
@@ -62,9 +70,9 @@ class _DistributedSoftmax(SoftmaxClassifier):
         )
         mean, var = rows.moments(weights)
         self._check_moments(rows, weights, mean, var)
-        # scale, penalty and class weights depend on the moments of the columns and on
-        # the classes' weights alone: two rows of each class that have the same, and
-        # all in all the same mean and variance, stand for all rows
+        # Scale, penalty and class weights depend only on the columns' means and
+        # variances and on the total weight of each class. Two rows per class with the
+        # same moments and weights therefore give the same results as all rows.
         totals = np.bincount(codes, weights, minlength=len(classes))
         with np.errstate(invalid="ignore"):
             pair = np.array([mean - np.sqrt(var), mean + np.sqrt(var)])
@@ -81,66 +89,66 @@ class _DistributedSoftmax(SoftmaxClassifier):
 
 @dataclass(frozen=True)
 class BlockRows(Rows):
-    """Rows that stay in blocks; `data` is `Blocks`."""
+    """Rows in `Blocks` on the workers; `data` is the `Blocks`."""
 
     device: str = "auto"
 
     def moments(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return each feature's weighted mean and variance."""
+        """Compute each feature's weighted mean and variance."""
         of_block = self.data.cut(weights)
         how = (self.device, self.dtype)
         _, mean, var = self.data.reduce(_moments, merged_moments, of_block, how)
         return mean, var
 
     def differ(self, weights: np.ndarray) -> bool:
-        """Return whether any row with a weight is not as the first one is."""
+        """Return True if the rows with positive weight are not all equal."""
         of_block, how = self.data.cut(weights), (self.device, self.dtype)
         return self.data.reduce(_first_row, _same_rows, of_block, how)[1]
 
     def choose(self, indices: np.ndarray) -> Rows:
-        """Return a copy of some of the rows, at sorted indices, in memory here."""
+        """Return the rows at sorted indices, copied to the memory of this process."""
         return Rows(self.data.collect(indices), self.compute, self.dtype)
 
 
 @dataclass(frozen=True)
 class BlockObjective(Objective):
-    """The objective of rows that stay in blocks.
+    """Objective of rows in blocks on the workers.
 
-    It is the mean of the blocks' own objectives, weighted as their rows are.
+    It is the mean of the blocks' objectives, weighted by their total weights.
     """
 
-    def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return value and gradient at a point: one round over the blocks."""
+    def __call__(self, iterate: np.ndarray) -> tuple[float, np.ndarray]:
+        """Compute value and gradient at an iterate, in one pass over the blocks."""
         rows: Any = self.rows
-        of_rows = ("rows", "codes", "weights", "_placed", "passes")
+        of_rows = ("rows", "codes", "weights", "_on_device", "passes")
         model = {name: o for name, o in _fields(self).items() if name not in of_rows}
         how = (rows.device, rows.dtype)
         total, value, gradient = rows.data.reduce(
-            _weighted, _added, self._of_blocks(), model, point, how
+            _weighted, _added, self._of_blocks(), model, iterate, how
         )
         self.passes.append(self.share)
         return value / total, gradient / total
 
     def sample(self, size: int) -> Objective:
-        """Return the same of some rows, as many as fit in memory here."""
+        """Return the objective of a sample of rows that fits in memory here."""
         size = min(size, max(1, sample_bytes() // self.rows.row_bytes))
-        return Objective(**_fields(self) | {"_placed": {}}).sample(size)
+        return Objective(**_fields(self) | {"_on_device": {}}).sample(size)
 
-    def curvature_blocks(self, point: np.ndarray) -> Iterator[Array]:
-        """Yield rows that have the second derivative of all, or of a sample."""
-        some = self.sample(len(self.rows))
-        grow = np.sqrt(self.weights.sum() / some.weights.sum())
-        for part in some.curvature_blocks(point):
-            yield part * grow
+    def curvature_blocks(self, iterate: np.ndarray) -> Iterator[Array]:
+        """Yield rows that approximate the Hessian of all rows, from a sample."""
+        sample = self.sample(len(self.rows))
+        factor = np.sqrt(self.weights.sum() / sample.weights.sum())
+        for part in sample.curvature_blocks(iterate):
+            yield part * factor
 
     def _of_blocks(self) -> list[Any]:
-        """Return codes and weights of each block, sent to the workers once."""
-        if not self._placed:
+        """Return codes and weights of each block; they are sent to the workers once."""
+        if not self._on_device:
             data: Any = self.rows.data
             weights = self.weights.astype(self.rows.dtype)
             sent = [delayed(o, traverse=False) for o in data.cut(self.codes, weights)]
-            self._placed["blocks"] = list(dask.persist(*sent))
-        return self._placed["blocks"]
+            self._on_device["blocks"] = list(dask.persist(*sent))
+        return self._on_device["blocks"]
 
 
 def _fields(objective: Objective) -> dict[str, Any]:
@@ -148,7 +156,7 @@ def _fields(objective: Objective) -> dict[str, Any]:
     return {name: getattr(objective, name) for name in names}
 
 
-# on workers
+# functions that run on the workers
 
 
 def _rows(block: np.ndarray, how: tuple[str, str]) -> Rows:
@@ -164,35 +172,36 @@ def _moments(block: np.ndarray, own: tuple[np.ndarray], how: tuple[str, str]) ->
 def _first_row(
     block: np.ndarray, own: tuple[np.ndarray], how: tuple[str, str]
 ) -> tuple[np.ndarray | None, bool]:
-    """Return a block's first row with a weight, and whether another one differs."""
+    """Return a block's first row with positive weight, and if another one differs."""
     (weights,) = own
-    counting = np.flatnonzero(weights)
-    first = block[counting[0]] if len(counting) else None
+    used = np.flatnonzero(weights)
+    first = block[used[0]] if len(used) else None
     return first, _rows(block, how).differ(weights)
 
 
 def _same_rows(
     parts: list[tuple[np.ndarray | None, bool]],
 ) -> tuple[np.ndarray | None, bool]:
-    found = [first for first, _ in parts if first is not None]
-    apart = any((first != found[0]).any() for first in found)
-    return (found[0] if found else None), apart or any(differ for _, differ in parts)
+    """Merge results of `_first_row`."""
+    rows = [first for first, _ in parts if first is not None]
+    differ = any((row != rows[0]).any() for row in rows)
+    return (rows[0] if rows else None), differ or any(differs for _, differs in parts)
 
 
 def _weighted(
     block: np.ndarray,
     own: tuple[np.ndarray, np.ndarray],
     model: dict[str, Any],
-    point: np.ndarray,
+    iterate: np.ndarray,
     how: tuple[str, str],
 ) -> tuple[float, float, Any]:
-    """Return a block's weight, and value and gradient times it."""
+    """Return a block's total weight, and its value and gradient times that weight."""
     codes, weights = own
     total = float(weights.sum(dtype=np.float64))
     if not total:
         return 0.0, 0.0, 0.0
     local = Objective(_rows(block, how), codes, weights, **model)
-    value, gradient = local(point)
+    value, gradient = local(iterate)
     return total, total * value, total * gradient
 
 

@@ -1,4 +1,4 @@
-"""The softmax's loss, gradient and curvature, each in one pass over blocks of rows."""
+"""Objective of softmax regression: value, gradient and curvature in one pass each."""
 
 from __future__ import annotations
 
@@ -10,35 +10,30 @@ import numpy as np
 
 from skdmn.data.rows import BATCH_BYTES, Rows
 from skdmn.kernels import dispatch
-from skdmn.kernels.reference.softmax import (
-    block_curvature,
-)
+from skdmn.kernels.reference.softmax import block_curvature
 from skdmn.linear_model.lbfgs import Preconditioner
 from skdmn.utils.array_api import Array, to_backend, to_numpy
 
-CURVATURE_BYTES = 2**24  # of rows that a factor is added up from
-_NEW_CLASS = 1e-6  # share of a class without weight, whose logarithm is taken
-
-
-# One block: the definition, for any array library
-
-
-# All rows
+CURVATURE_BYTES = 2**24  # size of the blocks from which curvature is summed
+_MIN_SHARE = 1e-6  # added to the shares of classes, because one without weight has 0
 
 
 @np.errstate(invalid="ignore", over="ignore")
 def column_moments(rows: Rows, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return each feature's weighted mean and variance, in one pass.
+    """Compute each feature's weighted mean and variance in one pass.
+
+    The blocks' moments are merged with the formula of Chan, Golub and LeVeque (1983).
 
     Parameters
     ----------
     rows : Rows
     weights : ndarray of shape (n,), float64
+        Weight of each row.
 
     Returns
     -------
     mean, var : ndarrays of shape (n_features,), float64
-        Not finite where the rows are not.
+        NaN or infinite for features with such values.
     """
     xp = rows.compute.xp
     mean, var, total = np.zeros(rows.n_features), np.zeros(rows.n_features), 0.0
@@ -49,46 +44,52 @@ def column_moments(rows: Rows, weights: np.ndarray) -> tuple[np.ndarray, np.ndar
         values = xp.astype(block, getattr(xp, rows.dtype), copy=False)
         w = to_backend(weights[some] / added, rows.compute)
         w = xp.astype(w, values.dtype)
-        # what is constant is its first value exactly; from the mean, not the first
-        # value, no digits of the others' deviations are lost
+        # Subtract the first value, so that a constant feature has exactly zero
+        # variance; then the block's mean, so that squares lose no digits if the first
+        # value is an outlier.
         with np.errstate(invalid="ignore", over="ignore"):
             first = values[int(np.flatnonzero(weights[some])[0]), :]
-            centre = first + w @ (values - first)
-            values = values - centre
+            center = first + w @ (values - first)
+            values = values - center
             rest = to_numpy(w @ values).astype(np.float64)
             block_var = to_numpy(w @ (values * values)) - rest**2
-        block_mean = to_numpy(centre).astype(np.float64) + rest
-        share = added / (total + added)  # Chan, Golub, LeVeque
+        block_mean = to_numpy(center).astype(np.float64) + rest
+        share = added / (total + added)
         total += added
-        away = block_mean - mean
-        var += share * (block_var - var + (1 - share) * away**2)
-        mean += share * away
+        difference = block_mean - mean
+        var += share * (block_var - var + (1 - share) * difference**2)
+        mean += share * difference
     return mean, np.maximum(var, 0.0)
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The mean loss plus the penalty, as a function of standardized coefficients.
+    """Mean loss plus L2 penalty, as a function of standardized coefficients.
 
-    With a point's rows (w, b), one for each class and one in all for two classes, the
-    value is sum(weights loss) / sum(weights) + penalty |w|^2 / 2, for the logits
-    w (x - mean) / scale + b.
+    An iterate is an array of shape (n_outputs, n_features + 1). Each of its rows holds
+    the coefficients w and the intercept b of one class; for two classes there is only
+    the row of the second class. With the logits w (x - mean) / scale + b, the value is
+    sum(weights loss) / sum(weights) + penalty |w|^2 / 2.
 
     Attributes
     ----------
     rows : Rows
     codes : ndarray of shape (n,), int
-        Each label's index among the classes.
+        Class index of each row.
     weights : ndarray of shape (n,), float64
+        Weight of each row.
     n_classes : int
     mean, scale, var : ndarrays of shape (n_features,), float64
-        What is taken away and divided by, and what the variance is.
+        Center and scale used to standardize each feature, and its variance.
     penalty : float
         1 / (C sum(weights)).
     fit_intercept : bool
-        Whether b is free, else it is 0.
+        If False, b is 0.
+    share : float
+        Share of the training rows that `rows` holds; 1 unless this is a sample.
     passes : list of float
-        Share of the rows that each pass read; grows, of samples too.
+        Share of the training rows that each pass has read; samples append to the same
+        list.
     """
 
     rows: Rows
@@ -102,29 +103,29 @@ class Objective:
     fit_intercept: bool
     share: float = 1.0
     passes: list[float] = field(default_factory=list)
-    _placed: dict[str, Array] = field(default_factory=dict)
+    _on_device: dict[str, Array] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Shape of a point: coefficients and intercept in a row for each output."""
+        """Shape of an iterate: (n_outputs, n_features + 1)."""
         outputs = self.n_classes if self.n_classes > 2 else 1
         return outputs, self.rows.n_features + 1
 
     @property
     def rounding(self) -> float:
-        """Relative rounding error of values."""
+        """Relative rounding error of the values."""
         return float(np.finfo(self.rows.dtype).eps)
 
-    def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return value and gradient at a point, in one pass."""
-        centre, coef, intercept = self._model(point)
+    def __call__(self, iterate: np.ndarray) -> tuple[float, np.ndarray]:
+        """Compute value and gradient at an iterate, in one pass."""
+        center, coef, intercept = self._model(iterate)
         codes, weights = self._labels()
         loss, gradient = 0.0, np.zeros(self.shape)
-        # a kernel cuts blocks for the cache by itself
+        # the Numba kernel itself splits blocks to fit the cache
         large = self.rows.compute.is_numpy and dispatch.has_numba_kernel("softmax_pass")
         for some, block in self.rows.blocks(BATCH_BYTES if large else None):
             added, by_coef, by_intercept = dispatch.softmax_pass(
-                block, centre, coef, intercept, codes[some], weights[some]
+                block, center, coef, intercept, codes[some], weights[some]
             )
             loss += added
             gradient[:, :-1] += to_numpy(by_coef)
@@ -133,24 +134,29 @@ class Objective:
         total = self.weights.sum()
         gradient[:, :-1] /= self.scale
         gradient /= total
-        gradient[:, :-1] += self.penalty * point[:, :-1]
+        gradient[:, :-1] += self.penalty * iterate[:, :-1]
         gradient[:, -1] *= self.fit_intercept
-        return loss / total + self.penalty / 2 * (point[:, :-1] ** 2).sum(), gradient
+        return loss / total + self.penalty / 2 * (iterate[:, :-1] ** 2).sum(), gradient
 
     def origin(self) -> np.ndarray:
-        """Return where all coefficients are 0, and intercepts the classes' shares."""
-        point = np.zeros(self.shape)
+        """Return zero coefficients, with the intercepts that fit the class weights."""
+        iterate = np.zeros(self.shape)
         if self.fit_intercept:
             counts = np.bincount(self.codes, self.weights, minlength=self.n_classes)
-            logs = np.log(counts / counts.sum() + _NEW_CLASS)
-            centred = logs[1:] - logs[0] if len(point) == 1 else logs - logs.mean()
-            point[:, -1] = centred
-        return point
+            logs = np.log(counts / counts.sum() + _MIN_SHARE)
+            centered = logs[1:] - logs[0] if len(iterate) == 1 else logs - logs.mean()
+            iterate[:, -1] = centered
+        return iterate
 
     def sample(self, size: int) -> Objective:
-        """Return the same of some rows: a like share of each class, the same each time.
+        """Return the objective of a stratified sample of the rows.
 
-        Rows without weight are left out: it is as if they were not there.
+        The sample is the same each time, and leaves out rows without weight.
+
+        Parameters
+        ----------
+        size : int
+            Number of rows; rounding up in each class may add some.
         """
         random = np.random.default_rng(0)
         members = [
@@ -169,44 +175,44 @@ class Objective:
             codes=self.codes[chosen],
             weights=self.weights[chosen],
             share=self.share * len(chosen) / len(self.rows),
-            _placed={},
+            _on_device={},
         )
 
     def diagonal(self) -> Preconditioner:
-        """Return the inverse of a bound on the second derivative's diagonal.
+        """Return a diagonal preconditioner: the inverse of a bound on the Hessian's.
 
-        Without p (1 - p) < 1 it is several times the diagonal, so that steps are short
-        where columns are alike and add up.
+        The bound omits the factor p (1 - p) < 1 of the Hessian, and so is several times
+        its diagonal. Steps are short, as correlated columns require.
         """
         diagonal = np.append(self.var / self.scale**2 + self.penalty, 1.0)
         diagonal[diagonal == 0] = 1.0  # constant columns without a penalty
         return lambda gradient: gradient / diagonal
 
-    def curvature_blocks(self, point: np.ndarray) -> Iterator[Array]:
-        """Yield what `block_curvature` gives of standardized rows, at a point."""
-        model = self._model(point)
+    def curvature_blocks(self, iterate: np.ndarray) -> Iterator[Array]:
+        """Yield `block_curvature` of the standardized rows, at an iterate."""
+        model = self._model(iterate)
         _, weights = self._labels()
         scale = np.append(self.scale, 1.0).astype(self.rows.dtype)
         divisor = to_backend(scale, self.rows.compute)
         for some, block in self.rows.blocks(CURVATURE_BYTES):
-            # here: sums of products of what is not standardized may overflow
+            # divide before summing: products of unscaled features may overflow
             yield block_curvature(block, *model, weights[some]) / divisor
         self.passes.append(self.share)
 
-    def _model(self, point: np.ndarray) -> tuple[Array, Array, Array]:
-        """Return centre, coefficients and intercepts for rows as they are."""
-        coef = point[:, :-1] / self.scale
+    def _model(self, iterate: np.ndarray) -> tuple[Array, Array, Array]:
+        """Return center, coefficients and intercepts for rows in input units."""
+        coef = iterate[:, :-1] / self.scale
         backend, dtype = self.rows.compute, self.rows.dtype
-        centre, coef, intercept = (
+        center, coef, intercept = (
             to_backend(np.ascontiguousarray(array, dtype=dtype), backend)
-            for array in (self.mean, coef, point[:, -1])
+            for array in (self.mean, coef, iterate[:, -1])
         )
-        return centre, coef, intercept
+        return center, coef, intercept
 
     def _labels(self) -> tuple[Array, Array]:
-        """Return codes and weights where the rows are computed."""
-        if not self._placed:
+        """Return codes and weights on the device of computation; cached."""
+        if not self._on_device:
             backend, weights = self.rows.compute, self.weights.astype(self.rows.dtype)
-            self._placed["codes"] = to_backend(self.codes, backend)
-            self._placed["weights"] = to_backend(weights, backend)
-        return self._placed["codes"], self._placed["weights"]
+            self._on_device["codes"] = to_backend(self.codes, backend)
+            self._on_device["weights"] = to_backend(weights, backend)
+        return self._on_device["codes"], self._on_device["weights"]

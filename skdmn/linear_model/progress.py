@@ -1,4 +1,4 @@
-"""What a long fit says of itself: lines to read, and scikit-learn's callbacks."""
+"""Progress of a fit: printed lines, and scikit-learn's callbacks."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ import numpy as np
 from skdmn.linear_model.lbfgs import LBFGS
 from skdmn.linear_model.objective import Objective
 
-SECONDS = 1.0  # between two lines
+SECONDS = 1.0  # least time between two printed lines
 
 
 class Progress:
-    """Tells of every step of a fit, to callbacks and, where wished, in print.
+    """Report every step of a fit to callbacks and, if `verbose`, in print.
 
     Parameters
     ----------
     estimator : estimator with scikit-learn's CallbackSupportMixin
-        In its `fit`.
+        Estimator that is being fitted.
     objective : Objective
-        Of all rows: its steps are the tasks that callbacks see.
+        Objective of all rows. Each of its steps is a task for the callbacks; steps on a
+        sample are not.
     fitted : callable
-        Takes a point, returns the fitted attributes.
+        Takes an iterate; returns the fitted attributes.
     start : ndarray
-        The first point.
+        First iterate.
     data : dict
-        Passed to the callbacks: X, y and metadata.
+        X, y and metadata, passed to the callbacks.
     """
 
     def __init__(
@@ -42,52 +43,53 @@ class Progress:
         self.estimator, self.objective = estimator, objective
         self.fitted, self.data = fitted, data
         self.started = self.printed = time.monotonic()
-        # one more: a step is announced before it is known to be taken
+        # one more than max_iter: a step's task begins before it is known if the
+        # step will be taken
         self.context = estimator._init_callback_context(
             max_subtasks=estimator.max_iter + 1
         )
         self.context.call_on_fit_task_begin(estimator=estimator, **data)
-        self._announce(start)
+        self._begin_task(start)
 
-    def __call__(self, search: LBFGS, objective: Objective) -> bool:
-        """Tell of a step; return whether a callback asks to stop."""
+    def __call__(self, optimizer: LBFGS, objective: Objective) -> bool:
+        """Report a step; return True if a callback asks to stop."""
         now = time.monotonic()
         if self.estimator.verbose and now - self.printed > SECONDS:
             self.printed = now
-            self._print(search, objective)
+            self._print(optimizer, objective)
         if objective is not self.objective:
             return False
         stop = self.task.call_on_fit_task_end(
             estimator=self.estimator,
-            reconstruction_attributes=lambda: self.fitted(search.point),
+            reconstruction_attributes=lambda: self.fitted(optimizer.iterate),
             **self.data,
         )
-        self._announce(search.point)
+        self._begin_task(optimizer.iterate)
         return bool(stop)
 
-    def finish(self, search: LBFGS) -> None:
-        """Tell of the end; the estimator is fitted."""
+    def finish(self, optimizer: LBFGS) -> None:
+        """Report the end of the fit; the estimator is fitted by now."""
         if self.estimator.verbose:
-            self._print(search, self.objective)
+            self._print(optimizer, self.objective)
         self.task.call_on_fit_task_end(estimator=self.estimator)
         self.context.call_on_fit_task_end(
             estimator=self.estimator, reconstruction_attributes={}, **self.data
         )
 
-    def _announce(self, point: np.ndarray) -> None:
+    def _begin_task(self, iterate: np.ndarray) -> None:
         self.task = self.context.subcontext(task_name="iteration")
         self.task.call_on_fit_task_begin(
             estimator=self.estimator,
-            reconstruction_attributes=lambda: self.fitted(point),
+            reconstruction_attributes=lambda: self.fitted(iterate),
             **self.data,
         )
 
-    def _print(self, search: LBFGS, objective: Objective) -> None:
+    def _print(self, optimizer: LBFGS, objective: Objective) -> None:
         share = f" of {objective.share:.0%} of the rows" if objective.share < 1 else ""
         print(
-            f"SoftmaxClassifier: loss {search.values[-1]:.6g}{share}, about "
-            f"{search.gap / search.values[-1]:.0e} of it above the minimum, "
-            f"{sum(objective.passes):.1f} passes over the data, "
+            f"SoftmaxClassifier: loss {optimizer.values[-1]:.6g}{share}, about "
+            f"{optimizer.suboptimality / optimizer.values[-1]:.0e} of it above the "
+            f"minimum, {sum(objective.passes):.1f} passes over the data, "
             f"{time.monotonic() - self.started:.1f} s",
             flush=True,
         )

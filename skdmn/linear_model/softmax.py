@@ -1,4 +1,4 @@
-"""The linear classifier on top: scikit-learn's LogisticRegression, sooner."""
+"""Softmax regression with the objective of scikit-learn's LogisticRegression."""
 
 from __future__ import annotations
 
@@ -33,64 +33,69 @@ from skdmn.utils.labels import encode_labels
 class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
     r"""Softmax (multinomial logistic) regression with an L2 penalty.
 
-    Minimizes what :class:`~sklearn.linear_model.LogisticRegression` minimizes, and
-    reaches the same optimum in fewer passes over the data: a quarter of the rows, where
-    there are many, is minimized roughly; the second derivative found there, factored
-    once, preconditions the rest. By default features are standardized on the way,
-    without a copy of them.
+    This classifier minimizes the same objective as
+    :class:`~sklearn.linear_model.LogisticRegression` and reaches the same optimum, in
+    fewer passes over the data. It takes rows or images, and standardizes the features
+    by default, without a copy of them.
 
     Parameters
     ----------
     C : float, default=1.0
-        Inverse of the penalty's strength, against the sum of the losses.
+        Inverse of the regularization strength, as in LogisticRegression: smaller values
+        regularize more. ``np.inf`` means no penalty.
     standardize : bool, default=True
-        Whether the penalty acts on the coefficients of standardized features, as
-        behind a :class:`~sklearn.preprocessing.StandardScaler`. `coef_` is for
-        features as they are either way.
+        If True, the penalty acts on the coefficients of standardized features, as if a
+        :class:`~sklearn.preprocessing.StandardScaler` came first. If False, it acts on
+        `coef_`, as in LogisticRegression. In both cases `coef_` and `intercept_` apply
+        to the features as given.
     tol : float, default=1e-5
-        Where to stop: estimated distance of the objective to its minimum, relative to
-        the objective. The estimate is right to a factor of about ten, so that the
-        default is within 1e-4.
+        Tolerance for stopping: estimated suboptimality (objective minus its minimum),
+        relative to the objective. The estimate is correct to a factor of about ten. The
+        default thus leads to a relative suboptimality below 1e-4.
     max_iter : int, default=200
-        Iterations over all rows, at most.
+        Maximum number of iterations over all rows. Iterations over a sample of the rows
+        are not counted.
     fit_intercept : bool, default=True
-        Whether there is an intercept. Without, and with `standardize`, it is 0 for
-        standardized features, as behind a StandardScaler.
+        Whether to fit an intercept. If False and `standardize` is True, the intercept
+        is zero for the standardized features, and `intercept_` is in general not zero.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, {label: weight}; "balanced" makes classes equal.
+        Weights of the classes as {label: weight}. "balanced" makes the total weights of
+        all classes equal. None gives every class the weight 1.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute. "auto": where `X` lies, for NumPy a GPU where CuPy finds
-        one, else the processor.
+        Device for the computation. "auto" uses the device of `X`; for NumPy arrays it
+        uses the GPU if CuPy finds one, else the CPU.
     warm_start : bool, default=False
-        Whether `fit` goes on from the last solution, where classes and number of
-        features are the same.
+        If True, `fit` starts from the previous solution, provided that the classes and
+        the number of features are the same.
     verbose : bool, default=False
-        Whether to print the progress, once a second.
+        Whether to print the progress, about once a second.
 
     Attributes
     ----------
     coef_ : array of shape (n_classes, n_features) or (1, n_features), float64
-        One row for two classes. Arrays are where X was.
+        Coefficients for the features as given; one row if there are two classes. Like
+        the other arrays, it has the array library and device of X.
     intercept_ : array of shape (n_classes,) or (1,), float64
-        For features as they are.
+        Intercepts for the features as given.
     mean_, scale_ : arrays of shape (n_features,), float64
-        What each feature is centred with, so that rounding does not hurt, and divided
-        by: mean and standard deviation (1 where constant) with `standardize`. Without,
-        the scale is 1, and the mean 0 unless there is an intercept.
+        The solver works on (x - mean_) / scale_. With `standardize`, these are the mean
+        and the standard deviation of each feature (1 for a constant feature). Without,
+        `scale_` is 1. `mean_` is then the mean, for numerical accuracy, or 0 if there
+        is no intercept.
     classes_ : array of shape (n_classes,)
-        Sorted labels, where y was.
+        Sorted labels, with the array library and device of y.
     loss_curve_ : list of float
-        Objective before the first and after each iteration over all rows: the
-        (weighted) mean loss, plus |w|^2 / (2 C sum(weights)).
+        Objective before the first iteration and after each iteration over all rows: the
+        weighted mean loss plus |w|^2 / (2 C sum(weights)).
     n_iter_ : int
-        Iterations over all rows.
+        Number of iterations over all rows.
     n_passes_ : float
-        How many times X was read for the objective, samples of the rows counted in
-        part; mean and variance, and copying a sample, read it once more each.
+        Number of times that X was read for the objective; reading a sample counts in
+        part. Two further passes compute mean and variance, and copy the sample.
     n_features_in_ : int
-        Values of one row or image.
+        Number of features of a row, or of values of an image.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of `X`, where it was a data frame.
+        Names of the columns of `X`, if it is a data frame whose names are all strings.
 
     See Also
     --------
@@ -98,28 +103,32 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
 
     Notes
     -----
-    With x' = (x - mean) / scale, the objective is
+    **Objective.** With the standardized features x' = (x - mean) / scale, it is
 
     .. math:: C \sum_i s_i \left(\log \sum_c e^{w_c x'_i + b_c}
               - w_{y_i} x'_i - b_{y_i}\right) + \frac{1}{2} \sum_c |w_c|^2
 
-    where s are sample weights times class weights; with two classes, the first has w =
-    0 and b = 0 (binomial). The mean and scale take sample weights into account, not
-    class weights. The solver is L-BFGS [1]_, preconditioned by the Cholesky factor of
-    :math:`C X'^T \mathrm{diag}(q) X' + 1` with q the mean over the classes of
-    p (1 - p). Where the columns are so many, and the rows so few, that factoring takes
-    longer than what it saves, it is the diagonal; of more than 4096 columns,
-    :math:`X' X'^T` of 2048 rows is factored in its place, or, where memory is short,
-    groups of columns. Besides the factor, a copy of the sample takes memory while
-    fitting: a quarter of the rows, 256 MiB at most. Half of scikit-learn's
-    ``working_memory``, where it is below 1 GiB, bounds factor, sample and what is read
-    at a time.
+    where s are sample weights times class weights. With two classes, the first has
+    w = 0 and b = 0 (binomial logistic regression). Mean and scale are computed with the
+    sample weights, but without class weights.
 
-    X may be a memory map, or anything else that has `shape`, a NumPy `dtype` and slices
-    ``X[a:b]`` with that many rows: a dataset of an HDF5 file, or `LazyFeatures`, which
-    are computed on demand. (An object whose dtype is another library's says that it is
-    one of these by an attribute ``is_lazy = True``.) Every pass takes slices in order,
-    64 MiB at a time, and keeps none.
+    **Solver.** L-BFGS [1]_, preconditioned by the Cholesky factor of the approximate
+    Hessian :math:`C X'^T \mathrm{diag}(q) X' + 1`, where q is the mean over the classes
+    of p (1 - p). If there are many rows, a quarter of them is minimized roughly first;
+    this gives the start and the factor for all rows. A bound on the Hessian's diagonal
+    is used if factoring takes longer than it saves. With more than 4096 columns,
+    :math:`X' X'^T` of 2048 rows is factored instead or, if memory is short, groups of
+    columns.
+
+    **Memory.** The fit holds the factor and a copy of the sample: a quarter of the
+    rows, at most 256 MiB. Half of scikit-learn's ``working_memory``, if that is below
+    1 GiB, bounds the sizes of the factor, the sample and each slice read from X.
+
+    **Data in files.** X may be a memory map, an HDF5 dataset, `LazyFeatures`, or any
+    other object with a `shape`, a NumPy `dtype` and slices ``X[a:b]`` that return b - a
+    rows. Every pass reads the slices in order, 64 MiB at a time, and keeps none. If the
+    dtype of such an object belongs to another library, set its attribute ``is_lazy`` to
+    True.
 
     References
     ----------
@@ -173,28 +182,30 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Find the coefficients.
+        """Fit the coefficients.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features) or (n, height, width[, channels])
-            Rows or images, integer or float; a file or lazy features, see Notes.
+            Rows or images of integers or floats. Data in files and lazy features are
+            described in the Notes of the class.
         y : array-like of shape (n,)
             Labels.
         sample_weight : array-like of shape (n,) or None, default=None
-            Weight of each row.
+            Weight of each row; None means 1.
 
         Returns
         -------
-        self
+        self : SoftmaxClassifier
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            Where X is not finite or has no rows, y has one class or is continuous, a
-            weight is negative, or lengths differ.
+            If X has no rows or is not finite, y has only one class or is continuous, a
+            weight is negative, or the lengths differ.
         RuntimeError
-            Where ``device="cuda"`` finds no GPU.
+            If `device` is "cuda" and no GPU is usable.
         """
         with self._unchanged_on_error():
             if not get_config()["skip_parameter_validation"]:
@@ -207,43 +218,46 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         rows, backend = self._check_rows(X, reset=True)
         classes, codes = self._check_labels(y, len(rows))
         objective = self._objective(rows, classes, codes, sample_weight)
-        start = self._last_point(objective, classes)
+        start = self._last_solution(objective, classes)
         dtype = widest_float(backend)
-        labels_place = backend_of(y) if classes.dtype.kind in "biuf" else HOST
+        labels_backend = backend_of(y) if classes.dtype.kind in "biuf" else HOST
 
-        def fitted(point: np.ndarray) -> dict[str, Any]:
-            """Return the attributes that predict, for features as they are."""
-            coef = point[:, :-1] / objective.scale
+        def fitted(iterate: np.ndarray) -> dict[str, Any]:
+            """Return the fitted attributes for features in input units."""
+            coef = iterate[:, :-1] / objective.scale
             arrays = {
                 "coef_": coef,
-                "intercept_": point[:, -1] - coef @ objective.mean,
+                "intercept_": iterate[:, -1] - coef @ objective.mean,
                 "mean_": objective.mean,
                 "scale_": objective.scale,
             }
             model = {name: to_backend(array, backend) for name, array in arrays.items()}
             model = {name: backend.xp.astype(a, dtype) for name, a in model.items()}
-            model["classes_"] = to_backend(classes, labels_place)
+            model["classes_"] = to_backend(classes, labels_backend)
             model["_lives"] = backend.xp.empty(
                 0, dtype=backend.xp.float32, device=backend.device
             )
             return model
 
-        point = objective.origin() if start is None else start
+        iterate = objective.origin() if start is None else start
         data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
-        progress = Progress(self, objective, fitted, point, self._told(data))
-        search, is_done = minimize(objective, start, self.tol, self.max_iter, progress)
-        for name, value in fitted(search.point).items():
+        progress = Progress(self, objective, fitted, iterate, self._callback_data(data))
+        optimizer, is_done = minimize(
+            objective, start, self.tol, self.max_iter, progress
+        )
+        for name, value in fitted(optimizer.iterate).items():
             setattr(self, name, value)
-        self.loss_curve_ = [float(value) for value in search.values]
-        self.n_iter_ = len(search.values) - 1
+        self.loss_curve_ = [float(value) for value in optimizer.values]
+        self.n_iter_ = len(optimizer.values) - 1
         self.n_passes_ = float(sum(objective.passes))
-        progress.finish(search)
+        progress.finish(optimizer)
         if not is_done:
-            gap = search.gap / search.values[-1]
+            suboptimality = optimizer.suboptimality / optimizer.values[-1]
             warnings.warn(
-                f"SoftmaxClassifier stopped after {self.n_iter_} iterations about "
-                f"{gap:.0e} of the loss above its minimum, not tol={self.tol:.0e}; "
-                f"raise max_iter={self.max_iter} or tol, or lower C={self.C:g}.",
+                f"SoftmaxClassifier stopped after {self.n_iter_} iterations with an "
+                f"estimated relative suboptimality of {suboptimality:.0e}, above "
+                f"tol={self.tol:.0e}; raise max_iter={self.max_iter} or tol, or lower "
+                f"C={self.C:g}.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -252,26 +266,26 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
     def _check_moments(
         rows: Rows, weights: np.ndarray, mean: np.ndarray, var: np.ndarray
     ) -> None:
-        """Raise where features cannot be standardized."""
+        """Raise if the features cannot be standardized."""
         if not np.isfinite(mean + var).all():
             raise ValueError(
-                "X contains NaN or infinity, or values too large to square in "
-                f"{rows.dtype}; remove, fill in or scale them."
+                "X contains NaN or infinity, or values whose squares overflow in "
+                f"{rows.dtype}; remove, impute or rescale them."
             )
         if not var.any() and rows.differ(weights):
             raise ValueError(
-                "The squares of what the features of X differ by underflow in "
-                f"{rows.dtype}; scale X up."
+                "The features of X have variances that underflow to zero in "
+                f"{rows.dtype}; multiply X by a large number."
             )
 
     @staticmethod
-    def _told(data: dict[str, Any]) -> dict[str, Any]:
-        """Return what callbacks are told of the data."""
+    def _callback_data(data: dict[str, Any]) -> dict[str, Any]:
+        """Return the data to pass to callbacks."""
         return data
 
     @staticmethod
     def _check_labels(y: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the sorted classes and each label's index among them."""
+        """Return the sorted classes, and the class index of each label."""
         if y is None:
             raise ValueError(
                 "SoftmaxClassifier requires y to be passed, but the target y is None; "
@@ -280,15 +294,15 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         classes, codes = encode_labels(y, n_rows)
         if len(classes) < 2:
             raise ValueError(
-                f"y holds one class only, {classes.tolist()[0]!r}; SoftmaxClassifier "
-                "needs samples of at least 2 classes."
+                f"y contains one class only, {classes.tolist()[0]!r}; "
+                "SoftmaxClassifier needs samples of at least 2 classes."
             )
         return classes, codes
 
     def _objective(
         self, rows: Rows, classes: np.ndarray, codes: np.ndarray, sample_weight: Any
     ) -> Objective:
-        """Return what to minimize; reads X once, for mean and variance."""
+        """Return the objective; reads X once for mean and variance."""
         if not (sample_weight is None or isinstance(sample_weight, Number)):
             sample_weight = to_numpy(sample_weight)
         weights = _check_sample_weight(
@@ -296,7 +310,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         )
         mean, var = column_moments(rows, weights)
         self._check_moments(rows, weights, mean, var)
-        # as StandardScaler finds constant features, for the rounding of float64
+        # StandardScaler's test for constant features
         rounding = weights.sum() * np.finfo(np.float64).eps
         constant = var <= rounding * var + (rounding * mean) ** 2
         scale = np.where(constant | (not self.standardize), 1.0, np.sqrt(var))
@@ -309,12 +323,12 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
                 y=classes[codes],
                 sample_weight=weights,
             )
-            # a class without weight is balanced by an infinite one
+            # "balanced" gives an infinite weight to a class whose samples have none
             weights = weights * np.where(np.isfinite(by_class), by_class, 0.0)[codes]
             if not (weights.min() >= 0 and weights.sum() > 0):
                 raise ValueError(
                     f"class_weight={self.class_weight!r} makes weights negative, or "
-                    "leaves no sample with one; pass a positive number for each class."
+                    "makes all weights zero; pass a positive number for each class."
                 )
         return Objective(
             rows,
@@ -328,10 +342,10 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
             fit_intercept=self.fit_intercept,
         )
 
-    def _last_point(
+    def _last_solution(
         self, objective: Objective, classes: np.ndarray
     ) -> np.ndarray | None:
-        """Return the last solution in the objective's terms, where it goes on."""
+        """Return the last solution as an iterate, or None if it cannot be reused."""
         if not self.warm_start or not hasattr(self, "coef_"):
             return None
         coef, intercept = to_numpy(self.coef_), to_numpy(self.intercept_)

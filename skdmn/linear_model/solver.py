@@ -1,4 +1,4 @@
-"""How the softmax is minimized: a sample of the rows first, then a factor for all."""
+"""Solver of softmax regression: L-BFGS, preconditioned by a factored Hessian."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ from skdmn.linear_model.objective import Objective
 from skdmn.utils.array_api import Array, to_numpy, working_memory
 from skdmn.utils.threads import single_blas
 
+# The sample of rows that is minimized first
 SAMPLE_SHARE = 1 / 4
-SAMPLE_BYTES = 256 * 2**20  # at most, as floats: it is copied
-SAMPLED_VALUES = 2**22  # of fewer, all rows take as little time
-SAMPLE_GAP = 1e-3  # to which a sample is worth minimizing, relative to its value
-PLAIN_STEPS = 8  # before the factor, whose weights are the probabilities then
-FACTOR_STEPS = 30  # after which a factor is out of date
+SAMPLE_BYTES = 256 * 2**20  # maximum size as floats, because the sample is a copy
+SAMPLED_VALUES = 2**22  # data with fewer values are not sampled: no time is saved
+SAMPLE_TOL = 1e-3  # relative suboptimality at which the sample is abandoned
 
-SMALL = 128  # columns, of which BLAS takes one thread by itself
-FACTOR_COLUMNS = 8192  # of one group: 256 MiB in float32
-FACTOR_ROWS = 4096  # at least, where there are so many
-FEW_ROWS = 2048  # of more columns than that, whose own products are factored then
-FACTOR_PRODUCTS = 2e10  # of more rows, at most: a fraction of a second
-FACTOR_WORTH = 1000  # passes, in products, that a factor may cost
+# L-BFGS steps
+PLAIN_STEPS = 8  # before the first factorization, which needs rough probabilities
+FACTOR_STEPS = 30  # on all rows, after which the factor is computed anew
 
-_LATELY = 5  # steps that must have gained little before the end
-_GAINED = 10  # times the tolerance
-_PATIENCE = 15  # steps that find no smaller gap, where rounding may be the reason
+# Factorizations of the Hessian
+SINGLE_THREAD_COLUMNS = 128  # up to which BLAS solves with one thread anyway
+FACTOR_COLUMNS = 8192  # columns factored together: 256 MiB in float32
+FACTOR_ROWS = 4096  # rows that the Hessian is summed from; more if columns are few
+FACTOR_PRODUCTS = 2e10  # bound on rows * columns**2 of that sum: a fraction of a second
+FEW_ROWS = 2048  # rows of the Gram matrix that is factored if there are more columns
+FACTOR_WORTH = 1000  # highest cost of a factor, relative to a pass over the data
+
+# Convergence
+_RECENT_STEPS = 5  # whose total decrease has to be small
+_RECENT_DECREASE = 10  # in units of the tolerance
+_PATIENCE = 15  # steps without progress, near the rounding error, before stopping
 
 Report = Callable[[LBFGS, Objective], bool]
 
@@ -43,88 +48,95 @@ def minimize(
     max_iter: int,
     report: Report,
 ) -> tuple[LBFGS, bool]:
-    """Minimize the softmax's objective.
+    """Minimize the objective of softmax regression.
 
-    A quarter of the rows is minimized roughly first: by some plain L-BFGS steps, then
-    by L-BFGS preconditioned with the factored second derivative at the point reached.
-    The same factor then serves for all rows. Where values are few, all rows are taken
-    from the beginning; where there is a point to go on from, the factor is made there.
+    A quarter of the rows is minimized roughly first: a few L-BFGS steps with a diagonal
+    preconditioner, then L-BFGS preconditioned by the factored Hessian at the current
+    iterate. The same factor then preconditions the minimization over all rows. Small
+    data are not sampled. With a `start`, the sample only serves to compute the factor
+    there.
 
     Parameters
     ----------
     objective : Objective
     start : ndarray of shape (n_outputs, n_features + 1) or None
-        A point to go on from.
+        First iterate, from an earlier fit.
     tol : float
-        Estimated distance to the minimum at which to stop, relative to the value.
+        Estimated suboptimality at which to stop, relative to the value.
     max_iter : int
-        Steps over all rows at most; over the sample, too.
+        Maximum number of steps over all rows, and also of those over the sample.
     report : callable
-        Told of every step; ends the fit where it returns True.
+        Called after every step; returns True to stop.
 
     Returns
     -------
-    search : LBFGS
-        Its last point is the solution.
+    optimizer : LBFGS
+        Its iterate is the solution.
     is_done : bool
-        Whether it ended for another reason than `max_iter`, or being stuck above
-        rounding.
+        False if `max_iter` stopped it, or if a line search failed at a suboptimality
+        that rounding does not explain.
     """
-    head, precondition = _head(objective), objective.diagonal()
-    search = None
-    point = objective.origin() if start is None else start
+    sample, precondition = _sample_of(objective), objective.diagonal()
+    optimizer = None
+    iterate = objective.origin() if start is None else start
     if start is None:
-        search = _search(head, point, precondition)
-        is_done = _descend(search, head, tol, min(PLAIN_STEPS, max_iter), report)
-        if is_done and head is objective:
-            return search, True
-        point = search.point
-    if _is_worth_a_factor(objective):
-        precondition = factor(head, point)
-    if search is not None:
-        search.precondition = precondition
-    if search is not None and head is not objective:
-        _descend(search, head, SAMPLE_GAP, max_iter, report)
-        point, search = search.point, None
-    search = search or _search(objective, point, precondition)
-    while _is_worth_a_factor(objective):
-        n_steps = min(max_iter, len(search.values) - 1 + FACTOR_STEPS)
-        is_done = _descend(search, objective, tol, n_steps, report)
-        if is_done or search.is_stuck or n_steps == max_iter:
-            return search, is_done
-        search.precondition = factor(head, search.point)
-    return search, _descend(search, objective, tol, max_iter, report)
+        optimizer = _optimizer(sample, iterate, precondition)
+        n_steps = min(PLAIN_STEPS, max_iter)
+        is_done = _run(optimizer, sample, tol, n_steps, report)
+        if is_done and sample is objective:
+            return optimizer, True
+        iterate = optimizer.iterate
+    if _is_factor_worthwhile(objective):
+        precondition = factor_hessian(sample, iterate)
+    if optimizer is not None:
+        optimizer.precondition = precondition
+    if optimizer is not None and sample is not objective:
+        _run(optimizer, sample, SAMPLE_TOL, max_iter, report)
+        iterate, optimizer = optimizer.iterate, None
+    optimizer = optimizer or _optimizer(objective, iterate, precondition)
+    while _is_factor_worthwhile(objective):
+        n_steps = min(max_iter, len(optimizer.values) - 1 + FACTOR_STEPS)
+        is_done = _run(optimizer, objective, tol, n_steps, report)
+        if is_done or optimizer.is_stuck or n_steps == max_iter:
+            return optimizer, is_done
+        optimizer.precondition = factor_hessian(sample, optimizer.iterate)
+    return optimizer, _run(optimizer, objective, tol, max_iter, report)
 
 
-def factor(objective: Objective, point: np.ndarray) -> Preconditioner:
-    """Return the inverse of the second derivative near a point, factored.
+def factor_hessian(objective: Objective, iterate: np.ndarray) -> Preconditioner:
+    """Return the inverse of an approximate Hessian, by Cholesky factorization.
 
-    The matrix A^T A + penalty, with A from `curvature_blocks`, stands for every class's
-    block of the second derivative; what one class does to another is left out, and rows
-    where there are many. Where the rows are fewer than the columns, A A^T is factored
-    instead, if memory is enough for A; else more columns than `FACTOR_COLUMNS` are
-    factored in groups.
+    The Hessian is approximated by the same block A^T A + penalty for every class, with
+    A from `curvature_blocks`. Blocks between classes are left out, and A holds a sample
+    of the rows if there are many. Columns beyond `FACTOR_COLUMNS` are factored in
+    groups, without the blocks between groups. If rows are fewer than columns and A fits
+    in memory, the Gram matrix A A^T is factored instead.
 
     Parameters
     ----------
     objective : Objective
-    point : ndarray of shape (n_outputs, n_features + 1)
+    iterate : ndarray of shape (n_outputs, n_features + 1)
+
+    Returns
+    -------
+    callable
+        Maps gradients to steps.
     """
     n_columns = objective.shape[1]
-    by_rows = _by_rows(objective)
+    by_rows = _uses_gram_matrix(objective)
     n_rows = FEW_ROWS if by_rows else _factor_rows(objective)
-    some = objective.sample(n_rows) if n_rows < len(objective.rows) else objective
+    sample = objective.sample(n_rows) if n_rows < len(objective.rows) else objective
     if by_rows:
-        return _factor_of_rows(some, point)
+        return _factor_gram_matrix(sample, iterate)
     n_groups = -(-n_columns // _factor_columns(objective))
     edges = np.linspace(0, n_columns, n_groups + 1).astype(int)
     groups = [slice(*edge) for edge in itertools.pairwise(edges)]
     moments: list[Array] = [0.0] * n_groups
-    for part in some.curvature_blocks(point):
+    for part in sample.curvature_blocks(iterate):
         for number, group in enumerate(groups):
             moments[number] += part[:, group].T @ part[:, group]
     factors = [
-        _cholesky(to_numpy(moment), some, last=group.stop == n_columns)
+        _cholesky(to_numpy(moment), sample, is_last=group.stop == n_columns)
         for group, moment in zip(groups, moments, strict=True)
     ]
 
@@ -132,67 +144,77 @@ def factor(objective: Objective, point: np.ndarray) -> Preconditioner:
         step = np.empty_like(gradient)
         for group, matrix in zip(groups, factors, strict=True):
             right = gradient[:, group].T.astype(matrix.dtype)
-            # few columns: a second thread gains little, and where cores are shared
-            # it costs ten times as much
-            with single_blas() if len(matrix) > SMALL else nullcontext():
-                solved = scipy.linalg.cho_solve(
-                    (matrix, True), right, overwrite_b=True, check_finite=False
-                )
-            step[:, group] = solved.T
+            step[:, group] = _solve(matrix, right, overwrite_b=True).T
         return step
 
     return precondition
 
 
-def _factor_of_rows(objective: Objective, point: np.ndarray) -> Preconditioner:
-    """Return the same inverse from the products of rows with each other.
+def _factor_gram_matrix(objective: Objective, iterate: np.ndarray) -> Preconditioner:
+    """Return the inverse of the approximate Hessian from the rows' Gram matrix.
 
-    ``(A^T A + c)^-1 g = (g - A^T (A A^T + c)^-1 A g) / c``. The intercept, on which
-    there is no penalty, is eliminated first.
+    This is the Woodbury identity
+    ``(A^T A + c)^-1 g = (g - A^T (A A^T + c)^-1 A g) / c``.
+    The intercept has no penalty c, so it is eliminated first.
     """
     rows = np.empty((len(objective.rows), objective.shape[1]), objective.rows.dtype)
     end = 0
-    for block in objective.curvature_blocks(point):
+    for block in objective.curvature_blocks(iterate):
         start, end = end, end + len(block)
         rows[start:end] = to_numpy(block)
-    rows = rows[:end]  # of blocks elsewhere no more than fit in memory here
+    rows = rows[:end]  # distributed rows yield only a sample that fits in memory
     rows /= np.asarray(math.sqrt(objective.weights.sum()), rows.dtype)
     rows, intercept = rows[:, :-1], rows[:, -1]
-    products = rows @ rows.T
-    # rounding of the difference must not decide its sign
-    largest = np.linalg.norm(products, np.inf)
+    gram = rows @ rows.T
+    # a larger c keeps the preconditioner positive definite in spite of rounding in the
+    # difference above
+    largest = np.linalg.norm(gram, np.inf)
     c = objective.penalty + 10 * objective.rounding * float(largest)
-    products.flat[:: len(products) + 1] += c
-    matrix = scipy.linalg.cholesky(products, lower=True, check_finite=False)
+    gram.flat[:: len(gram) + 1] += c
+    matrix = scipy.linalg.cholesky(gram, lower=True, check_finite=False)
 
-    def solved(right: np.ndarray) -> np.ndarray:
-        with single_blas() if len(matrix) > SMALL else nullcontext():
-            return scipy.linalg.cho_solve((matrix, True), right, check_finite=False)
-
-    slope, rest = np.zeros(rows.shape[1], rows.dtype), 0.0
+    # Schur complement of the intercept
+    coupling, complement = np.zeros(rows.shape[1], rows.dtype), 0.0
     if objective.fit_intercept:
-        by_intercept = solved(intercept)
-        slope, rest = by_intercept @ rows, float(c * (intercept @ by_intercept))
+        solved = _solve(matrix, intercept)
+        coupling, complement = solved @ rows, float(c * (intercept @ solved))
 
     def precondition(gradient: np.ndarray) -> np.ndarray:
         right = gradient[:, :-1].astype(rows.dtype)
         step = np.empty_like(gradient)
-        step[:, :-1] = (right - solved(rows @ right.T).T @ rows) / c
-        step[:, -1] = (gradient[:, -1] - right @ slope) / (rest or 1.0)
-        step[:, :-1] -= step[:, -1:] * slope
+        step[:, :-1] = (right - _solve(matrix, rows @ right.T).T @ rows) / c
+        step[:, -1] = (gradient[:, -1] - right @ coupling) / (complement or 1.0)
+        step[:, :-1] -= step[:, -1:] * coupling
         return step
 
     return precondition
 
 
-def _cholesky(moments: np.ndarray, objective: Objective, last: bool) -> np.ndarray:
-    """Return the lower factor of the means of moments, with the penalty."""
+def _solve(
+    factor: np.ndarray, right: np.ndarray, overwrite_b: bool = False
+) -> np.ndarray:
+    """Solve linear equations with a lower Cholesky factor, in one thread.
+
+    There are few right-hand sides: a second thread gains little, and costs ten times as
+    much if other processes use the cores.
+    """
+    with single_blas() if len(factor) > SINGLE_THREAD_COLUMNS else nullcontext():
+        return scipy.linalg.cho_solve(
+            (factor, True), right, overwrite_b=overwrite_b, check_finite=False
+        )
+
+
+def _cholesky(moments: np.ndarray, objective: Objective, is_last: bool) -> np.ndarray:
+    """Return the lower Cholesky factor of averaged moments plus the penalty.
+
+    The last column of the last group is the intercept, which has no penalty.
+    """
     matrix = moments / moments.dtype.type(objective.weights.sum())
     diagonal = np.einsum("ii->i", matrix)
-    # all columns may be constant
+    # the mean is 0 if all columns are constant
     mean, ridge = float(diagonal.mean()) or 1.0, objective.rounding
     diagonal += objective.penalty
-    if last:
+    if is_last:
         diagonal[-1] -= objective.penalty
         if not objective.fit_intercept:
             matrix[-1, :-1] = matrix[:-1, -1] = 0.0
@@ -201,22 +223,22 @@ def _cholesky(moments: np.ndarray, objective: Objective, last: bool) -> np.ndarr
         diagonal += ridge * mean
         try:
             return scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
-        except np.linalg.LinAlgError:  # rounding; the next ridge is larger
+        except np.linalg.LinAlgError:  # indefinite by rounding: add a larger ridge
             ridge *= 10
 
 
 def sample_bytes() -> int:
-    """Return how much memory a sample may take."""
+    """Return the maximum size of a sample of the rows, in bytes."""
     return min(SAMPLE_BYTES, working_memory() // 2)
 
 
 def _factor_rows(objective: Objective) -> int:
-    """Return how many rows a factor of columns is made from, at most."""
+    """Return the maximum number of rows that the Hessian is summed from."""
     return max(FACTOR_ROWS, int(FACTOR_PRODUCTS / objective.shape[1] ** 2))
 
 
-def _by_rows(objective: Objective) -> bool:
-    """Whether rows are factored: fewer than the columns, and not too many to hold."""
+def _uses_gram_matrix(objective: Objective) -> bool:
+    """Return True if the Gram matrix of rows is smaller, and the rows fit in memory."""
     n = len(objective.rows)
     is_wide = min(_factor_rows(objective), n) < objective.shape[1]
     fits = 2 * min(FEW_ROWS, n) * objective.rows.row_bytes <= working_memory()
@@ -225,60 +247,67 @@ def _by_rows(objective: Objective) -> bool:
 
 def _factor_columns(objective: Objective) -> int:
     """Return how many columns are factored together, within the working memory."""
-    value = objective.rows.row_bytes // objective.rows.n_features
-    return max(1, min(FACTOR_COLUMNS, math.isqrt(working_memory() // (2 * value))))
+    value_bytes = objective.rows.row_bytes // objective.rows.n_features
+    side = math.isqrt(working_memory() // (2 * value_bytes))
+    return max(1, min(FACTOR_COLUMNS, side))
 
 
-def _head(objective: Objective) -> Objective:
-    """Return a sample of the rows where there are many."""
+def _sample_of(objective: Objective) -> Objective:
+    """Return the objective of a sample of the rows, or itself if rows are few."""
     rows = objective.rows
     size = min(int(SAMPLE_SHARE * len(rows)), sample_bytes() // rows.row_bytes)
     is_small = len(rows) * rows.n_features < SAMPLED_VALUES
     return objective if is_small or size < rows.n_features else objective.sample(size)
 
 
-def _is_worth_a_factor(objective: Objective) -> bool:
-    """Whether a factor costs less than the passes that it saves."""
+def _is_factor_worthwhile(objective: Objective) -> bool:
+    """Return True if a factor costs less than the passes that it saves."""
     outputs, columns = objective.shape
     side = min(columns, _factor_columns(objective))
     return side**2 <= FACTOR_WORTH * len(objective.rows) * outputs
 
 
-def _search(
-    objective: Objective, point: np.ndarray, precondition: Preconditioner
+def _optimizer(
+    objective: Objective, iterate: np.ndarray, precondition: Preconditioner
 ) -> LBFGS:
-    return LBFGS(objective, point, precondition, rounding=objective.rounding)
+    return LBFGS(objective, iterate, precondition, rounding=objective.rounding)
 
 
-def _descend(
-    search: LBFGS, objective: Objective, tol: float, n_steps: int, report: Report
+def _run(
+    optimizer: LBFGS, objective: Objective, tol: float, n_steps: int, report: Report
 ) -> bool:
-    """Step until the tolerance, or rounding, is reached; return whether it was."""
-    least, since = np.inf, 0
-    while not _is_near(search, tol, objective.rounding):
-        if len(search.values) > n_steps:
+    """Step until convergence; return True if the tolerance or rounding stopped it.
+
+    `n_steps` bounds all steps of the optimizer, including those of earlier calls.
+    """
+    least, n_without_progress = np.inf, 0
+    while not _is_converged(optimizer, tol, objective.rounding):
+        if len(optimizer.values) > n_steps:
             return False
-        search.step()
-        is_rounding = search.gap <= 100 * objective.rounding * search.values[-1]
-        if search.is_stuck:
-            return is_rounding
-        if report(search, objective):
+        optimizer.step()
+        suboptimality = optimizer.suboptimality
+        near_rounding = suboptimality <= 100 * objective.rounding * optimizer.values[-1]
+        if optimizer.is_stuck:
+            return near_rounding
+        if report(optimizer, objective):
             return True
-        least, since = min(least, search.gap), 0 if search.gap < least else since + 1
-        if is_rounding and since >= _PATIENCE:
+        n_without_progress = 0 if suboptimality < least else n_without_progress + 1
+        least = min(least, suboptimality)
+        if near_rounding and n_without_progress >= _PATIENCE:
             return True
     return True
 
 
-def _is_near(search: LBFGS, tol: float, rounding: float) -> bool:
-    """Whether the estimated gap is small, and little was gained lately.
+def _is_converged(optimizer: LBFGS, tol: float, rounding: float) -> bool:
+    """Return True if the estimated suboptimality and the recent decrease are small.
 
-    The estimate varies from step to step by a factor of several; what the last steps
-    gained speaks for slow progress where there is no factor.
+    The estimate varies by a factor of several from step to step, and may be too small
+    with a diagonal preconditioner. The recent decrease tells if progress is slow.
     """
-    value = search.values[-1]
-    gained = search.values[-1 - _LATELY :][0] - value
-    is_start = len(search.values) <= 1
-    if is_start or search.gap > tol * value:
+    value = optimizer.values[-1]
+    decrease = optimizer.values[-1 - _RECENT_STEPS :][0] - value
+    is_start = len(optimizer.values) <= 1
+    if is_start or optimizer.suboptimality > tol * value:
         return False
-    return gained <= max(_GAINED * tol, 4 * rounding) * value or search.gap == 0
+    allowed = max(_RECENT_DECREASE * tol, 4 * rounding) * value
+    return decrease <= allowed or optimizer.suboptimality == 0

@@ -39,15 +39,15 @@ def problem(rng, n_classes=3, n=60, d=5, dtype="float64", backend=HOST, **change
     return Objective(**{**values, **changes})
 
 
-def slow_value(objective, point):
+def slow_value(objective, iterate):
     """Return the objective as the docstring has it."""
     X = to_numpy(objective.rows.data).astype(float)
-    scores = (X - objective.mean) / objective.scale @ point[:, :-1].T + point[:, -1]
+    scores = (X - objective.mean) / objective.scale @ iterate[:, :-1].T + iterate[:, -1]
     if objective.n_classes == 2:
         scores = np.hstack([np.zeros_like(scores), scores])
     losses = -log_softmax(scores, axis=1)[np.arange(len(X)), objective.codes]
     mean = np.average(losses, weights=objective.weights)
-    return mean + objective.penalty / 2 * (point[:, :-1] ** 2).sum()
+    return mean + objective.penalty / 2 * (iterate[:, :-1] ** 2).sum()
 
 
 n_classes = pytest.mark.parametrize("n_classes", [2, 3, 7])
@@ -57,10 +57,12 @@ n_classes = pytest.mark.parametrize("n_classes", [2, 3, 7])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "uint8"])
 def test_value_is_the_definition(rng, n_classes, dtype):
     objective = problem(rng, n_classes, dtype=dtype)
-    point = rng.normal(size=objective.shape)
-    value, _ = objective(point)
+    iterate = rng.normal(size=objective.shape)
+    value, _ = objective(iterate)
     assert_allclose(
-        value, slow_value(objective, point), rtol=1e-12 if dtype == "float64" else 1e-5
+        value,
+        slow_value(objective, iterate),
+        rtol=1e-12 if dtype == "float64" else 1e-5,
     )
 
 
@@ -87,16 +89,18 @@ def test_without_intercept_its_gradient_is_zero(rng):
 @pytest.mark.parametrize("cache_bytes", [1, 300])
 def test_blocks_do_not_matter(rng, monkeypatch, cache_bytes):
     objective = problem(rng)
-    point = rng.normal(size=objective.shape)
-    value, gradient = objective(point)
-    inverse = solver.factor(objective, point)(gradient)
+    iterate = rng.normal(size=objective.shape)
+    value, gradient = objective(iterate)
+    inverse = solver.factor_hessian(objective, iterate)(gradient)
     mean, var = column_moments(objective.rows, objective.weights)
     monkeypatch.setattr("skdmn.data.rows.CACHE_BYTES", cache_bytes)
     monkeypatch.setattr("skdmn.linear_model.objective.CURVATURE_BYTES", cache_bytes)
     monkeypatch.setattr("skdmn.linear_model.objective.BATCH_BYTES", cache_bytes)
-    assert_allclose(objective(point)[0], value, rtol=1e-12)
-    assert_allclose(objective(point)[1], gradient, atol=1e-14)
-    assert_allclose(solver.factor(objective, point)(gradient), inverse, rtol=1e-8)
+    assert_allclose(objective(iterate)[0], value, rtol=1e-12)
+    assert_allclose(objective(iterate)[1], gradient, atol=1e-14)
+    assert_allclose(
+        solver.factor_hessian(objective, iterate)(gradient), inverse, rtol=1e-8
+    )
     assert_allclose(column_moments(objective.rows, objective.weights), (mean, var))
 
 
@@ -109,13 +113,13 @@ def test_other_libraries_give_the_same(rng, n_classes, dtype):
     theirs = problem(
         np.random.default_rng(seed), n_classes, dtype=dtype, backend=backend
     )
-    point = rng.normal(size=ours.shape)
-    for mine, other in zip(ours(point), theirs(point), strict=True):
+    iterate = rng.normal(size=ours.shape)
+    for mine, other in zip(ours(iterate), theirs(iterate), strict=True):
         assert_allclose(other, mine, rtol=1e-4, atol=1e-6)
-    gradient = ours(point)[1]
+    gradient = ours(iterate)[1]
     assert_allclose(
-        solver.factor(theirs, point)(gradient),
-        solver.factor(ours, point)(gradient),
+        solver.factor_hessian(theirs, iterate)(gradient),
+        solver.factor_hessian(ours, iterate)(gradient),
         rtol=1e-3,
         atol=1e-4,
     )
@@ -173,11 +177,11 @@ def test_moments_leave_rows_without_weight_out(rng, monkeypatch):
 # the solver
 
 
-def second_derivative(objective, point):
+def second_derivative(objective, iterate):
     """Return the mean of the classes' blocks of the second derivative."""
     X = (objective.rows.data - objective.mean) / objective.scale
     X = np.column_stack([X, np.full(len(X), float(objective.fit_intercept))])
-    scores = X @ point.T
+    scores = X @ iterate.T
     if objective.n_classes == 2:
         scores = np.hstack([np.zeros_like(scores), scores])
     p = np.exp(log_softmax(scores, axis=1))
@@ -190,10 +194,10 @@ def second_derivative(objective, point):
 @n_classes
 def test_the_factor_inverts_the_second_derivative(rng, n_classes):
     objective = problem(rng, n_classes)
-    point = rng.normal(size=objective.shape)
+    iterate = rng.normal(size=objective.shape)
     gradient = rng.normal(size=objective.shape)
-    matrix = second_derivative(objective, point)
-    step = solver.factor(objective, point)(gradient)
+    matrix = second_derivative(objective, iterate)
+    step = solver.factor_hessian(objective, iterate)(gradient)
     assert_allclose(step @ matrix, gradient, rtol=1e-8, atol=1e-10)
 
 
@@ -213,11 +217,11 @@ def test_fewer_rows_than_columns_give_the_same_inverse(
 ):
     objective = problem(rng, n_classes, fit_intercept=fit_intercept)
     assert n_rows < objective.shape[1]
-    point, gradient = rng.normal(size=(2, *objective.shape))
-    point[:, -1] *= fit_intercept
+    iterate, gradient = rng.normal(size=(2, *objective.shape))
+    iterate[:, -1] *= fit_intercept
     gradient[:, -1] *= fit_intercept
-    matrix = second_derivative(few_rows(monkeypatch, objective, n_rows), point)
-    step = solver.factor(objective, point)(gradient)
+    matrix = second_derivative(few_rows(monkeypatch, objective, n_rows), iterate)
+    step = solver.factor_hessian(objective, iterate)(gradient)
     assert_allclose(step @ matrix, gradient, rtol=1e-6, atol=1e-8)
     assert step[:, -1].any() == fit_intercept
 
@@ -226,21 +230,21 @@ def test_rows_that_do_not_fit_in_memory_are_not_factored(rng, monkeypatch):
     objective = problem(rng)
     gradient = rng.normal(size=objective.shape)
     few_rows(monkeypatch, objective, 4)
-    monkeypatch.setattr(solver, "_factor_of_rows", lambda *given: None)
-    assert solver.factor(objective, objective.origin()) is None
+    monkeypatch.setattr(solver, "_factor_gram_matrix", lambda *given: None)
+    assert solver.factor_hessian(objective, objective.origin()) is None
     monkeypatch.setattr(solver, "working_memory", lambda: 4 * 5 * 8)
-    step = solver.factor(objective, objective.origin())(gradient)
+    step = solver.factor_hessian(objective, objective.origin())(gradient)
     assert np.isfinite(step).all()
 
 
 def test_many_columns_are_factored_in_groups(rng, monkeypatch):
     objective = problem(rng)
-    point = rng.normal(size=objective.shape)
+    iterate = rng.normal(size=objective.shape)
     gradient = rng.normal(size=objective.shape)
     monkeypatch.setattr(solver, "FACTOR_COLUMNS", 4)
-    matrix = second_derivative(objective, point)
+    matrix = second_derivative(objective, iterate)
     matrix[:3, 3:] = matrix[3:, :3] = 0
-    step = solver.factor(objective, point)(gradient)
+    step = solver.factor_hessian(objective, iterate)(gradient)
     assert_allclose(step @ matrix, gradient, rtol=1e-8, atol=1e-10)
 
 
@@ -252,7 +256,7 @@ def test_a_singular_second_derivative_is_no_error(rng):
         **{name: np.repeat(getattr(objective, name), 2) for name in ("mean", "var")},
         scale=np.repeat(objective.scale, 2),
     )
-    step = solver.factor(twice, twice.origin())(rng.normal(size=twice.shape))
+    step = solver.factor_hessian(twice, twice.origin())(rng.normal(size=twice.shape))
     assert np.isfinite(step).all()
 
 
@@ -281,11 +285,11 @@ def test_every_way_leads_to_the_minimum(rng, monkeypatch, n_classes, path):
         monkeypatch.setattr(solver, "FACTOR_WORTH", 0)
     start = rng.normal(size=shape) if path == "on" else None
     seen = []
-    search, is_done = solver.minimize(
+    optimizer, is_done = solver.minimize(
         objective, start, 1e-16, 500, lambda *told: seen.append(told[1].share)
     )
     assert is_done
-    assert_allclose(search.values[-1], best.fun, rtol=1e-9)
+    assert_allclose(optimizer.values[-1], best.fun, rtol=1e-9)
     assert (min(seen) < 1) == (path == "sample")
     assert sum(objective.passes) > 1
 

@@ -181,7 +181,7 @@ def test_no_penalty_and_columns_that_are_constant(rng, n_columns, dtype):
 
 def test_no_penalty_and_only_constant_columns_in_a_group(rng, monkeypatch):
     monkeypatch.setattr(solver, "PLAIN_STEPS", 0)
-    monkeypatch.setattr(solver, "_is_worth_a_factor", lambda objective: True)
+    monkeypatch.setattr(solver, "_is_factor_worthwhile", lambda objective: True)
     monkeypatch.setattr(solver, "_factor_columns", lambda objective: 4)
     X = rng.normal(size=(300, 12))
     X[:, :6] = 1.0
