@@ -1,1 +1,1 @@
-"""The linear classifier on top: its estimator, objective and solver."""
+"""Softmax regression: estimator, objective and solver."""

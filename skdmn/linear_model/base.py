@@ -1,4 +1,4 @@
-"""What a linear classifier of rows or images shares: checks of X, and predictions."""
+"""Base class of linear classifiers of rows or images: checks of X, and predictions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from skdmn.utils.validation import check_is_one_array
 
 
 class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
-    """Predicts, block by block, from `coef_`, `intercept_`, `mean_` and `classes_`."""
+    """Base class of fitted linear classifiers; predicts one block of rows at a time."""
 
     device: str
     coef_: Array
@@ -39,7 +39,7 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
     n_features_in_: int
 
     def decision_function(self, X: Any) -> Array:
-        """Compute the classes' scores, as LogisticRegression does.
+        """Compute the scores (logits) of the classes, as LogisticRegression does.
 
         Parameters
         ----------
@@ -48,17 +48,17 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        array of shape (n, n_classes), or (n,) for two classes
-            float32 or float64, where X is. Of two classes, the second is predicted
-            where the score is positive.
+        scores : array of shape (n, n_classes), or (n,) for two classes
+            float32 or float64, with the array library and device of X. For two classes,
+            a positive score means the second class.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the classifier is not fitted.
         ValueError
-            Where X has not as many features, lies elsewhere than those fitted, or
-            holds NaN or infinity.
+            If X has another number of features, or another array library or device,
+            than in `fit`, or contains NaN or infinity.
         """
         scores = self._scores(X, "decision_function")
         return scores[:, 0] if scores.shape[1] == 1 else scores
@@ -73,13 +73,13 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        array of shape (n,)
-            Labels, where X is; strings are NumPy's.
+        labels : array of shape (n,)
+            Labels, with the array library and device of X; strings are NumPy arrays.
 
         Raises
         ------
         NotFittedError, ValueError
-            As `decision_function`.
+            As in `decision_function`.
         """
         scores = self._scores(X, "predict")
         backend = own_backend(scores)
@@ -100,18 +100,20 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        array of shape (n, n_classes)
-            float32 or float64, where X is.
+        probabilities : array of shape (n, n_classes)
+            float32 or float64, with the array library and device of X.
 
         Raises
         ------
         NotFittedError, ValueError
-            As `decision_function`.
+            As in `decision_function`.
         """
         return probabilities(self._scores(X, "predict_proba"))[0]
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Predict the logarithms of the classes' probabilities; none is infinite.
+        """Predict the logarithms of the probabilities of the classes.
+
+        They are computed from the scores, so that none is infinite.
 
         Parameters
         ----------
@@ -120,23 +122,23 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        array of shape (n, n_classes)
-            float32 or float64, where X is.
+        log_probabilities : array of shape (n, n_classes)
+            float32 or float64, with the array library and device of X.
 
         Raises
         ------
         NotFittedError, ValueError
-            As `decision_function`.
+            As in `decision_function`.
         """
         return probabilities(self._scores(X, "predict_log_proba"))[1]
 
     def _check_rows(
         self, X: Any, *, reset: bool, method: str = "fit"
     ) -> tuple[Rows, Backend]:
-        """Check X once; return its rows, and where it lies."""
+        """Check X; return its rows, and its namespace and device."""
         computed = getattr(X, "is_lazy", False) is True
         lazy = computed or is_sliceable(X)
-        # computed rows tell where they lie, but take their time
+        # lazy features must compute a row to tell their namespace and device
         dispatch = get_config()["array_api_dispatch"]
         backend = backend_of(X[:1] if computed and dispatch else X)
         if not reset:
@@ -174,7 +176,7 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
         return rows, backend
 
     def _scores(self, X: Any, method: str) -> Array:
-        """Return the logits of rows, one column for two classes."""
+        """Return the logits of the rows; one column if there are two classes."""
         check_is_fitted(self)
         rows, backend = self._check_rows(X, reset=False, method=method)
         coef, mean = to_numpy(self.coef_), to_numpy(self.mean_)
@@ -186,19 +188,19 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
         xp, dtype = backend.xp, getattr(backend.xp, rows.dtype)
         scores = xp.empty((len(rows), len(coef)), dtype=dtype, device=backend.device)
         for some, block in rows.blocks():
-            # what is read from files was not checked before
+            # data read from files were not checked for NaN and infinity before
             with np.errstate(invalid="ignore", over="ignore"):
                 scores[some, :] = to_backend(logits(block, *model), backend)
             if rows.is_lazy and not bool(xp.all(xp.isfinite(scores[some, :]))):
                 raise ValueError(
                     f"X contains NaN or infinity in its rows {some.start} to "
                     f"{some.stop - 1}, or values too large for {rows.dtype}; remove, "
-                    "fill in or scale them."
+                    "impute or rescale them."
                 )
         return scores
 
     def __sklearn_tags__(self) -> Tags:
-        """Declare what scikit-learn's checks and meta-estimators ask."""
+        """Return tags for scikit-learn: array API support, and images as input."""
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
         tags.input_tags.three_d_array = True
