@@ -1,8 +1,9 @@
-"""Weights to start deep linear networks from, and when pretraining finds good ones.
+"""Initial weights of deep linear networks, and a test of the pretraining condition.
 
-Decoupled starts let every mode of a task learn by itself, orthogonal ones keep all
-directions alive however deep the network, scaled Gaussian ones do neither, and greedy
-pretraining does both where the task follows the inputs' principal components [1]_.
+With decoupled weights, each mode of a task is learned independently of the others.
+Orthogonal weights preserve the length of vectors at any depth. Scaled Gaussian weights
+do neither. Greedy pretraining does both if the input directions of the task are
+principal components of the inputs [1]_.
 
 References
 ----------
@@ -33,33 +34,35 @@ def decoupled_weights(
     *,
     random_state: RandomState = None,
 ) -> list[np.ndarray]:
-    """Return weights under which the modes of a task learn independently.
+    """Return weights with which the modes of a task are learned independently.
 
-    R_{l+1} D_l R_l^T in layer l, with R_1 the right and the last R the left singular
-    vectors of Sigma31, random orthonormal frames between, and D_l diagonal and alike
-    in all layers (section 2 of arXiv:1312.6120).
+    The weights of layer l are R_{l+1} D_l R_l^T. The first R contains the right and the
+    last R the left singular vectors of Sigma31; the others are random matrices with
+    orthonormal columns. D_l is diagonal and the same in all layers (section 2 of
+    arXiv:1312.6120).
 
     Parameters
     ----------
     sigma31 : array-like of shape (n_outputs, n_inputs)
         Correlations of outputs with inputs.
     hidden : sequence of int
-        Number of neurons of each hidden layer. The smallest bounds the number of
-        modes, the strongest of which are kept.
+        Number of neurons of each hidden layer. The number of modes is at most the
+        smallest of them; the strongest modes are kept.
     u0 : float or array-like of shape (n_modes,)
-        Strengths to start from, 0 or more: the product of the weights of a mode.
-    random_state : int, RandomState or None
-        Of the frames.
+        Initial strengths, 0 or larger. A strength is the product of the weights of a
+        mode.
+    random_state : int, RandomState or None, default=None
+        Seed for the random matrices.
 
     Returns
     -------
     list of ndarray, float64
-        From inputs to outputs.
+        Weights of each layer, first layer first.
 
     Raises
     ------
     ValueError
-        Where `u0` is negative or has another number of modes.
+        If `u0` is negative or has the wrong number of modes.
 
     Examples
     --------
@@ -77,8 +80,8 @@ def decoupled_weights(
     u0 = np.asarray(u0, dtype=float)
     if u0.shape not in ((), (n_modes,)) or not np.all(u0 >= 0):
         raise ValueError(
-            f"u0 has shape {u0.shape} and least value {u0.min()}; pass one strength of "
-            f"0 or more, or one for each of {n_modes} modes."
+            f"u0 has shape {u0.shape} and smallest value {u0.min()}; pass one strength "
+            f"of 0 or more, or one for each of {n_modes} modes."
         )
     random = check_random_state(random_state)
     frames = [
@@ -93,29 +96,29 @@ def decoupled_weights(
 def orthogonal_weights(
     sizes: Sequence[int], *, gain: float = 1.0, random_state: RandomState = None
 ) -> list[np.ndarray]:
-    """Return random orthogonal weights, times a gain.
+    """Return random orthogonal weights, multiplied by a gain.
 
-    All singular values of every layer are `gain`; where layers are of one size, so are
-    those of products, to a power (section 3 of arXiv:1312.6120).
+    All singular values of every layer are `gain`. If all layers have the same size, the
+    singular values of a product of n layers are gain^n (section 3 of arXiv:1312.6120).
 
     Parameters
     ----------
     sizes : sequence of int
-        Neurons of each layer, inputs and outputs included.
+        Number of neurons of each layer, including inputs and outputs.
     gain : float, default=1.0
-        Factor on each layer's weights.
-    random_state : int, RandomState or None
-        Of the matrices, which are uniformly distributed (Haar).
+        Factor on the weights of each layer.
+    random_state : int, RandomState or None, default=None
+        Seed for the matrices, which are uniformly distributed (Haar measure).
 
     Returns
     -------
     list of ndarray, float64
-        From inputs to outputs.
+        Weights of each layer, first layer first.
 
     Raises
     ------
     ValueError
-        Where there are fewer than two sizes.
+        If there are fewer than two sizes.
 
     Examples
     --------
@@ -134,29 +137,29 @@ def orthogonal_weights(
 def gaussian_weights(
     sizes: Sequence[int], *, gain: float = 1.0, random_state: RandomState = None
 ) -> list[np.ndarray]:
-    """Return independent Gaussian weights, scaled to keep the norms of vectors.
+    """Return independent Gaussian weights that preserve the mean norm of vectors.
 
-    The standard deviation is gain * sqrt(2 / (n_in + n_out)), after Glorot and Bengio:
-    for layers of one size N it is the gain / sqrt(N) of arXiv:1312.6120, section 3.
+    The standard deviation is gain * sqrt(2 / (n_in + n_out)), after Glorot and Bengio.
+    If all layers have N neurons, it is gain / sqrt(N) as in arXiv:1312.6120, section 3.
 
     Parameters
     ----------
     sizes : sequence of int
-        Neurons of each layer, inputs and outputs included.
+        Number of neurons of each layer, including inputs and outputs.
     gain : float, default=1.0
-        Factor on each layer's weights.
-    random_state : int, RandomState or None
-        Of the weights.
+        Factor on the weights of each layer.
+    random_state : int, RandomState or None, default=None
+        Seed for the weights.
 
     Returns
     -------
     list of ndarray, float64
-        From inputs to outputs.
+        Weights of each layer, first layer first.
 
     Raises
     ------
     ValueError
-        Where there are fewer than two sizes.
+        If there are fewer than two sizes.
 
     Examples
     --------
@@ -181,40 +184,40 @@ def pretrained_weights(
     tau: float = 1.0,
     random_state: RandomState = None,
 ) -> list[np.ndarray]:
-    """Return the weights that greedy pretraining ends with, in closed form.
+    """Return the weights after greedy pretraining, in closed form.
 
-    Each hidden layer is trained as a linear autoencoder of the layer below. From a
-    small balanced start its weights become R M^(1/2) Q^T: Q are the principal
-    components of the layer below, R is any orthonormal frame and M the strengths that
-    the components have reached (section 3 of arXiv:1312.6120). A component of variance
-    v has the time course of eq. 46, that of a mode of strength 1 and time constant
-    tau / v.
+    Each hidden layer is trained as a linear autoencoder of the layer below. If the
+    initial weights are small and balanced, they become R M^(1/2) Q^T. The columns of Q
+    are the principal components of the layer below, R is a random matrix with
+    orthonormal columns, and M contains the strengths that the components have reached
+    (section 3 of arXiv:1312.6120). A component of variance v follows eq. 46: its time
+    course is that of a mode with singular value 1 and time constant tau / v.
 
     Parameters
     ----------
     sigma11 : array-like of shape (n_inputs, n_inputs)
         Correlations of inputs.
     sizes : sequence of int
-        Neurons of each layer, inputs and outputs included.
+        Number of neurons of each layer, including inputs and outputs.
     time : float, default=inf
-        For how long each layer is trained, in the units of `tau`.
+        Training time of each layer, in the units of `tau`.
     u0 : float, default=1e-3
-        Strength that each component starts from.
+        Initial strength of each component.
     tau : float, default=1.0
         Time constant.
-    random_state : int, RandomState or None
-        Of the frames R.
+    random_state : int, RandomState or None, default=None
+        Seed for the matrices R.
 
     Returns
     -------
     list of ndarray, float64
-        From inputs to outputs. The last ones, onto the outputs, cannot be trained
-        without them: they are random orthogonal.
+        Weights of each layer, first layer first. The weights of the last layer are
+        random orthogonal, because training them would need the outputs.
 
     Raises
     ------
     ValueError
-        Where `sizes` do not begin with the number of inputs, or `time` or `u0` is
+        If the first of `sizes` is not the number of inputs, or `time` or `u0` is
         negative.
 
     Examples
@@ -230,16 +233,17 @@ def pretrained_weights(
     layers = _layers(sizes)
     if sizes[0] != len(sigma11):
         raise ValueError(
-            f"sizes begin with {sizes[0]}, but sigma11 is of {len(sigma11)} inputs."
+            f"sizes begin with {sizes[0]}, but sigma11 has {len(sigma11)} inputs; pass "
+            f"sizes that begin with {len(sigma11)}."
         )
     random = check_random_state(random_state)
     variances, components = np.linalg.eigh(sigma11)
     variances, frame = np.maximum(variances[::-1], 0.0), components[:, ::-1]
     weights = []
     for _, size in layers[:-1]:
-        n_kept = min(size, len(variances))  # as many as the layer has neurons
+        n_kept = min(size, len(variances))  # at most one component for each neuron
         variances, frame = variances[:n_kept], frame[:, :n_kept]
-        age = np.zeros(n_kept)  # where there is no variance nothing is ever learned
+        age = np.zeros(n_kept)  # components without variance are never learned
         np.multiply(time / tau, variances, out=age, where=variances > 0)
         strengths = mode_strength(age, 1.0, u0)
         above = _semi_orthogonal(size, n_kept, random)
@@ -249,23 +253,24 @@ def pretrained_weights(
 
 
 class PretrainingConsistency(NamedTuple):
-    """How nearly a task's input directions are principal components of its inputs.
+    """Similarity of the input directions of a task to principal components.
 
     Attributes
     ----------
     score : float
-        From 0 to 1; 1 where the condition holds. Mean of `mode_scores`, weighted by
-        the square of the modes' singular values.
+        Mean of `mode_scores`, weighted by the squared singular values of the modes. It
+        is between 0 and 1, and 1 if the condition holds exactly.
     mode_scores : ndarray of shape (n_modes,), float64
-        Squared cosine of v and Sigma11 v, for each right singular vector v of
-        Sigma31: 1 where v is an eigenvector.
+        Squared cosine of the angle between v and Sigma11 v, for each right singular
+        vector v of Sigma31. It is 1 if v is an eigenvector of Sigma11.
     chance : float
-        About what outputs that have nothing to do with the inputs score:
-        (trace Sigma11^2)^2 / (trace Sigma11 * trace Sigma11^3). It is not small, as
-        chance correlations, too, are strongest where inputs vary most.
+        Approximate score of outputs that are independent of the inputs,
+        (trace Sigma11^2)^2 / (trace Sigma11 * trace Sigma11^3). It is not small,
+        because chance correlations are also strongest along directions of large
+        variance.
     correlations : ndarray of shape (n_modes, n_modes), float64
-        V^T Sigma11 V, the matrix of Fig. 5, centre: diagonal where the condition
-        holds.
+        V^T Sigma11 V, the matrix in the centre of Fig. 5. It is diagonal if the
+        condition holds.
     """
 
     score: float
@@ -275,14 +280,14 @@ class PretrainingConsistency(NamedTuple):
 
     @property
     def meaning(self) -> str:
-        """What the score says about computed layers, in one sentence."""
+        """Consequence of the score for computed layers, in one sentence."""
         holds = self.score >= (1 + self.chance) / 2
         use = (
-            "layers computed from the inputs' principal components alone, without "
-            "labels, start the task's modes nearly decoupled"
+            "layers computed from the principal components of the inputs, without "
+            "labels, keep the modes of the task nearly decoupled"
             if holds
-            else "layers computed from the inputs' principal components alone mix the "
-            "task's modes: compute them from the classes' density matrices, or train"
+            else "layers computed from the principal components of the inputs mix the "
+            "modes of the task; compute them from class density matrices, or train"
         )
         return f"Score {self.score:.2f} (chance {self.chance:.2f}): {use}."
 
@@ -292,16 +297,17 @@ def pretraining_consistency(
 ) -> PretrainingConsistency:
     """Score the condition under which greedy pretraining speeds up learning.
 
-    Eq. 18 of arXiv:1312.6120, Q = V: the right singular vectors of Sigma31 are
-    principal components of the inputs. Then layers that are computed from the inputs'
-    second moments, as those of a naive DMN are, leave each mode of the task to itself;
-    where it fails, use class density matrices, or train. `meaning` says which, by
-    whether the score is nearer to 1 than to chance.
+    The condition is Q = V, eq. 18 of arXiv:1312.6120: the right singular vectors of
+    Sigma31 are principal components of the inputs. If it holds, layers that are
+    computed from the second moments of the inputs, as in a naive DMN, keep the modes of
+    the task decoupled. If it does not hold, use class density matrices or training. The
+    property `meaning` of the result says which of the two applies: the condition counts
+    as true if the score is closer to 1 than to `chance`.
 
     Parameters
     ----------
     sigma31 : array-like of shape (n_outputs, n_inputs)
-        Correlations of outputs with inputs, from `correlations`.
+        Correlations of outputs with inputs, such as from `correlations`.
     sigma11 : array-like of shape (n_inputs, n_inputs)
         Correlations of inputs.
 
@@ -312,13 +318,15 @@ def pretraining_consistency(
     Raises
     ------
     ValueError
-        Where the shapes do not fit each other, or `sigma31` is zero.
+        If the shapes do not match, `sigma31` is zero, or `sigma11` has no variance
+        along an input direction of the task.
 
     Notes
     -----
-    Data that are not centred score high for the mean alone, with any labels: it is
-    nearly the first principal component and nearly the first mode of any one-hot task.
-    Pass correlations with the means taken away; only for these does `chance` hold.
+    Pass correlations of centred data, from ``correlations(X, y, centered=True)``. If
+    the data are not centred, their mean is nearly the first principal component and
+    nearly the first mode of any task with one-hot outputs. The score is then high for
+    any labels, and `chance` is not valid.
 
     Examples
     --------
@@ -334,17 +342,21 @@ def pretraining_consistency(
     n_inputs = sigma31.shape[1]
     if sigma11.shape != (n_inputs, n_inputs):
         raise ValueError(
-            f"sigma11 has shape {sigma11.shape}, but sigma31 has {n_inputs} inputs."
+            f"sigma11 has shape {sigma11.shape}, but sigma31 has {n_inputs} inputs; "
+            "correlations(X, y) returns both."
         )
     _, s, right = np.linalg.svd(sigma31, full_matrices=False)
     alive = s > s.max() * max(sigma31.shape) * np.finfo(float).eps
     if not alive.any():
-        raise ValueError("sigma31 is zero: there is no task to be consistent with.")
+        raise ValueError(
+            "sigma31 is zero, so the task has no modes; pass correlations of outputs "
+            "that depend on the inputs."
+        )
     s, right = s[alive], right[alive]
     images = right @ sigma11
     if not np.all((images**2).sum(axis=1) > 0):
         raise ValueError(
-            "The task has an input direction in which sigma11 has no variance; pass "
+            "The task has an input direction along which sigma11 has no variance; pass "
             "correlations of the same data, such as correlations(X, y)."
         )
     matrix = images @ right.T
@@ -362,7 +374,8 @@ def _layers(sizes: Sequence[int]) -> list[tuple[int, int]]:
     """Return the number of inputs and outputs of each layer of weights."""
     if len(sizes) < 2:
         raise ValueError(
-            f"sizes are {list(sizes)}; pass inputs, hidden layers and outputs."
+            f"sizes are {list(sizes)}; pass the numbers of inputs, of neurons in each "
+            "hidden layer, and of outputs."
         )
     return list(pairwise(sizes))
 
@@ -370,7 +383,7 @@ def _layers(sizes: Sequence[int]) -> list[tuple[int, int]]:
 def _semi_orthogonal(
     n_out: int, n_in: int, random: np.random.RandomState
 ) -> np.ndarray:
-    """Return a random matrix with orthonormal columns, or rows where it is wide."""
+    """Return a random matrix with orthonormal columns, or rows if it is wide."""
     frame, triangle = np.linalg.qr(
         random.normal(size=(max(n_out, n_in), min(n_out, n_in)))
     )

@@ -1,9 +1,9 @@
-"""Dynamical isometry: whether deep networks keep the lengths of what passes through.
+"""Dynamical isometry: preservation of the length of vectors by deep networks.
 
 The singular values of a product of weights, or of the Jacobian of a nonlinear network,
-say how signals and gradients fade or grow with depth. In wide networks the variance of
-activity follows a map from layer to layer, whose gain has a critical value: the edge
-of chaos [1]_.
+show how signals and gradients vanish or explode with depth. In wide networks the
+variance of the activity follows a map from layer to layer. Above a critical gain, the
+edge of chaos, activity persists at any depth [1]_.
 
 References
 ----------
@@ -23,13 +23,14 @@ from scipy.optimize import brentq
 
 
 class Activation(NamedTuple):
-    """A nonlinearity, elementwise on arrays.
+    """Elementwise nonlinearity and its derivative.
 
     Attributes
     ----------
     function : callable
+        Function of an array.
     derivative : callable
-        Of `function`, at its argument.
+        Derivative of `function`, as a function of the same array.
     """
 
     function: Callable[[np.ndarray], np.ndarray]
@@ -40,13 +41,13 @@ TANH = Activation(np.tanh, lambda x: 1 / np.cosh(np.clip(x, -350, 350)) ** 2)
 RELU = Activation(lambda x: np.maximum(x, 0.0), lambda x: (x > 0).astype(float))
 IDENTITY = Activation(lambda x: x, np.ones_like)
 
-# nodes for averages over a Gaussian variable: evenly spaced ones are far more exact
-# here than those of Gauss and Hermite, as the error falls exponentially for smooth
-# functions, and they follow the sharp step of tanh(sqrt(q) z) at large q
+# Quadrature nodes for averages over a Gaussian variable. Evenly spaced nodes are far
+# more accurate here than Gauss-Hermite nodes: the error decreases exponentially for
+# smooth functions, and they resolve the sharp step of tanh(sqrt(q) z) at large q.
 _NODES = np.linspace(-10.0, 10.0, 4001)
 _WEIGHTS = np.exp(-(_NODES**2) / 2) / np.exp(-(_NODES**2) / 2).sum()
-_VARIANCES = np.logspace(-10, 4, 281)  # where fixed points are looked for
-_ENDLESS = 1e12  # a variance that still grows here grows without bound
+_VARIANCES = np.logspace(-10, 4, 281)  # grid on which fixed points are searched
+_ENDLESS = 1e12  # a variance that still grows above this is taken as unbounded
 
 
 def product_singular_values(weights: Iterable[np.ndarray]) -> np.ndarray:
@@ -57,17 +58,19 @@ def product_singular_values(weights: Iterable[np.ndarray]) -> np.ndarray:
     Parameters
     ----------
     weights : iterable of ndarray of shape (n_out, n_in)
-        The first is applied first. Taken one by one: a generator need not hold all.
+        Weights of each layer, first layer first. They are read one by one, so that a
+        generator can be passed if they do not fit in memory together.
 
     Returns
     -------
     ndarray, float64
-        Largest first. Those below about 1e-16 of the largest are rounding.
+        Singular values, largest first. Values below about 1e-16 of the largest one are
+        rounding errors.
 
     Raises
     ------
     ValueError
-        Where there are no weights or their shapes do not fit each other.
+        If there are no weights, or their shapes do not match.
 
     Examples
     --------
@@ -95,28 +98,30 @@ def end_to_end_jacobian(
     gain: float = 1.0,
     activation: Activation = TANH,
 ) -> np.ndarray:
-    """Return how the last layer's activity changes with the first's.
+    """Return the Jacobian of the activity of the last layer in that of the first.
 
-    For the network x_{l+1} = gain * W phi(x_l), eqs. 20 and 22 of arXiv:1312.6120.
+    The network is x_{l+1} = gain * W phi(x_l), eqs. 20 and 22 of arXiv:1312.6120.
 
     Parameters
     ----------
     weights : iterable of ndarray of shape (n_out, n_in)
-        The first is applied first.
+        Weights of each layer, first layer first.
     x : array-like of shape (n_inputs,)
         Activity of the first layer.
     gain : float, default=1.0
         Factor on all weights.
     activation : Activation, default=TANH
+        Nonlinearity phi.
 
     Returns
     -------
     ndarray of shape (n_outputs, n_inputs), float64
+        Jacobian.
 
     Raises
     ------
     ValueError
-        Where shapes do not fit each other.
+        If the shapes do not match.
 
     Examples
     --------
@@ -128,7 +133,10 @@ def end_to_end_jacobian(
     """
     x = np.asarray(x, dtype=float)
     if x.ndim != 1:
-        raise ValueError(f"x has shape {x.shape}; pass the activity of one row.")
+        raise ValueError(
+            f"x has shape {x.shape}; pass the activity of one example, of shape "
+            "(n_inputs,)."
+        )
     jacobian = np.eye(len(x))
     for weight in weights:
         slopes = activation.derivative(x)
@@ -146,8 +154,8 @@ def layer_variances(
 ) -> np.ndarray:
     """Return the population variance of each layer of a network.
 
-    The mean square q over neurons, eq. 21 of arXiv:1312.6120, as the network
-    x_{l+1} = gain * W phi(x_l) of eq. 20 has it.
+    The variance is the mean square q over neurons, eq. 21 of arXiv:1312.6120, in the
+    network x_{l+1} = gain * W phi(x_l) of eq. 20.
 
     Parameters
     ----------
@@ -159,12 +167,12 @@ def layer_variances(
     Returns
     -------
     ndarray of shape (1 + number of weights,), float64
-        That of `x` first.
+        Variances, beginning with that of `x`.
 
     Raises
     ------
     ValueError
-        Where shapes do not fit each other.
+        If the shapes do not match.
 
     Examples
     --------
@@ -186,27 +194,29 @@ def variance_map(
 ) -> np.ndarray:
     """Return the variance of a layer from that of the layer before, in wide networks.
 
-    gain^2 times the mean of phi(sqrt(q) z)^2 over a standard Gaussian z: eq. 48 and
-    Fig. 8, left, of arXiv:1312.6120. It holds for orthogonal weights, and for Gaussian
-    ones of standard deviation 1/sqrt(N).
+    It is gain^2 times the mean of phi(sqrt(q) z)^2 over a standard Gaussian z, eq. 48
+    and Fig. 8, left, of arXiv:1312.6120. The map holds for orthogonal weights, and for
+    Gaussian weights of standard deviation 1/sqrt(N).
 
     Parameters
     ----------
     q : array-like of any shape
-        Variances, 0 or more.
+        Variances, 0 or larger.
     gain : float, default=1.0
         Factor on the weights.
     activation : Activation, default=TANH
+        Nonlinearity phi.
 
     Returns
     -------
     ndarray of the shape of `q`, float64
-        Relative error below 1e-9 for q up to 1,000 and a smooth function.
+        Variances of the next layer. The relative error is below 1e-9 for q up to 1,000
+        if phi is smooth.
 
     Raises
     ------
     ValueError
-        Where a variance is negative.
+        If a variance is negative.
 
     Examples
     --------
@@ -216,34 +226,35 @@ def variance_map(
     """
     q = np.asarray(q, dtype=float)
     if not np.all(q >= 0):
-        raise ValueError(f"q has {q.min()}; variances are 0 or more.")
+        raise ValueError(f"q has {q.min()}; pass variances of 0 or more.")
     activity = activation.function(np.sqrt(q)[..., np.newaxis] * _NODES)
     return gain**2 * (activity**2 @ _WEIGHTS)
 
 
 def fixed_point(gain: float, *, activation: Activation = TANH) -> float:
-    """Return the variance that activity settles at in infinitely deep networks.
+    """Return the variance of the activity in the limit of infinite depth.
 
-    The largest q that the variance map keeps: eq. 49 and Fig. 8, right, of
-    arXiv:1312.6120. Activity that starts from larger q, and for tanh all activity,
-    comes to it.
+    It is the largest fixed point q of the variance map, eq. 49 and Fig. 8, right, of
+    arXiv:1312.6120. The variance converges to it from any larger value; for tanh, from
+    any value above 0.
 
     Parameters
     ----------
     gain : float
         Factor on the weights.
     activation : Activation, default=TANH
+        Nonlinearity phi.
 
     Returns
     -------
     float
-        0 where activity dies out (what is below 1e-10 counts as 0), infinite where it
-        grows without bound.
+        Variance. It is 0 if the activity vanishes (fixed points below 1e-10 count as
+        0), and infinite if the activity grows without bound.
 
     Raises
     ------
     ValueError
-        Where `gain` is negative.
+        If `gain` is negative.
 
     Examples
     --------
@@ -252,18 +263,18 @@ def fixed_point(gain: float, *, activation: Activation = TANH) -> float:
     [0.0, 0.0, 0.1127, 2.1215]
     """
     if not gain >= 0:
-        raise ValueError(f"gain is {gain}; pass 0 or more.")
+        raise ValueError(f"gain is {gain}; pass a number of 0 or more.")
 
     def growth(q: float | np.ndarray) -> np.ndarray:
         return variance_map(q, gain=gain, activation=activation) - q
 
-    # growth by rounding alone is none: that of the identity at gain 1
+    # the threshold excludes growth by rounding, as for the identity at gain 1
     growing = np.flatnonzero(growth(_VARIANCES) > 1e-12 * _VARIANCES)
     if not len(growing):
         return 0.0
     low = _VARIANCES[growing[-1]]
     high = 2 * low
-    while growth(high) > 0:  # what is bounded stops growing somewhere
+    while growth(high) > 0:  # find an interval that contains the fixed point
         low, high = high, 2 * high
         if high > _ENDLESS:
             return math.inf
@@ -271,19 +282,21 @@ def fixed_point(gain: float, *, activation: Activation = TANH) -> float:
 
 
 def critical_gain(*, activation: Activation = TANH) -> float:
-    """Return the gain above which activity survives any depth: the edge of chaos.
+    """Return the gain above which activity persists at any depth, the edge of chaos.
 
-    The least gain at which the variance map keeps some q above 0, found from the map
-    itself: the least of sqrt(q / mean of phi(sqrt(q) z)^2). For odd nonlinearities that
-    flatten out it is 1 / phi'(0): 1 for tanh, as appendix G of arXiv:1312.6120 has it.
+    It is the smallest gain at which the variance map has a fixed point q above 0, the
+    minimum over q of sqrt(q / mean of phi(sqrt(q) z)^2). For odd nonlinearities that
+    saturate it is 1 / phi'(0), which is 1 for tanh (appendix G of arXiv:1312.6120).
 
     Parameters
     ----------
     activation : Activation, default=TANH
+        Nonlinearity phi.
 
     Returns
     -------
     float
+        Critical gain.
 
     Examples
     --------
@@ -297,10 +310,11 @@ def critical_gain(*, activation: Activation = TANH) -> float:
 
 
 def _apply(weight: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Multiply weights with the activity of a layer; raise if shapes do not match."""
     weight = np.asarray(weight)
     if weight.ndim != 2 or weight.shape[1] != len(values):
         raise ValueError(
-            f"A layer's weights have shape {weight.shape}, but the layer before has "
-            f"{len(values)} neurons: pass shape (n_out, {len(values)})."
+            f"The weights of a layer have shape {weight.shape}, but the layer before "
+            f"has {len(values)} neurons; pass weights of shape (n_out, {len(values)})."
         )
     return weight @ values

@@ -1,9 +1,9 @@
-"""Learning rates that suit deep linear networks, and what depth then costs.
+"""Optimal learning rates of deep linear networks, and the delay caused by depth.
 
-The steps of gradient descent must be short where the error is most curved. The formulas
-hold for one mode with equal weights in all D layers (N_l - 1 of the paper [1]_), and
-for the error (s - u)^2 / 2, so that the learning rate is one over the time constant tau
-of the time courses. `learning_steps` counts the steps of whole networks.
+The largest curvature of the error limits the learning rate. The formulas hold for one
+mode with equal weights in all D layers (D = N_l - 1 in the paper [1]_) and for the
+error (s - u)^2 / 2, so that the learning rate is 1 / tau, where tau is the time
+constant of the time courses. `learning_steps` counts the steps of whole networks.
 
 References
 ----------
@@ -41,9 +41,10 @@ class Curvature(NamedTuple):
     Attributes
     ----------
     along : ndarray, float64
-        Of the direction in which all weights change alike: the one of learning.
+        Eigenvalue of the direction in which all weights change equally, which is the
+        direction of learning.
     across : ndarray, float64
-        Of the D - 1 directions in which the weights' differences change.
+        Eigenvalue of the D - 1 directions in which the differences of weights change.
     """
 
     along: np.ndarray
@@ -51,17 +52,17 @@ class Curvature(NamedTuple):
 
 
 def curvature(s: ArrayLike, u: ArrayLike, *, depth: int) -> Curvature:
-    """Return the curvature of a mode's error at a strength.
+    """Return the curvature of the error of a mode at a given strength.
 
-    Eq. 37 of arXiv:1312.6120 (without the factor 1/tau), exact for equal weights, and
-    the other eigenvalue of the matrix of eq. 36.
+    Implements eq. 37 of arXiv:1312.6120 without the factor 1/tau, which is exact for
+    equal weights, and the other eigenvalue of the matrix in eq. 36.
 
     Parameters
     ----------
     s, u : array-like
         Singular values and strengths, above 0.
     depth : int
-        Number of weight matrices D, from 1.
+        Number of weight matrices D, at least 1.
 
     Returns
     -------
@@ -70,12 +71,12 @@ def curvature(s: ArrayLike, u: ArrayLike, *, depth: int) -> Curvature:
     Raises
     ------
     ValueError
-        Where `s`, `u` or `depth` is not positive.
+        If `s`, `u` or `depth` is not positive.
 
     Examples
     --------
     >>> from skdmn.analysis.deep_linear.learning_rates import curvature
-    >>> curvature(1.0, [0.1, 0.5, 1.0], depth=2).along  # less than 0: a saddle is near
+    >>> curvature(1.0, [0.1, 0.5, 1.0], depth=2).along  # negative near the saddle u = 0
     array([-0.7,  0.5,  2. ])
     """
     check_depth(depth)
@@ -86,21 +87,21 @@ def curvature(s: ArrayLike, u: ArrayLike, *, depth: int) -> Curvature:
 
 
 def optimal_learning_rate(s: ArrayLike, *, depth: int) -> np.ndarray:
-    """Return the learning rate that suits the largest curvature on a mode's way.
+    """Return the inverse of the largest curvature that a mode meets during learning.
 
-    One over D s^(2 - 2/D), eqs. 41 and 42 of arXiv:1312.6120. The curvature is exact
-    and the largest from u = 0 to u = s, where it is met at u = s. So twice this rate
-    is the exact bound beyond which gradient descent does not settle at u = s. That
-    the rate itself is best is an estimate: it is Newton's step at the end, while on the
-    plateau at the start larger steps would do no harm. Where several modes are
-    learned, the strongest sets the rate.
+    The learning rate is 1 / (D s^(2 - 2/D)), eqs. 41 and 42 of arXiv:1312.6120. The
+    curvature is exact; between u = 0 and u = s it is largest at u = s. Gradient descent
+    converges to u = s only for rates below twice this one. The rate itself is an
+    estimate of the best one: it gives Newton's step at u = s, but larger steps would be
+    possible on the plateau at the start. If several modes are learned, the strongest
+    mode limits the rate.
 
     Parameters
     ----------
     s : array-like
         Singular values, above 0.
     depth : int
-        Number of weight matrices D, from 1.
+        Number of weight matrices D, at least 1.
 
     Returns
     -------
@@ -110,7 +111,7 @@ def optimal_learning_rate(s: ArrayLike, *, depth: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        Where `s` or `depth` is not positive.
+        If `s` or `depth` is not positive.
 
     Examples
     --------
@@ -125,30 +126,31 @@ def optimal_learning_rate(s: ArrayLike, *, depth: int) -> np.ndarray:
 def optimized_learning_time(
     s: ArrayLike, u0: ArrayLike, u_final: ArrayLike, *, depth: float, c: float = 1.0
 ) -> np.ndarray:
-    """Return the steps a mode takes at a share of its optimal learning rate.
+    """Return the number of steps that a mode takes at its optimal learning rate / c.
 
-    With the learning rate 1 / (c D s^(2 - 2/D)); eq. 43 of arXiv:1312.6120 for D = 2,
-    eq. 44 for infinite depth. Exact in continuous time; steps of gradient descent
-    differ from it by a relative error of order 1 / c.
+    The learning rate is 1 / (c D s^(2 - 2/D)). The result is eq. 43 of arXiv:1312.6120
+    for D = 2 and eq. 44 for infinite depth. It is exact in continuous time; the number
+    of steps of gradient descent has a relative error of order 1 / c.
 
     Parameters
     ----------
     s, u0, u_final : array-like
         As in `learning_time`.
     depth : int or inf
-        Number of weight matrices D, from 1.
+        Number of weight matrices D, at least 1.
     c : float, default=1.0
-        Optimal learning rate, over the one that is used.
+        Optimal learning rate divided by the actual one.
 
     Returns
     -------
     ndarray, float64
-        Steps of gradient descent.
+        Number of steps of gradient descent.
 
     Raises
     ------
     ValueError
-        Where the last strength is never reached from the first.
+        If `u_final` is never reached from `u0`, or `s`, `u0`, `depth` or `c` is not
+        positive.
 
     Examples
     --------
@@ -169,10 +171,11 @@ def optimized_learning_time(
 def learning_delay(
     s: ArrayLike, u0: ArrayLike, u_final: ArrayLike, *, depth: float, c: float = 1.0
 ) -> np.ndarray:
-    """Return the steps that depth costs against one hidden layer, at optimal rates.
+    """Return the additional steps compared with one hidden layer, at optimal rates.
 
-    For infinite depth c s (1/u0 - 1/u_final), eq. 45 of arXiv:1312.6120, exactly;
-    it is an upper bound for every finite depth, and about c s / u0 for small u0.
+    For infinite depth the delay is exactly c s (1/u0 - 1/u_final), eq. 45 of
+    arXiv:1312.6120, which is about c s / u0 for small u0. For finite depths this is an
+    upper bound.
 
     Parameters
     ----------
@@ -182,12 +185,12 @@ def learning_delay(
     Returns
     -------
     ndarray, float64
-        Steps of gradient descent.
+        Number of additional steps of gradient descent.
 
     Raises
     ------
     ValueError
-        Where the last strength is never reached from the first.
+        As in `optimized_learning_time`.
 
     Examples
     --------
@@ -209,29 +212,29 @@ def learning_steps(
     error: float,
     max_steps: int = 10_000,
 ) -> float:
-    """Return how many steps of gradient descent bring the error below a threshold.
+    """Return the number of gradient descent steps until the error is below a threshold.
 
-    The measure of Figs. 4 and 6A of arXiv:1312.6120.
+    Figs. 4 and 6A of arXiv:1312.6120 use this measure.
 
     Parameters
     ----------
     weights, sigma31, sigma11, learning_rate
         As in `gradient_descent`.
     error : float
-        Half the mean squared error, less that of the best linear map, to come below.
+        Threshold for half the mean squared error minus that of the best linear map.
     max_steps : int, default=10_000
-        Stop there.
+        Largest number of steps.
 
     Returns
     -------
     float
-        Number of steps; infinite where `max_steps` are not enough or learning
-        diverges.
+        Number of steps; infinite if `max_steps` steps are not enough or the weights
+        diverge.
 
     Raises
     ------
     ValueError
-        Where shapes do not fit each other.
+        If the shapes do not match.
 
     Examples
     --------
@@ -270,26 +273,27 @@ def best_learning_steps(
     error: float,
     max_steps: int = 10_000,
 ) -> tuple[float, float]:
-    """Return the fewest steps over several learning rates, and the rate that took them.
+    """Return the smallest number of steps over several learning rates, and its rate.
 
     Parameters
     ----------
     weights, sigma31, sigma11, error, max_steps
         As in `learning_steps`.
     learning_rates : iterable of float
-        To try.
+        Learning rates to try.
 
     Returns
     -------
     steps : float
-        Infinite where no rate comes below the error within `max_steps`.
+        Smallest number of steps; infinite if no rate reaches the threshold within
+        `max_steps`.
     learning_rate : float
-        Of those steps; nan where there is none.
+        Learning rate that takes this number of steps; NaN if there is none.
 
     Raises
     ------
     ValueError
-        Where shapes do not fit each other.
+        If the shapes do not match.
 
     Examples
     --------
@@ -309,7 +313,7 @@ def best_learning_steps(
             sigma11,
             learning_rate=rate,
             error=error,
-            # more steps than the best so far decide nothing
+            # a rate that needs more steps than the best so far can be abandoned
             max_steps=int(min(max_steps, best[0])),
         )
         if steps < best[0]:

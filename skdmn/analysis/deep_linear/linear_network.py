@@ -1,8 +1,7 @@
-"""Deep linear networks in NumPy: initial weights, gradient descent, their product.
+"""Deep linear networks in NumPy: initial weights, gradient descent, matrix products.
 
-Weights are matrices (outputs, inputs), as in the papers: a network of L layers is a
-list of L of them, first layer first. Equations and definitions named below are those
-of [1]_.
+A network of L layers is a list of L weight matrices of shape (n_out, n_in), first layer
+first, as in the papers. Equations and definitions without a source are those of [1]_.
 
 References
 ----------
@@ -38,14 +37,22 @@ def initial_weights(
     Parameters
     ----------
     widths : sequence of int
-        Features, hidden widths, outputs: m_0, ..., m_L.
+        Widths m_0, ..., m_L: number of features, of neurons in each hidden layer, and
+        of outputs.
     scheme : {"pc-bias", "glorot"}, default="pc-bias"
-        See `initial_variances`.
+        Variances of the weights, see `initial_variances`.
     random_state : int, RandomState or None, default=None
+        Seed for the weights.
 
     Returns
     -------
     list of ndarray of shape (m_l, m_{l-1}), float64
+        Weights of each layer, first layer first.
+
+    Raises
+    ------
+    ValueError
+        As in `initial_variances`.
 
     Examples
     --------
@@ -64,28 +71,31 @@ def initial_weights(
 def initial_variances(
     widths: Sequence[int], scheme: Literal["pc-bias", "glorot"] = "pc-bias"
 ) -> np.ndarray:
-    """Return the variance of each layer's initial weights.
+    """Return the variance of the initial weights of each layer.
 
-    Glorot's is 2 / (inputs + outputs) in every layer. Def. 3 of arXiv:2105.05553
-    differs in the first layer, 1 / m_1, and the last, 1 / m_{L-1}, so that the gradient
-    scale matrices begin as close to the identity as can be. A single layer has no
-    hidden width, and Glorot's variance in both schemes.
+    The variance of Glorot's scheme is 2 / (n_in + n_out) in every layer. Def. 3 of
+    arXiv:2105.05553 uses 1 / m_1 in the first layer and 1 / m_{L-1} in the last, so
+    that the initial gradient scale matrices are as close to the identity as possible.
+    A network of one layer has no hidden width; both schemes use Glorot's variance.
 
     Parameters
     ----------
     widths : sequence of int
-        Features, hidden widths, outputs: m_0, ..., m_L.
+        Widths m_0, ..., m_L: number of features, of neurons in each hidden layer, and
+        of outputs.
     scheme : {"pc-bias", "glorot"}, default="pc-bias"
-        Def. 3 or Glorot's.
+        Def. 3 ("pc-bias") or Glorot's scheme ("glorot").
 
     Returns
     -------
     ndarray of shape (n_layers,), float64
+        Variances.
 
     Raises
     ------
     ValueError
-        Where there are fewer than two widths, or the scheme is another.
+        If there are fewer than two widths, a width is below 1, or the scheme is
+        unknown.
 
     Examples
     --------
@@ -96,10 +106,10 @@ def initial_variances(
     array([0.0125, 0.01  , 0.0167])
     """
     if scheme not in ("pc-bias", "glorot"):
-        raise ValueError(f"scheme is {scheme!r}; take 'pc-bias' or 'glorot'.")
+        raise ValueError(f"scheme is {scheme!r}; pass 'pc-bias' or 'glorot'.")
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(
-            f"widths is {list(widths)}; give at least the numbers of features and of "
+            f"widths is {list(widths)}; pass at least the numbers of features and of "
             "outputs, each 1 or more."
         )
     m = np.asarray(widths, dtype=np.float64)
@@ -115,31 +125,34 @@ def train_deep_linear(
     """Train a deep linear network by full-batch gradient descent.
 
     The loss is half the squared error, summed over samples and outputs
-    (arXiv:2105.05553, eq. 5). Only second moments enter: the time of a step does not
-    depend on the number of samples.
+    (arXiv:2105.05553, eq. 5). It depends on the data only through second moments, so
+    that the time of a step does not depend on the number of samples.
 
     Parameters
     ----------
     weights : list of ndarray of shape (m_l, m_{l-1})
-        At step 0; not changed.
+        Weights at step 0. They are not changed.
     X : array-like of shape (n_samples, n_features)
+        Inputs.
     Y : array-like of shape (n_samples, n_outputs)
-        Targets, such as one column of 0 and 1 for each class.
+        Targets, such as one-hot encoded labels.
     learning_rate : float
-        mu. Near the identity the network is stable below 2 / (n_layers * d_1), d_1 the
-        largest of `principal_coordinates(X).values`.
+        Learning rate mu. If the gradient scale matrices are close to the identity,
+        training is stable below 2 / (n_layers * d_1), where d_1 is the largest of
+        `principal_coordinates(X).values`.
     steps : sequence of int
-        After which steps to keep the weights, in increasing order; 0 is the start.
+        Steps after which the weights are recorded, in increasing order; 0 records the
+        initial weights.
 
     Returns
     -------
     list of list of ndarray
-        The layers at each of `steps`.
+        Weights of each layer at each of `steps`.
 
     Raises
     ------
     ValueError
-        Where shapes do not fit, steps are not increasing, or the weights diverge.
+        If the shapes do not match, `steps` is not increasing, or the weights diverge.
 
     Examples
     --------
@@ -171,7 +184,7 @@ def train_deep_linear(
             limit = 2 / (len(layers) * np.linalg.norm(moments, 2))
             raise ValueError(
                 f"The weights diverged before step {step} with learning_rate="
-                f"{learning_rate:g}; take one well below {limit:.3g}."
+                f"{learning_rate:g}; pass a learning rate well below {limit:.3g}."
             )
         kept.append(layers)
     return kept
@@ -180,19 +193,19 @@ def train_deep_linear(
 def partial_products(
     layers: Weights,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return, for each layer, the product of the layers below it and of those above.
+    """Return, for each layer, the products of the layers below and above it.
 
     Parameters
     ----------
     layers : list of ndarray of shape (m_l, m_{l-1})
-        First layer first.
+        Weights of each layer, first layer first.
 
     Returns
     -------
     below : list of ndarray of shape (m_{l-1}, n_features)
-        W_{l-1} ... W_1; the identity for the first layer.
+        Products W_{l-1} ... W_1; the identity for the first layer.
     above : list of ndarray of shape (n_outputs, m_l)
-        W_L ... W_{l+1}; the identity for the last layer.
+        Products W_L ... W_{l+1}; the identity for the last layer.
 
     Examples
     --------
@@ -211,26 +224,31 @@ def partial_products(
 
 
 def _check_steps(steps: Sequence[int]) -> list[int]:
+    """Return the steps as a list; raise if they are not increasing."""
     steps = [int(step) for step in steps]
     if not steps or steps[0] < 0 or sorted(set(steps)) != steps:
-        raise ValueError("steps must be one or more increasing numbers, 0 or above.")
+        raise ValueError(
+            f"steps is {steps}; pass at least one number, in increasing order, 0 or "
+            "larger."
+        )
     return steps
 
 
 def compact_weights(weights: Weights) -> np.ndarray:
-    """Return the product W_L ... W_1: the one matrix that the network applies.
+    """Return the product W_L ... W_1 of all layers, the compact representation.
 
-    Of a network that is not linear this is its compact representation with the
-    activations left out, as in Section 3.3.
+    For a nonlinear network, the activations are ignored, as in Section 3.3 of
+    arXiv:2105.05553.
 
     Parameters
     ----------
     weights : list of ndarray of shape (m_l, m_{l-1})
-        First layer first.
+        Weights of each layer, first layer first.
 
     Returns
     -------
     ndarray of shape (n_outputs, n_features)
+        Matrix that the linear network applies.
 
     Examples
     --------

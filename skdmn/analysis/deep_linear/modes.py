@@ -1,17 +1,19 @@
 """Exact time courses of learning in deep linear networks.
 
-A mode is a pair of singular vectors of the input-output correlations, its strength u
-how much of it the network has learned: u grows to the singular value s. Depth is the
-number of weight matrices D, one less than the N_l layers of neurons of the paper [1]_.
-All of it holds for white inputs, for decoupled starts, in continuous time. The same
-formulas serve inputs whose variance d lies along the modes (eq. 46 of the paper): pass
-s / d in place of s and tau / d in place of tau.
+A mode is a pair of singular vectors of the input-output correlations. Its strength u
+is the part of it that the network has learned; during learning, u approaches the
+singular value s. The depth is the number of weight matrices D, one less than the number
+N_l of layers of neurons in the paper [1]_. The formulas assume white inputs, decoupled
+initial weights and continuous time. They also hold for inputs whose principal
+components are the modes (eq. 46 of the paper): for variance d along a mode, pass s / d
+for s and tau / d for tau.
 
-Nearly everything follows from the log odds l = log(u / |s - u|), in which eq. 15 reads
+Most functions use the log odds l = log(u / |s - u|), for which eq. 15 becomes
 
-    dl/dt = D s^(2 - 2/D) / tau * (1 + e^-l)^-(1 - 2/D):
+    dl/dt = D s^(2 - 2/D) / tau * (1 + e^-l)^-(1 - 2/D).
 
-a straight line for D = 2, and for all larger D a slower start and the same end.
+For D = 2, l grows linearly. For larger D it grows linearly in the end, and more slowly
+before.
 
 References
 ----------
@@ -28,8 +30,8 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import CubicHermiteSpline
 from scipy.special import wrightomega
 
-_PANEL = 0.01  # of log odds: splines through such panels are exact to about 1e-10
-_LEARNED = 40.0  # log odds from which the line of depth 2 is exact to rounding
+_PANEL = 0.01  # step in log odds; splines are then accurate to about 1e-10
+_LEARNED = 40.0  # log odds above which linear growth is exact to rounding
 
 
 def mode_strength(
@@ -40,35 +42,37 @@ def mode_strength(
     depth: int = 2,
     tau: ArrayLike = 1.0,
 ) -> np.ndarray:
-    """Return the strength of modes over time, for weights balanced between layers.
+    """Return the strength of modes over time, for equal weights in all layers.
 
     Solves tau du/dt = D u^(2 - 2/D) (s - u), eq. 15 of arXiv:1312.6120 with
-    D = N_l - 1: in closed form for D = 1 and D = 2 (eq. 12), else to about 1e-9 of s.
+    D = N_l - 1. The solution is in closed form for D = 1 and D = 2 (eq. 12); for
+    larger D its error is about 1e-9 of s.
 
     Parameters
     ----------
     t : array-like of any shape
-        Times from 0, in the units of `tau`.
+        Times, 0 or larger, in the units of `tau`.
     s : array-like of shape (n_modes,) or float
-        Singular values of the input-output correlations, from 0.
+        Singular values of the input-output correlations, 0 or larger.
     u0 : array-like of shape (n_modes,) or float
-        Strengths at time 0: the product of the D weights, from 0. Weights in every
-        layer are u0^(1/D).
+        Strengths at time 0, 0 or larger. A strength is the product of the D weights of
+        a mode, each of which is u0^(1/D).
     depth : int, default=2
-        Number of weight matrices D, from 1. 2 is one hidden layer.
+        Number of weight matrices D, at least 1. A network with one hidden layer has
+        depth 2.
     tau : array-like of shape (n_modes,) or float, default=1.0
-        Time constant: one over the learning rate, in steps of gradient descent.
+        Time constant. In steps of gradient descent, it is 1 / learning rate.
 
     Returns
     -------
     ndarray of shape t.shape + (n_modes,), float64
-        Or t.shape, where `s`, `u0` and `tau` are numbers.
+        Strengths. The shape is t.shape if `s`, `u0` and `tau` are all scalars.
 
     Raises
     ------
     ValueError
-        Where a time, singular value or strength is negative, `tau` is not positive or
-        `depth` is not a number from 1.
+        If a time, singular value or strength is negative, `tau` is not positive, or
+        `depth` is not a positive integer.
 
     Examples
     --------
@@ -84,7 +88,7 @@ def mode_strength(
         return s + (u0 - s) * np.exp(-t / tau)
     if depth == 2:
         decay = np.exp(-2 * s * t / tau)
-        # one minus decay, over s: twice the time where s is 0
+        # (1 - decay) / s, whose limit for s = 0 is 2 t / tau
         grown = np.where(s > 0, -np.expm1(-2 * s * t / tau) / or_one(s), 2 * t / tau)
         return np.where(u0 == 0, 0.0, u0 / or_one(decay + u0 * grown))
     times = t.reshape(t.shape[: t.ndim - s.ndim])
@@ -104,32 +108,34 @@ def learning_time(
     depth: int = 2,
     tau: ArrayLike = 1.0,
 ) -> np.ndarray:
-    """Return how long a mode takes from one strength to another.
+    """Return the time that a mode takes from one strength to another.
 
-    For D = 2 this is eq. 11 of arXiv:1312.6120, tau / (2 s) times the gain in log
-    odds; for other depths the integral of eq. 15, to about 1e-12.
+    For D = 2 this is eq. 11 of arXiv:1312.6120, tau / (2 s) times the increase of the
+    log odds. For other depths it is the integral of eq. 15, with an error of about
+    1e-12.
 
     Parameters
     ----------
     s : array-like
         Singular values, above 0.
     u0, u_final : array-like
-        First and last strength, above 0, both below `s` or both above, the last
-        nearer to `s`.
+        Initial and final strength, above 0. Both must be below `s` or both above it,
+        and the final one closer to `s`.
     depth : int, default=2
-        Number of weight matrices D, from 1.
+        Number of weight matrices D, at least 1.
     tau : array-like, default=1.0
         Time constant.
 
     Returns
     -------
     ndarray, float64
-        Times, in the units of `tau`, of the shape that the arguments broadcast to.
+        Times in the units of `tau`, of the shape that the arguments broadcast to.
 
     Raises
     ------
     ValueError
-        Where the last strength is never reached from the first.
+        If `u_final` is never reached from `u0`, `s`, `u0` or `tau` is not positive, or
+        `depth` is not a positive integer.
 
     Examples
     --------
@@ -148,42 +154,45 @@ def limiting_mode_strength(
 ) -> np.ndarray:
     """Return the strength of modes over time, in the limit of infinite depth.
 
-    Solves tau du/dt = u^2 (s - u), eq. 16 of arXiv:1312.6120 with time multiplied by
-    the number of layers, without which learning would take no time. Eq. 17 inverted:
-    with Y = s/u - 1, Y e^Y falls as e^(-s^2 t / tau), so that Y is Lambert's W.
+    Solves tau du/dt = u^2 (s - u), eq. 16 of arXiv:1312.6120. Time is multiplied by the
+    number of layers, because the time that learning takes tends to 0 otherwise. The
+    solution is the inverse of eq. 17: for Y = s/u - 1, Y e^Y decays as
+    e^(-s^2 t / tau), and Y is Lambert's W function of it.
 
     Parameters
     ----------
     t : array-like of any shape
-        Times from 0, multiplied by the depth, in the units of `tau`.
+        Times, 0 or larger, multiplied by the depth, in the units of `tau`.
     s, u0, tau : array-like of shape (n_modes,) or float
-        Singular values and first strengths, from 0; time constant.
+        Singular values, initial strengths and time constant, as in `mode_strength`.
 
     Returns
     -------
     ndarray of shape t.shape + (n_modes,), float64
+        Strengths.
 
     Raises
     ------
     ValueError
-        As `mode_strength`.
+        If a time, singular value or strength is negative, or `tau` is not positive.
 
     Examples
     --------
-    >>> from skdmn.analysis.deep_linear import modes
-    >>> deep_linear.limiting_mode_strength([0, 8, 13], s=1.0, u0=0.1).round(4)
+    >>> from skdmn.analysis.deep_linear.modes import limiting_mode_strength
+    >>> from skdmn.analysis.deep_linear.modes import mode_strength
+    >>> limiting_mode_strength([0, 8, 13], s=1.0, u0=0.1).round(4)
     array([0.1  , 0.299, 0.875])
-    >>> deep_linear.mode_strength([0, 0.008, 0.013], 1.0, 0.1, depth=1000).round(4)
+    >>> mode_strength([0, 0.008, 0.013], 1.0, 0.1, depth=1000).round(4)
     array([0.1   , 0.3008, 0.8783])
     """
     t, s, u0, tau = check_course(t, s, u0, tau)
     time = t / tau
-    fading = u0 / np.sqrt(1 + 2 * u0**2 * time)  # where s is 0
+    fading = u0 / np.sqrt(1 + 2 * u0**2 * time)  # the solution for s = 0
     start = np.maximum(s / or_one(u0) - 1, 0)
-    # W of an exponential: the exponent itself may be beyond floats
+    # wrightomega(x) is W(e^x); e^x itself may overflow
     learned = s / (1 + wrightomega(start + np.log(or_one(start)) - s**2 * time))
     strengths = np.where(u0 == 0, 0.0, np.where(s == 0, fading, learned))
-    for mode in np.argwhere((s > 0) & (u0 >= s)):  # W has a branch point there
+    for mode in np.argwhere((s > 0) & (u0 >= s)):  # W has a branch point at u0 = s
         at = (..., *mode)
         strengths[at] = _deep_course(
             time[at], float(s[tuple(mode)]), float(u0[tuple(mode)]), math.inf, 1.0
@@ -194,9 +203,9 @@ def limiting_mode_strength(
 def limiting_learning_time(
     s: ArrayLike, u0: ArrayLike, u_final: ArrayLike, *, tau: ArrayLike = 1.0
 ) -> np.ndarray:
-    """Return the learning time times the depth, in the limit of infinite depth.
+    """Return the learning time multiplied by the depth, for infinite depth.
 
-    Eq. 17 of arXiv:1312.6120, multiplied by N_l.
+    Implements eq. 17 of arXiv:1312.6120, multiplied by N_l.
 
     Parameters
     ----------
@@ -206,15 +215,16 @@ def limiting_learning_time(
     Returns
     -------
     ndarray, float64
-        In the units of `tau`.
+        Times in the units of `tau`.
 
     Raises
     ------
     ValueError
-        As `learning_time`.
+        As in `learning_time`.
 
     Examples
     --------
+    >>> from skdmn.analysis.deep_linear.modes import learning_time
     >>> from skdmn.analysis.deep_linear.modes import limiting_learning_time
     >>> limiting_learning_time(1.0, 0.1, 0.9).round(3)
     np.float64(13.283)
@@ -230,7 +240,7 @@ def _deep_course(
 ) -> np.ndarray:
     """Return the strength of one mode over time, for a depth above 2.
 
-    In the limit of infinite depth of time multiplied by it.
+    If the depth is infinite, `t` is the time multiplied by the depth.
     """
     power = 2 - 2 / depth
     if u0 == 0 or u0 == s:
@@ -239,7 +249,7 @@ def _deep_course(
         return (u0**-power + power * depth * t / tau) ** (-1 / power)
     start, sign = float(_log_odds(s, u0)), math.copysign(1.0, s - u0)
     odds, times = _table(start, max(start, 0.0) + _LEARNED, sign, depth)
-    told_apart = np.diff(times, prepend=-1.0) > 0  # from a tiny u0 not all are
+    told_apart = np.diff(times, prepend=-1.0) > 0  # times may round to equal values
     odds, times = odds[told_apart], times[told_apart]
     slopes = _share(odds, sign) ** (2 / depth - 1)
     time = (1 if depth == math.inf else depth) * s**power / tau * t
@@ -250,24 +260,25 @@ def _deep_course(
 
 
 def _log_odds(s: ArrayLike, u: ArrayLike) -> np.ndarray:
-    """Return -log |s/u - 1|, from which s/u follows by `_share`."""
+    """Return the log odds -log |s/u - 1|; `_share` is the inverse."""
     share = np.asarray(s, dtype=float) / u
     small = np.log1p(-np.minimum(share, 0.5))
     return -np.where(share < 0.5, small, np.log(np.abs(share - 1)))
 
 
 def _share(odds: np.ndarray, sign: float) -> np.ndarray:
-    """Return s/u of strengths below s (sign 1) or above it (-1)."""
+    """Return s/u from log odds, for u below s (sign 1) or above it (sign -1)."""
     return 1 + np.exp(-odds) if sign > 0 else -np.expm1(-odds)
 
 
 def _table(
     start: float, stop: float, sign: float, depth: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return log odds, and when they are reached at unit rate.
+    """Return a grid of log odds, and the times at which they are reached at unit rate.
 
-    The integral of (1 +- e^-l)^(1 - 2/D), by Gauss and Legendre on short panels: short
-    for l where it is near 0 and the sign is minus, as a power of l has no slope there.
+    Times are the integral of (1 +- e^-l)^(1 - 2/D), by Gauss-Legendre quadrature on
+    short panels. If the sign is minus, the integrand is a power of l near l = 0, and
+    the panels there are geometrically spaced.
     """
     begun = max(start, min(stop, 1.0)) if sign < 0 else start
     panels = max(1, math.ceil((stop - begun) / _PANEL))
@@ -302,41 +313,45 @@ def log_odds_time(
 
 
 def _limiting_time(share: np.ndarray, odds: np.ndarray) -> np.ndarray:
-    """Return l - s/u, where both are nearly equal by the series of the logarithm."""
+    """Return l - s/u, by the series of the logarithm if s/u is small.
+
+    The direct difference would lose digits there.
+    """
     powers = np.arange(2, 12)
     small = np.minimum(share, 0.01)[..., np.newaxis]
     return np.where(share < 0.01, (small**powers / powers).sum(-1), odds - share)
 
 
 def or_one(values: np.ndarray) -> np.ndarray:
-    """Return values to divide by where they are not zero."""
+    """Replace zeros by ones, for divisions whose result at zero is not used."""
     return np.where(values == 0, 1.0, values)
 
 
 def check_depth(depth: float) -> None:
-    """Raise ValueError where a depth is no number of weight matrices."""
+    """Raise ValueError if a depth is not a positive integer."""
     if not (depth >= 1 and depth % 1 == 0):
         raise ValueError(
-            f"depth is {depth!r}, but must be a number of weight matrices: 1, 2, ..."
+            f"depth is {depth!r}; pass the number of weight matrices, an integer of 1 "
+            "or more."
         )
 
 
 def positive(values: ArrayLike, name: str) -> np.ndarray:
-    """Return values as floats, or raise ValueError where one is not above 0."""
+    """Return values as floats; raise ValueError if one is not positive."""
     array = np.asarray(values, dtype=float)
     if not np.all(array > 0):
-        raise ValueError(f"{name} must be above 0, but has {array.min()}.")
+        raise ValueError(f"{name} must be above 0, got {array.min()}.")
     return array
 
 
 def check_course(
     t: ArrayLike, s: ArrayLike, u0: ArrayLike, tau: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return times with axes for modes behind theirs, and modes of one shape."""
+    """Return times with added axes for modes, and s, u0 and tau broadcast together."""
     t, s, u0 = (np.asarray(values, dtype=float) for values in (t, s, u0))
     for values, name in ((t, "t"), (s, "s"), (u0, "u0")):
         if not np.all(values >= 0):
-            raise ValueError(f"{name} must be 0 or more, but has {values.min()}.")
+            raise ValueError(f"{name} must be 0 or more, got {values.min()}.")
     s, u0, tau = np.broadcast_arrays(s, u0, positive(tau, "tau"))
     return t.reshape(t.shape + (1,) * s.ndim), s, u0, tau
 
@@ -344,13 +359,13 @@ def check_course(
 def check_span(
     s: ArrayLike, u0: ArrayLike, u_final: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return strengths as floats, or raise ValueError where the last is not reached."""
+    """Return strengths as floats; raise ValueError if the final one is not reached."""
     s, u0 = positive(s, "s"), positive(u0, "u0")
     u_final = np.asarray(u_final, dtype=float)
     reached = ((u0 <= u_final) & (u_final < s)) | ((s < u_final) & (u_final <= u0))
     if not np.all(reached):
         raise ValueError(
-            "u_final is never reached from u0: it must lie between u0 and s, s "
-            f"excluded, but s is {s}, u0 {u0} and u_final {u_final}."
+            "u_final is never reached from u0. It must lie between u0 and s and differ "
+            f"from s; got s={s}, u0={u0} and u_final={u_final}."
         )
     return s, u0, u_final

@@ -1,8 +1,8 @@
-"""The full learning dynamics of deep linear networks, without passing over data.
+"""Simulation of deep linear networks from correlations, without passes over the data.
 
-A linear network is trained on two matrices: Sigma31, the correlations of outputs with
-inputs, and Sigma11, those of inputs with each other [1]_. One step costs as much for a
-million examples as for ten.
+The learning dynamics depend on the data only through two matrices: Sigma31, the
+correlations of outputs with inputs, and Sigma11, the correlations of inputs with each
+other [1]_. The time of a step does not depend on the number of examples.
 
 References
 ----------
@@ -24,23 +24,23 @@ from skdmn.analysis.deep_linear.modes import positive
 
 
 class LearningCourse(NamedTuple):
-    """What a network computes over the course of learning.
+    """Records of a network during learning.
 
     Attributes
     ----------
     times : ndarray of shape (n_times,), float64
-        In the units of tau, or steps of gradient descent.
+        Times in the units of tau, or numbers of gradient descent steps.
     products : ndarray of shape (n_times, n_outputs, n_inputs), float64
-        The product of all weights.
+        Product of the weights of all layers.
     strengths : ndarray of shape (n_times, n_modes), float64
-        Strength of each mode of Sigma31, strongest mode first: the diagonal of
-        U^T W V, with the product W and Sigma31 = U S V^T.
+        Strength of each mode of Sigma31, strongest mode first. It is the diagonal of
+        U^T W V, where W is the product of all weights and Sigma31 = U S V^T.
     singular_values : ndarray of shape (n_times, n_modes), float64
-        Of the product, largest first.
+        Singular values of the product, largest first.
     errors : ndarray of shape (n_times,), float64
-        Half the mean squared error, less that of the best linear map.
+        Half the mean squared error minus that of the best linear map.
     weights : list of ndarray
-        At the last time, the weights on the inputs first.
+        Weights at the last time, first layer first.
     """
 
     times: np.ndarray
@@ -54,30 +54,32 @@ class LearningCourse(NamedTuple):
 def correlations(
     X: ArrayLike, y: ArrayLike, *, centered: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return Sigma31 and Sigma11 of a data set.
+    """Return the correlation matrices Sigma31 and Sigma11 of a data set.
 
-    Means over examples, where eqs. 1 and 2 of arXiv:1312.6120 have sums: a learning
-    rate here is the paper's times the number of examples.
+    The matrices are means over examples. Eqs. 1 and 2 of arXiv:1312.6120 use sums, so
+    that a learning rate here is that of the paper times the number of examples.
 
     Parameters
     ----------
     X : array-like of shape (n, n_inputs)
-        Rows; images are flattened.
+        Inputs as rows. Images are flattened.
     y : array-like of shape (n, n_outputs) or (n,)
-        Outputs, or labels: then there is one output for each class, in the order of
-        the sorted labels, 1 for the class of the example and 0 for all others.
+        Outputs, or labels. Labels are one-hot encoded, with the classes in sorted
+        order.
     centered : bool, default=False
-        Take the means of inputs and outputs away first.
+        If True, the means of inputs and outputs are subtracted first.
 
     Returns
     -------
     sigma31 : ndarray of shape (n_outputs, n_inputs), float64
+        Correlations of outputs with inputs.
     sigma11 : ndarray of shape (n_inputs, n_inputs), float64
+        Correlations of inputs.
 
     Raises
     ------
     ValueError
-        Where `X` and `y` have not the same number of examples.
+        If `X` and `y` differ in the number of examples.
 
     Examples
     --------
@@ -90,7 +92,10 @@ def correlations(
     rows, outputs = np.asarray(X, dtype=float), np.asarray(y)
     n = len(rows)
     if n != len(outputs):
-        raise ValueError(f"X has {n} examples and y {len(outputs)}; pass as many.")
+        raise ValueError(
+            f"X has {n} examples and y {len(outputs)}; pass one output or label for "
+            "each example."
+        )
     rows = rows.reshape(n, -1)
     if outputs.ndim == 1:
         outputs = outputs[:, np.newaxis] == np.unique(outputs)
@@ -111,24 +116,24 @@ def gradient_flow(
 ) -> LearningCourse:
     """Integrate the learning dynamics of a deep linear network in continuous time.
 
-    Eq. 13 of arXiv:1312.6120, which for one hidden layer is eq. 2.
+    Solves eq. 13 of arXiv:1312.6120, which is eq. 2 for one hidden layer.
 
     Parameters
     ----------
-    weights : sequence of ndarray
-        At time 0; the first of shape (n_hidden, n_inputs), each next one with as many
-        columns as the one before has rows, the last with n_outputs rows.
+    weights : sequence of ndarray of shape (n_out, n_in)
+        Initial weights of each layer, first layer first. They lead from n_inputs to
+        n_outputs; n_in of a layer is n_out of the layer before.
     sigma31 : array-like of shape (n_outputs, n_inputs)
         Correlations of outputs with inputs.
     sigma11 : array-like of shape (n_inputs, n_inputs) or None
-        Correlations of inputs; None is the identity, for white inputs.
+        Correlations of inputs. None means white inputs, the identity matrix.
     times : array-like of shape (n_times,)
-        When to record: from 0, ascending, in the units of `tau`.
+        Times to record, in ascending order, 0 or larger, in the units of `tau`.
     tau : float, default=1.0
         Time constant.
     rtol : float, default=1e-8
-        Relative tolerance of a step of the solver (explicit Runge-Kutta of order 8);
-        the absolute one is a hundredth of it.
+        Relative tolerance of the solver (explicit Runge-Kutta method of order 8). The
+        absolute tolerance is a hundredth of it.
 
     Returns
     -------
@@ -137,8 +142,8 @@ def gradient_flow(
     Raises
     ------
     ValueError
-        Where shapes do not fit each other, `times` do not ascend from 0, `tau` is not
-        positive, or the weights grow without bound.
+        If the shapes do not match, `sigma31` is not finite, `times` are not in
+        ascending order, `tau` is not positive, or the weights grow without bound.
 
     Examples
     --------
@@ -161,7 +166,10 @@ def gradient_flow(
     times = np.asarray(times, dtype=float)
     ascend = times.ndim == 1 and times.size > 0 and (np.diff(times) >= 0).all()
     if not ascend or times[0] < 0 or not 0 < times[-1] < np.inf:
-        raise ValueError("times must be a row of numbers that ascend from 0.")
+        raise ValueError(
+            f"times is {times}; pass one row of finite numbers in ascending order, 0 "
+            "or larger, the last above 0."
+        )
     tau = float(positive(tau, "tau"))
     shapes = [weight.shape for weight in weights]
 
@@ -179,8 +187,8 @@ def gradient_flow(
     )
     if not solution.success:
         raise ValueError(
-            f"The weights could not be followed to the end ({solution.message}); pass "
-            "smaller weights, or a sigma11 without negative variances."
+            f"The integration failed before the last time ({solution.message}); pass "
+            "smaller weights, or a sigma11 without negative eigenvalues."
         )
     states = [_unflat(flat, shapes) for flat in solution.y.T]
     products = [product(state) for state in states]
@@ -196,10 +204,10 @@ def gradient_descent(
     learning_rate: float,
     record_every: int = 1,
 ) -> LearningCourse:
-    """Train a deep linear network by steps of batch gradient descent.
+    """Train a deep linear network by batch gradient descent.
 
-    Eq. 1 of arXiv:1312.6120 for any depth. For small learning rates this is
-    `gradient_flow` with tau = 1 / learning_rate.
+    Implements eq. 1 of arXiv:1312.6120 for any depth. For small learning rates the
+    result is that of `gradient_flow` with tau = 1 / learning_rate.
 
     Parameters
     ----------
@@ -208,9 +216,9 @@ def gradient_descent(
     n_steps : int
         Number of steps.
     learning_rate : float
-        Step along the gradient of half the mean squared error.
+        Factor on the gradient of half the mean squared error.
     record_every : int, default=1
-        Record every so many steps, from step 0, and the last.
+        Number of steps between records. Step 0 and the last step are always recorded.
 
     Returns
     -------
@@ -219,7 +227,8 @@ def gradient_descent(
     Raises
     ------
     ValueError
-        Where shapes do not fit each other, or the learning rate is too large.
+        If the shapes do not match, or the weights diverge because the learning rate is
+        too large.
 
     Examples
     --------
@@ -251,22 +260,22 @@ def gradient_descent(
     if not np.isfinite(products[-1]).all():
         raise ValueError(
             f"With learning_rate={learning_rate} the weights grow without bound; pass "
-            "a smaller one."
+            "a smaller learning rate."
         )
     return _course(np.array(times), products, sigma31, sigma11, weights)
 
 
 def best_map(sigma31: np.ndarray, sigma11: np.ndarray) -> np.ndarray:
-    """Return the linear map of least error, Sigma31 Sigma11^-1.
+    """Return the linear map of smallest error, Sigma31 Sigma11^-1.
 
-    Where Sigma11 is singular, its pseudoinverse: the map is zero along inputs that do
-    not occur.
+    If Sigma11 is singular, its pseudoinverse is used, so that the map is zero along
+    input directions that do not occur.
     """
     return sigma31 @ np.linalg.pinv(sigma11, hermitian=True)
 
 
 def product(weights: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the product of all weights, those on the inputs rightmost."""
+    """Return the product of all weights; the first layer is the rightmost factor."""
     total = weights[-1]
     for weight in reversed(weights[:-1]):
         total = total @ weight
@@ -276,9 +285,10 @@ def product(weights: Sequence[np.ndarray]) -> np.ndarray:
 def descent_directions(
     weights: Sequence[np.ndarray], sigma31: np.ndarray, sigma11: np.ndarray
 ) -> list[np.ndarray]:
-    """Return minus the gradient in all weights: the right side of eq. 13.
+    """Return the negative gradient with respect to all weights, as in eq. 13.
 
-    Nothing is larger here than outputs times neurons, however wide the layers.
+    The products are ordered so that no intermediate result is larger than n_outputs x
+    n_neurons.
     """
     above = [np.eye(len(sigma31))]  # products of the weights above each layer
     for weight in reversed(weights[1:]):
@@ -292,7 +302,7 @@ def descent_directions(
 
 
 def excess_error(total: np.ndarray, best: np.ndarray, sigma11: np.ndarray) -> float:
-    """Return half the mean squared error of a map, less that of the best."""
+    """Return half the mean squared error of a map minus that of the best map."""
     missing = best - total
     return float(np.sum((missing @ sigma11) * missing) / 2)
 
@@ -304,6 +314,7 @@ def _course(
     sigma11: np.ndarray,
     weights: list[np.ndarray],
 ) -> LearningCourse:
+    """Compute strengths, singular values and errors from products of weights."""
     stacked, best = np.stack(products), best_map(sigma31, sigma11)
     left, _, right = np.linalg.svd(sigma31, full_matrices=False)
     return LearningCourse(
@@ -317,10 +328,12 @@ def _course(
 
 
 def _flat(weights: Sequence[np.ndarray]) -> np.ndarray:
+    """Concatenate all weights to one vector."""
     return np.concatenate([weight.ravel() for weight in weights])
 
 
 def _unflat(flat: np.ndarray, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
+    """Split a vector into weights of the given shapes; the inverse of `_flat`."""
     ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
     parts = np.split(flat, ends)
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
@@ -329,7 +342,10 @@ def _unflat(flat: np.ndarray, shapes: list[tuple[int, ...]]) -> list[np.ndarray]
 def check_network(
     weights: Sequence[np.ndarray], sigma31: ArrayLike, sigma11: ArrayLike | None
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Return copies in float64, or say which shapes do not fit."""
+    """Return weights and correlations in float64; raise if their shapes do not match.
+
+    The weights are copies.
+    """
     sigma31 = np.asarray(sigma31, dtype=float)
     if not np.isfinite(sigma31).all():
         raise ValueError("sigma31 has NaN or infinite entries; check the data.")
@@ -346,16 +362,16 @@ def check_network(
 def check_layers(
     weights: Sequence[np.ndarray], n_inputs: int, n_outputs: int
 ) -> list[np.ndarray]:
-    """Return copies in float64, or say which shapes do not fit."""
+    """Return float64 copies of the weights; raise if their shapes do not match."""
     layers = [np.array(weight, dtype=float) for weight in weights]
     if not layers:
-        raise ValueError("There are no weights; pass those of one layer or more.")
+        raise ValueError("There are no weights; pass those of at least one layer.")
     shapes = [layer.shape for layer in layers]
     sizes = [n_inputs, *(n for shape in shapes for n in shape[:1])]
     if shapes != list(zip(sizes[1:], sizes, strict=False)) or sizes[-1] != n_outputs:
         raise ValueError(
             f"weights have shapes {shapes}; they must lead from {n_inputs} inputs to "
-            f"{n_outputs} outputs, each with as many columns as the one before has "
-            "rows."
+            f"{n_outputs} outputs. Pass matrices (n_out, n_in), first layer first, in "
+            "which n_in of each layer is n_out of the layer before."
         )
     return layers

@@ -1,7 +1,7 @@
-"""Exact time courses of modes whose two weights start unequal.
+"""Exact time courses of modes whose two weights have different initial values.
 
-One hidden layer; the mode's weights are a into it and b out of it [1]_. While they are
-learned a^2 - b^2 stays what it was: the modes move on hyperbolas.
+The network has one hidden layer; a is the weight of a mode into it and b the weight out
+of it [1]_. Learning conserves a^2 - b^2, so that (a, b) moves along a hyperbola.
 
 References
 ----------
@@ -25,17 +25,17 @@ def unequal_mode_strengths(
     *,
     tau: ArrayLike = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return both weights of modes over time, with one hidden layer and any start.
+    """Return both weights of modes over time, for any initial values.
 
-    Solves tau da/dt = b (s - ab), tau db/dt = a (s - ab), eq. 8 of arXiv:1312.6120;
-    the mode's strength is the product a b.
+    Solves tau da/dt = b (s - ab), tau db/dt = a (s - ab), eq. 8 of arXiv:1312.6120. The
+    strength of the mode is the product a b.
 
     Parameters
     ----------
     t : array-like of any shape
-        Times from 0, in the units of `tau`.
+        Times, 0 or larger, in the units of `tau`.
     s : array-like of shape (n_modes,) or float
-        Singular values, from 0.
+        Singular values, 0 or larger.
     a0, b0 : array-like of shape (n_modes,) or float
         Weights into and out of the hidden layer at time 0, of any sign.
     tau : array-like of shape (n_modes,) or float, default=1.0
@@ -44,20 +44,21 @@ def unequal_mode_strengths(
     Returns
     -------
     a, b : ndarrays of shape t.shape + (n_modes,), float64
+        Weights into and out of the hidden layer.
 
     Raises
     ------
     ValueError
-        Where a time or singular value is negative or `tau` is not positive.
+        If a time or singular value is negative, or `tau` is not positive.
 
     Notes
     -----
-    The paper solves for the angle on the hyperbola a^2 - b^2 = c (eqs. 23-26). Here
-    (a + b)^2 and (a - b)^2 are followed, which obey Riccati equations without a
-    singular case; the solution is the same. In eqs. 25 and 26 as printed two factors
-    are missing: from eq. 23 follows ab = (c/2) sinh(theta), and so
-    tau dtheta/dt = 2 s - c sinh(theta). As printed, times would be twice those of
-    eq. 11 where c vanishes.
+    The paper solves for the angle theta on the hyperbola a^2 - b^2 = c (eqs. 23-26).
+    The function solves the Riccati equations of (a + b)^2 and (a - b)^2 instead, which
+    have the same solution and no singular case. Two factors are missing in the printed
+    eqs. 25 and 26: eq. 23 implies ab = (c/2) sinh(theta), and therefore
+    tau dtheta/dt = 2 s - c sinh(theta). With the printed factors, times for c = 0
+    would be twice those of eq. 11.
 
     Examples
     --------
@@ -76,9 +77,9 @@ def unequal_mode_strengths(
     width = np.hypot(2 * s, c)
     decay = np.exp(-width * time)
     grown = np.where(width > 0, -np.expm1(-width * time) / or_one(width), time)
-    small = c**2 / or_one(width + 2 * s)  # width - 2 s, without cancellation
+    small = c**2 / or_one(width + 2 * s)  # width - 2 s without cancellation
     up, down = 1 + decay + 2 * s * grown, 2 * decay + small * grown
-    below = down + plus**2 * grown  # 0 where plus is, and all has decayed
+    below = down + plus**2 * grown  # 0 if plus is 0 and decay underflows
     plus_squared = (plus**2 * up + c**2 * grown) / or_one(below)
     minus_squared = (minus**2 * down + c**2 * grown) / (up + minus**2 * grown)
     plus = np.copysign(np.sqrt(plus_squared), plus)
@@ -94,31 +95,32 @@ def unequal_learning_time(
     *,
     tau: ArrayLike = 1.0,
 ) -> np.ndarray:
-    """Return how long a mode takes to a strength, with one hidden layer and any start.
+    """Return the time that a mode takes to reach a strength, for any initial weights.
 
-    Eq. 26 of arXiv:1312.6120, with the factors that `unequal_mode_strengths` names.
+    Implements eq. 26 of arXiv:1312.6120, with the missing factors that the notes of
+    `unequal_mode_strengths` name.
 
     Parameters
     ----------
     s : array-like
         Singular values, above 0.
     a0, b0 : array-like
-        Weights into and out of the hidden layer at time 0, of any sign; their sum is
-        not 0, from where nothing is learned.
+        Weights into and out of the hidden layer at time 0, of any sign. Their sum must
+        not be 0, because nothing is learned then.
     u_final : array-like
-        Strength to reach: between a0 b0 and `s`.
+        Strength to reach, between a0 b0 and `s`.
     tau : array-like, default=1.0
         Time constant.
 
     Returns
     -------
     ndarray, float64
-        In the units of `tau`.
+        Times in the units of `tau`.
 
     Raises
     ------
     ValueError
-        Where `u_final` is never reached.
+        If `u_final` is never reached, or `s` or `tau` is not positive.
 
     Examples
     --------
@@ -136,8 +138,8 @@ def unequal_learning_time(
     reached = ((u0 <= u_final) & (u_final < s)) | ((s < u_final) & (u_final <= u0))
     if not np.all(reached & (a0 + b0 != 0)):
         raise ValueError(
-            "u_final is never reached from these a0 and b0: it must lie between a0 * "
-            "b0 and s, s excluded, and a0 + b0 must not be 0."
+            f"u_final={u_final} is never reached from a0={a0} and b0={b0}: it must lie "
+            f"between a0 * b0 and s={s} and differ from s, and a0 + b0 must not be 0."
         )
     width = np.hypot(2 * s, c)
     start, end = (a0 + b0) ** 2, _sum_squared(u_final, c)
@@ -147,6 +149,6 @@ def unequal_learning_time(
 
 
 def _sum_squared(u: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """Return (a + b)^2 where ab = u and a^2 - b^2 = c."""
+    """Return (a + b)^2 for ab = u and a^2 - b^2 = c."""
     root = np.hypot(c, 2 * u)
     return np.where(u >= 0, root + 2 * u, c**2 / or_one(root - 2 * u))

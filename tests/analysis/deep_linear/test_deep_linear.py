@@ -317,10 +317,10 @@ def test_the_delay_grows_with_depth_below_its_limit():
     ("arguments", "message"),
     [
         ({"t": -1.0}, "t must be 0 or more"),
-        ({"s": [1.0, -2.0]}, "s must be 0 or more, but has -2"),
+        ({"s": [1.0, -2.0]}, "s must be 0 or more, got -2"),
         ({"u0": -0.1}, "u0 must be 0 or more"),
         ({"tau": 0.0}, "tau must be above 0"),
-        ({"depth": 0}, "depth is 0, but must be a number of weight matrices"),
+        ({"depth": 0}, "depth is 0; pass the number of weight matrices"),
         ({"depth": 2.5}, "depth is 2.5"),
         ({"depth": math.inf}, "depth is inf"),
         ({"s": math.nan}, "s must be 0 or more"),

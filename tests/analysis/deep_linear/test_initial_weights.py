@@ -91,7 +91,9 @@ def test_random_weights_repeat_with_their_seed(make):
     for one, same, unlike in zip(first, second, other, strict=True):
         assert_array_equal(one, same)
         assert (one != unlike).any()
-    with pytest.raises(ValueError, match=r"sizes are \[3\]; pass inputs, hidden"):
+    with pytest.raises(
+        ValueError, match=r"sizes are \[3\]; pass the numbers of inputs"
+    ):
         make([3])
 
 
@@ -136,7 +138,7 @@ def test_components_without_variance_are_not_learned():
 
 
 def test_sizes_begin_with_the_inputs():
-    with pytest.raises(ValueError, match="sizes begin with 3, but sigma11 is of 2"):
+    with pytest.raises(ValueError, match="sizes begin with 3, but sigma11 has 2"):
         pretrained_weights(np.eye(2), [3, 2])
 
 
@@ -165,7 +167,7 @@ def test_a_task_across_components_scores_low():
     sigma31 = [[math.cos(angle), math.sin(angle)]]
     found = pretraining_consistency(sigma31, np.diag([1.0, 0.0]))
     assert_allclose(found.score, 0.5)  # the squared cosine with the one component
-    assert "mix the task's modes" in found.meaning
+    assert "mix the modes of the task" in found.meaning
 
 
 @settings(deadline=None, max_examples=40)

@@ -252,7 +252,7 @@ def test_large_gains_have_large_fixed_points():
 
 
 def test_inputs_are_one_row_and_gains_numbers():
-    with pytest.raises(ValueError, match="pass the activity of one row"):
+    with pytest.raises(ValueError, match="pass the activity of one example"):
         end_to_end_jacobian([np.eye(2)], np.ones((2, 1)))
     with pytest.raises(ValueError, match="gain is nan"):
         fixed_point(math.nan)
