@@ -1,1 +1,1 @@
-"""Arrays in pieces: images, rows, files, and their way to a device."""
+"""Data read in pieces: images, rows and files, and transfers to a device."""

@@ -1,4 +1,4 @@
-"""Images in many pieces as one array, and batches from an iterator as a file."""
+"""Several arrays or files as one array, and batches from an iterator as a file."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from skdmn.data.rows import forget_pages
 
 
 class Batches:
-    """Several arrays or .npy files as one, to be read by slices and never whole.
+    """Concatenation of arrays or .npy files that is read by slices.
 
-    What takes a memory map takes this: layers, `DensityMatrixNetwork`,
-    `SoftmaxClassifier`.
+    It can be passed wherever a memory map can: to layers, `DensityMatrixNetwork` and
+    `SoftmaxClassifier`. It is never read as a whole.
 
     Parameters
     ----------
     parts : sequence of arrays or paths
-        Arrays of any kind that can be sliced (in memory, memory maps, HDF5 datasets,
-        Zarr arrays), or paths of .npy files; they may differ in length only. Files are
-        open while they are read, and take no memory before and after.
+        Arrays that can be sliced (in memory, memory maps, HDF5 datasets, Zarr arrays),
+        or paths of .npy files. They may differ only in length. A file is open, and
+        takes memory, only while it is read.
 
     Attributes
     ----------
     shape : tuple of int
-        That of all parts behind one another.
+        Shape of the concatenation along the first axis.
     dtype : dtype
-        That of each.
+        Data type of all parts.
     ndim : int
-        Length of `shape`.
+        Number of dimensions.
 
     Raises
     ------
     ValueError
-        Where parts differ in shape or dtype, or are no arrays.
+        If parts differ in shape or dtype, or are not arrays.
 
     See Also
     --------
-    save_batches : Writes what an iterator gives, such as a data loader, to a file.
+    save_batches : Write the batches of an iterator, such as a data loader, to a file.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class Batches:
         if isinstance(parts, (str, os.PathLike)) or not hasattr(parts, "__len__"):
             raise ValueError(
                 f"parts is a {type(parts).__name__}; pass a list of arrays or of paths "
-                "of .npy files. (save_batches writes what an iterator gives to a file.)"
+                "of .npy files. (save_batches writes an iterator's batches to a file.)"
             )
         self._parts = list(parts)
         if not self._parts:
@@ -67,8 +67,8 @@ class Batches:
             if (found[0][1:], found[1]) != (shapes[0][1:], dtypes[0]):
                 raise ValueError(
                     f"parts[{number}] has shape {found[0]} and dtype {found[1]}, but "
-                    f"parts[0] has shape {shapes[0]} and dtype {dtypes[0]}; they may "
-                    "differ in length only."
+                    f"parts[0] has shape {shapes[0]} and dtype {dtypes[0]}; pass parts "
+                    "that differ only in length."
                 )
         self._starts = np.cumsum([0, *(shape[0] for shape in shapes)]).tolist()
         self.shape = (self._starts[-1], *shapes[0][1:])
@@ -79,20 +79,25 @@ class Batches:
         return self.shape[0]
 
     def __getitem__(self, some: Any) -> np.ndarray:
-        """Read consecutive entries, or one.
+        """Read consecutive entries, or a single one.
 
         Parameters
         ----------
-        some : slice or int, or a tuple that begins with one
+        some : slice or int, or a tuple that starts with one
+            Entries along the first axis; further items of a tuple index the other axes.
+
+        Returns
+        -------
+        ndarray
 
         Raises
         ------
         IndexError
-            Where it is neither, the slice has a step, or there is no such entry.
+            If `some` is neither, the slice has a step, or the int is out of range.
         ValueError
-            Where a file is not what it was before.
+            If the shape or dtype of a file has changed.
         """
-        if isinstance(some, tuple) and some:  # as Dask asks
+        if isinstance(some, tuple) and some:  # Dask passes tuples
             rows, *rest = some
             own = () if isinstance(rows, Integral) else (slice(None),)
             return self[rows][(*own, *rest)]
@@ -101,8 +106,8 @@ class Batches:
             return self[at : at + 1][0]
         if not isinstance(some, slice) or some.step not in (None, 1):
             raise IndexError(
-                f"{some!r} is not a run of entries; pass a slice without a step, or "
-                "an int."
+                f"{some!r} does not select consecutive entries; pass a slice without a "
+                "step, or an int."
             )
         start, stop, _ = some.indices(len(self))
         pieces = [
@@ -118,7 +123,7 @@ class Batches:
         part = self._parts[number]
         if not _is_path(part):
             some = part[start:stop]
-            if isinstance(part, np.memmap):  # a copy: its pages count as memory
+            if isinstance(part, np.memmap):  # copy, so that its pages can be released
                 some = np.array(some)
                 forget_pages(part)
             return np.asarray(some)
@@ -127,15 +132,17 @@ class Batches:
         if (mapped.shape, mapped.dtype) != ((length, *self.shape[1:]), self.dtype):
             raise ValueError(
                 f"{part} changed: it has shape {mapped.shape} and dtype {mapped.dtype} "
-                "now; make Batches again."
+                "now; create Batches again."
             )
-        return np.array(mapped[start:stop])  # a copy: the file is closed
+        return np.array(mapped[start:stop])  # copy, because the file is closed
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Read all entries."""
         if copy is False:
-            raise ValueError("Batches are read and put together: copy=False forbids.")
-        # what one part in memory gives is no copy
+            raise ValueError(
+                "copy=False, but Batches must copy its parts; pass copy=True or None."
+            )
+        # reading a single part in memory makes no copy by itself
         return np.array(self[:], dtype=dtype, copy=True if copy else None)
 
     def __repr__(self) -> str:
@@ -145,33 +152,34 @@ class Batches:
 def save_batches(
     batches: Iterable[Any], path: str | os.PathLike, *, overwrite: bool = False
 ) -> tuple[np.memmap, np.ndarray | None]:
-    """Write what an iterator gives to an .npy file, batch by batch.
+    """Write the batches of an iterator to an .npy file, one at a time.
 
-    Fitting takes several passes over the images; a generator or a data loader gives
-    them once, or decodes them each time. One batch is in memory at a time.
+    Fitting takes several passes over the images. A generator yields them only once, and
+    a data loader may decode them in every pass. One batch is in memory at a time.
 
     Parameters
     ----------
     batches : iterable of arrays, or of (array, labels) pairs
-        Images or rows; batches may differ in length only.
+        Images or rows. Batches may differ only in length.
     path : str or path
-        Of the file; it appears under this name once it is complete.
+        Path of the file. It appears under this name when it is complete.
     overwrite : bool, default=False
-        Whether a file that is there already is replaced.
+        Whether to replace an existing file.
 
     Returns
     -------
     X : memmap of shape (n, ...)
-        The file, read-only.
+        Memory map of the file, read-only.
     y : ndarray of shape (n,), or None
-        The labels, where batches have them.
+        Labels, or None if the batches have none.
 
     Raises
     ------
     FileExistsError
-        Where there is a file already.
+        If the file exists and `overwrite` is False.
     ValueError
-        Where batches are not alike, or there are none.
+        If `path` does not end in .npy, batches differ in shape or dtype, or there are
+        no batches.
 
     Examples
     --------
@@ -186,11 +194,11 @@ def save_batches(
     """
     path = Path(path)
     if path.suffix != ".npy":
-        raise ValueError(f"{path} is to be an .npy file; let its name end so.")
+        raise ValueError(f"path={str(path)!r} must end in .npy; change the suffix.")
     if path.exists() and not overwrite:
         raise FileExistsError(
-            f"{path} is there already; pass overwrite=True to replace it, or another "
-            "name."
+            f"{path} exists already; pass overwrite=True to replace it, or another "
+            "path."
         )
     part = path.with_name(path.name + ".saving")
     try:
@@ -204,7 +212,7 @@ def save_batches(
 
 
 def _append(batches: Iterable[Any], file: BinaryIO) -> list[np.ndarray]:
-    """Write batches one behind the other, return their labels."""
+    """Write batches to a file one after another; return their labels."""
     labels: list[np.ndarray] = []
     first: np.ndarray | None = None
     n = 0
@@ -218,8 +226,8 @@ def _append(batches: Iterable[Any], file: BinaryIO) -> list[np.ndarray]:
         if images.ndim < 2 or not same or images.dtype.kind not in "biuf":
             raise ValueError(
                 f"Batch {number} has shape {images.shape} and dtype {images.dtype}, "
-                f"the first one {first.shape} and {first.dtype}; pass arrays of images "
-                "or rows that differ in length only."
+                f"the first batch has {first.shape} and {first.dtype}; pass arrays of "
+                "images or rows that differ only in length."
             )
         if is_pair:
             labels.append(np.asarray(given[1]))
@@ -227,15 +235,15 @@ def _append(batches: Iterable[Any], file: BinaryIO) -> list[np.ndarray]:
             shape = labels[-1].shape if is_pair else ("no",)
             n_labels = shape[0] if len(shape) == 1 else shape
             raise ValueError(
-                f"Batch {number} holds {len(images)} images and {n_labels} labels; "
-                "pass a label for each image of all batches, or none at all."
+                f"Batch {number} has {len(images)} images and {n_labels} labels; pass "
+                "one label for each image in all batches, or no labels in any."
             )
         file.write(images.data)
         n += len(images)
     if first is None or not n:
-        raise ValueError("batches is empty; an iterator that was used up gives none.")
+        raise ValueError("batches is empty; pass an iterator that is not exhausted.")
     file.seek(0)
-    _write_header(file, first, n)  # as long as before: NumPy leaves room for n
+    _write_header(file, first, n)  # of equal length: NumPy pads for larger n
     return labels
 
 
@@ -255,6 +263,6 @@ def _kind_of_array(part: Any) -> tuple[tuple[int, ...], np.dtype]:
     if not shape or not isinstance(dtype, np.dtype):
         name = part if _is_path(part) else f"A {type(part).__name__}"
         raise ValueError(
-            f"{name} is no array of numbers; pass arrays, or paths of .npy files."
+            f"{name} is not an array of numbers; pass arrays, or paths of .npy files."
         )
     return tuple(shape), dtype

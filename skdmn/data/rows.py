@@ -1,4 +1,4 @@
-"""Rows that are read block by block: arrays, files, or features computed on demand."""
+"""Rows read block by block from arrays, files or lazily computed features."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from skdmn.utils.array_api import (
     working_memory,
 )
 
-CACHE_BYTES = 256 * 2**10  # a block that stays in the cache of one core
-BATCH_BYTES = 64 * 2**20  # a block for a GPU, of a file, or of computed features
+CACHE_BYTES = 256 * 2**10  # block size that fits the cache of one core
+BATCH_BYTES = 64 * 2**20  # block size for a GPU, a file or lazily computed features
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of any data, and where to compute on them.
+    """Rows of data, with the device and dtype for computations on them.
 
     Attributes
     ----------
     data : array or lazy object of shape (n, ...)
-        What the user gave, checked; of any library, device and dtype.
-    compute : Place
-        Where blocks are computed.
+        Checked input of any array library, device and dtype.
+    compute : Backend
+        Namespace and device for computations on the blocks.
     dtype : {"float32", "float64"}
-        What they are computed in.
+        Dtype for these computations.
     is_lazy : bool
-        Whether slices of the data are read from a file, or computed on demand.
+        True if slices of the data are read from a file, or computed on demand.
     """
 
     data: Any
@@ -51,35 +51,35 @@ class Rows:
 
     @property
     def n_features(self) -> int:
-        """Values of one row."""
+        """Number of values of one row."""
         return math.prod(self.data.shape[1:])
 
     @property
     def row_bytes(self) -> int:
-        """Memory that one row takes as floats."""
+        """Memory of one row in `dtype`, in bytes."""
         return self.n_features * (8 if self.dtype == "float64" else 4)
 
     def blocks(self, block_bytes: int | None = None) -> Iterator[tuple[slice, Array]]:
-        """Yield slices and their rows in order, where they are computed.
+        """Yield blocks of rows in order, on the device of `compute`.
 
         Parameters
         ----------
         block_bytes : int or None
-            Memory of a block as floats, at most half of scikit-learn's working memory.
-            None: what suits the device.
+            Size of a block in `dtype`; half of scikit-learn's working memory is the
+            maximum. None chooses a size that suits the device.
 
         Yields
         ------
         some : slice
-            Which rows.
-        block : array of shape (rows, n_features)
-            As the data has them, not converted to floats.
+            Indices of the rows.
+        block : array of shape (n_rows, n_features)
+            Rows in the dtype of the data.
         """
         if block_bytes is None:
             block_bytes = CACHE_BYTES if self.compute.is_numpy else BATCH_BYTES
         allowed = working_memory() // 2
         size = self._rows_in(min(block_bytes, allowed))
-        # a slice of a file or of features to compute is read once, then cut
+        # lazy data are read in large slices, which are then split into blocks
         most = self._rows_in(min(BATCH_BYTES, allowed))
         read = max(size, most) if self.is_lazy else size
         for start in range(0, len(self), read):
@@ -91,7 +91,7 @@ class Rows:
             forget_pages(self.data)
 
     def choose(self, indices: np.ndarray) -> Rows:
-        """Return a copy of some of the rows, at sorted indices."""
+        """Return a copy of the rows at sorted indices."""
         data = None
         for some, block in self.blocks(BATCH_BYTES):
             first, last = np.searchsorted(indices, [some.start, some.stop])
@@ -105,13 +105,13 @@ class Rows:
         return dataclasses.replace(self, data=data, is_lazy=False)
 
     def differ(self, weights: np.ndarray) -> bool:
-        """Return whether any row with a weight is not as the first one is."""
+        """Return True if the rows with positive weight are not all equal."""
         xp, first = self.compute.xp, None
         for some, block in self.blocks():
-            counting = np.flatnonzero(weights[some])
-            if not len(counting):
+            used = np.flatnonzero(weights[some])
+            if not len(used):
                 continue
-            block = take(block, counting, axis=0)
+            block = take(block, used, axis=0)
             first = block[:1, :] if first is None else first
             if bool(xp.any(block != first)):
                 return True
@@ -127,19 +127,19 @@ class Rows:
         expected = (some.stop - some.start, *self.data.shape[1:])
         if tuple(part.shape) != expected:
             raise ValueError(
-                f"X says that its shape is {tuple(self.data.shape)}, but "
-                f"X[{some.start}:{some.stop}] has shape {tuple(part.shape)}; make "
-                f"slices of X arrays of shape {expected}."
+                f"X.shape is {tuple(self.data.shape)}, but "
+                f"X[{some.start}:{some.stop}] has shape {tuple(part.shape)}; X must "
+                f"return an array of shape {expected} for this slice."
             )
         part = own_backend(part).xp.reshape(part, (part.shape[0], self.n_features))
         return to_backend(part, self.compute)
 
 
 def forget_pages(source: Any) -> None:
-    """Tell the system that what was read of a memory map is not needed again.
+    """Release the memory of the pages that were read from a memory map.
 
-    Else all of the file counts as this process's memory in the end. Not of a map that
-    is private: what was changed there would be lost.
+    Otherwise, after one pass, the whole file counts as memory of this process. Private
+    (copy-on-write) maps are left alone, because changes to them would be lost.
     """
     mapped = getattr(source, "_mmap", None)
     private = getattr(source, "mode", "c") == "c"

@@ -1,4 +1,4 @@
-"""Images in files: arrays that can be sliced, and are never read whole."""
+"""Images in files, read by slices and never as a whole."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sklearn.utils import assert_all_finite
 
 from skdmn.data.rows import forget_pages
 
-PIECE_BYTES = 2**24  # read at a time where single images are picked
+PIECE_BYTES = 2**24  # size of the slices read when images at single indices are wanted
 
 
 def is_sliceable(X: Any) -> bool:
-    """Whether X is numbers to be read by slices: a memory map, or of another library.
+    """Return True if X is an array of numbers outside memory, read by slices.
 
-    HDF5 datasets and Zarr arrays are; arrays in memory, sparse matrices and data frames
-    are not.
+    Memory maps, HDF5 datasets and Zarr arrays are; arrays in memory, sparse matrices
+    and data frames are not.
     """
     if not isinstance(X, np.memmap) and array_api_compat.is_array_api_obj(X):
         return False
@@ -31,15 +31,16 @@ def is_sliceable(X: Any) -> bool:
 
 
 class Sliced:
-    """Reads a sliceable array piece by piece, as checked NumPy arrays.
+    """Reader of a sliceable array; returns slices as checked NumPy arrays.
 
     Parameters
     ----------
     source : object with shape, dtype and slicing along the first axis
+        Memory map, HDF5 dataset, Zarr array or similar.
     estimator_name : str
-        For the message about NaN.
+        Name of the estimator, for the message about NaN.
     shape : tuple of int or None
-        What it is to be seen as, where that is not its own shape.
+        Shape to which the images are reshaped; None means that of `source`.
     """
 
     def __init__(
@@ -52,33 +53,41 @@ class Sliced:
         self.dtype = source.dtype.newbyteorder("=")
 
     def reshaped(self, shape: tuple[int, ...]) -> Sliced:
-        """Return the same images, seen in another shape."""
+        """Return a reader of the same images in another shape."""
         return Sliced(self.source, self.estimator_name, shape)
 
     def read(self, wanted: slice | np.ndarray) -> np.ndarray:
-        """Read a slice, or the images at some ascending indices.
+        """Read a slice, or the images at ascending indices.
+
+        Parameters
+        ----------
+        wanted : slice or ndarray of int
+
+        Returns
+        -------
+        ndarray of shape (n_wanted, *shape[1:])
 
         Raises
         ------
         ValueError
-            Where an image has NaN or infinity.
+            If an image contains NaN or infinity.
         """
         if isinstance(wanted, slice):
             return self._checked(self.source[wanted])
         image_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:]))
         length = max(1, PIECE_BYTES // image_bytes)
-        pieces, at = [], 0
-        while at < len(wanted):
-            start = int(wanted[at])
+        pieces, done = [], 0
+        while done < len(wanted):
+            start = int(wanted[done])
             end = int(np.searchsorted(wanted, start + length))
             last = int(wanted[end - 1])
             piece = np.asarray(self.source[start : last + 1])
-            pieces.append(piece[wanted[at:end] - start])
-            at = end
+            pieces.append(piece[wanted[done:end] - start])
+            done = end
         return self._checked(np.concatenate(pieces))
 
     def _checked(self, images: Any) -> np.ndarray:
-        # a copy where `images` is a view of a memory map: results may share its memory
+        # copies a view of a memory map, because results may share memory with it
         images = np.array(images, dtype=self.dtype)
         forget_pages(self.source)
         assert_all_finite(images, estimator_name=self.estimator_name, input_name="X")

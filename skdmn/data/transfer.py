@@ -1,7 +1,7 @@
-"""Batches on their way to where they are computed, and back.
+"""Transfer of batches to the device of computation, and of results back.
 
-While one batch is computed on a GPU, the next one goes there and the last one comes
-back. Where memory runs out, batches are halved.
+While a GPU computes one batch, the next one is sent and the previous result is
+returned. If memory runs out, batches are halved.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ import array_api_compat
 
 from skdmn.utils.array_api import Array, Backend, to_backend
 
-# of a batch on a GPU: so few that several are on their way at a time, so many that
-# starting kernels takes no time beside running them
+# Size of a batch on a GPU: small enough that transfers and computations overlap, large
+# enough that the launch time of kernels does not matter
 GPU_BYTES = 2**27
-_SHARE = 8  # of the free memory: batches before and behind, and what is in between
+_SHARE = 8  # a batch takes 1/8 of the free memory: the rest holds its neighbours
 
 Read = Callable[[slice], Array]
 Compute = Callable[[Array], Any]
 
 
 class Link(Protocol):
-    """Moves arrays between two places."""
+    """Transfers of arrays between two devices."""
 
     @property
     def ahead(self) -> bool:
-        """Whether arrays move while others are computed."""
+        """True if transfers overlap with computations."""
 
     @property
     def advice(self) -> str:
-        """What to do where memory does not suffice."""
+        """Advice for the error message if memory runs out."""
 
     def send(self, array: Array) -> Any:
-        """Start to move an array to where it is computed."""
+        """Start the transfer of an array to the device of computation."""
 
     def receive(self, sent: Any) -> Array:
         """Return an array that was sent."""
 
     def fetch(self, array: Array) -> Any:
-        """Start to move an array back."""
+        """Start the transfer of a result back."""
 
     def collect(self, fetched: Any) -> Array:
-        """Return an array that was fetched, to be copied."""
+        """Return a result that was fetched; its memory is reused, so copy it."""
 
     def wait(self) -> None:
-        """Wait for all that is on its way."""
+        """Wait for all transfers to end."""
 
 
 class Direct(NamedTuple):
-    """Moves arrays at once."""
+    """Transfers that end before the call returns."""
 
     here: Backend
     there: Backend
@@ -59,7 +59,7 @@ class Direct(NamedTuple):
     advice: str = "pass smaller images or fewer filters"
 
     def send(self, array: Array) -> Array:
-        """Move an array to where it is computed."""
+        """Transfer an array to the device of computation."""
         return to_backend(array, self.there)
 
     def receive(self, sent: Array) -> Array:
@@ -67,19 +67,19 @@ class Direct(NamedTuple):
         return sent
 
     def fetch(self, array: Array) -> Array:
-        """Move an array back."""
+        """Transfer a result back."""
         return to_backend(array, self.here)
 
     def collect(self, fetched: Array) -> Array:
-        """Return an array that was fetched."""
+        """Return a result that was fetched."""
         return fetched
 
     def wait(self) -> None:
-        """Nothing is on its way."""
+        """Do nothing: no transfer is pending."""
 
 
 def link(here: Backend, there: Backend) -> Link:
-    """Return what moves arrays from here to there, and back."""
+    """Return the transfers from one namespace and device to another, and back."""
     if here.is_numpy and _is_cupy(there):
         from skdmn.kernels.cuda.transfer import Link
 
@@ -88,14 +88,14 @@ def link(here: Backend, there: Backend) -> Link:
 
 
 def batch_bytes(backend: Backend, otherwise: int) -> int:
-    """Return how many bytes of floats a batch is to have, in and out.
+    """Return the size of a batch in bytes: its input and output as floats.
 
     Parameters
     ----------
-    place : Place
-        Where it is computed.
+    backend : Backend
+        Namespace and device of computation.
     otherwise : int
-        The answer where that is not a GPU whose free memory is known.
+        Size to return if that is not a GPU whose free memory is known.
     """
     if not _is_cupy(backend):
         return otherwise
@@ -107,28 +107,31 @@ def batch_bytes(backend: Backend, otherwise: int) -> int:
 def batches(
     n: int, size: int, read: Read, compute: Compute, link: Link
 ) -> Iterator[tuple[slice, Any]]:
-    """Compute batch after batch, the next one being on its way.
+    """Compute batch after batch, while the next one is being transferred.
 
     Parameters
     ----------
     n, size : int
-        How many images there are, and are to be in a batch.
+        Number of images, and of images in a batch.
     read : callable
-        Returns the images of a slice.
+        Takes a slice; returns its images.
     compute : callable
-        Takes the images of a batch, where the link moved them. Called again for
-        smaller batches where it raises MemoryError.
+        Takes the images of a batch on the device of computation. If it raises
+        MemoryError, it is called again with smaller batches.
     link : Link
+        Transfers to the device of computation.
 
     Yields
     ------
-    slice, object
-        Of a batch, and what `compute` returned.
+    some : slice
+        Indices of the images in the batch.
+    result : object
+        Result of `compute`.
 
     Raises
     ------
     MemoryError
-        Where a single image is too much.
+        If memory does not suffice for a single image.
     """
 
     def step(some: slice, sent: Any) -> tuple[Any, Any]:
@@ -148,8 +151,8 @@ def batches(
                 link.wait()
                 if not size:
                     raise MemoryError(
-                        "Memory does not suffice for one image and what is computed "
-                        f"of it; {link.advice}."
+                        "Memory does not suffice for one image and its features; "
+                        f"{link.advice}."
                     )
                 continue
             part, sent = done
@@ -164,31 +167,40 @@ def batches(
 def results(
     parts: Iterable[tuple[slice, Array]], link: Link
 ) -> Iterator[tuple[slice, Array]]:
-    """Move what was computed back, each part while the next one is computed.
+    """Transfer results back, each one while the next one is computed.
+
+    Parameters
+    ----------
+    parts : iterable of (slice, array)
+        Results of `batches`.
+    link : Link
+        Transfers back.
 
     Yields
     ------
-    slice, array
-        In memory that is to be given back soon, where arrays come from a GPU.
+    some : slice
+        Indices of the images.
+    result : array
+        Result; copy it at once if it comes from a GPU, because its memory is reused.
     """
-    before: deque[tuple[slice, Any]] = deque()
+    pending: deque[tuple[slice, Any]] = deque()
     try:
         for some, part in parts:
-            before.append((some, link.fetch(part)))
-            if len(before) > link.ahead:
-                some, fetched = before.popleft()
+            pending.append((some, link.fetch(part)))
+            if len(pending) > link.ahead:
+                some, fetched = pending.popleft()
                 yield some, link.collect(fetched)
-        for some, fetched in before:
+        for some, fetched in pending:
             yield some, link.collect(fetched)
     finally:
         link.wait()
 
 
 def _unless_memory_runs_out(function: Callable, *arguments: Any) -> Any:
-    """Call a function; return None where memory runs out.
+    """Call a function; return None if memory runs out.
 
-    Once the error is gone, so are the arrays that its traceback held. CuPy's error is
-    a MemoryError, and raised after it gave back all memory that it kept for later.
+    When the error is caught here, the arrays that its traceback holds are freed. CuPy's
+    error is a MemoryError too, raised after CuPy has freed its memory pool.
     """
     try:
         return function(*arguments)

@@ -75,7 +75,7 @@ def test_files_that_change_are_an_error(files):
         ([], "parts is empty"),
         ("images.npy", "parts is a str; pass a list"),
         (iter([np.zeros((2, 3))]), "parts is a list_iterator; pass a list"),
-        ([[1, 2], [3, 4]], "A list is no array"),
+        ([[1, 2], [3, 4]], "A list is not an array"),
         ([np.zeros((2, 3)), np.zeros((2, 4))], r"parts\[1\] has shape \(2, 4\)"),
         ([np.zeros((2, 3)), np.zeros((2, 3), int)], "and dtype int64, but"),
     ],
@@ -126,10 +126,10 @@ def test_what_an_iterator_gives_is_saved(tmp_path):
         ([np.zeros((2, 3)), np.zeros((2, 3), int)], "Batch 1 has .* dtype int64"),
         ([np.zeros(3)], r"Batch 0 has shape \(3,\)"),
         ([np.array([[{}]])], "Batch 0 has .* dtype object"),
-        ([(np.zeros((2, 3)), [1])], "Batch 0 holds 2 images and 1 labels"),
-        ([[np.ones((8, 3))] * 2], r"Batch 0 holds 8 images and \(8, 3\) labels"),
-        ([(np.ones((1, 3)), [1]), np.ones((3, 3))], "Batch 1 holds 3 .* no labels"),
-        ([np.ones((3, 3)), (np.ones((1, 3)), [1])], "Batch 1 holds 1 .* 1 labels"),
+        ([(np.zeros((2, 3)), [1])], "Batch 0 has 2 images and 1 labels"),
+        ([[np.ones((8, 3))] * 2], r"Batch 0 has 8 images and \(8, 3\) labels"),
+        ([(np.ones((1, 3)), [1]), np.ones((3, 3))], "Batch 1 has 3 .* no labels"),
+        ([np.ones((3, 3)), (np.ones((1, 3)), [1])], "Batch 1 has 1 .* 1 labels"),
     ],
 )
 def test_batches_that_are_not_alike_are_refused(tmp_path, batches, message):
@@ -148,7 +148,7 @@ def test_a_file_is_replaced_only_where_asked_and_at_last(tmp_path):
     assert_array_equal(np.load(path), X)
     save_batches([2 * X], path, overwrite=True)
     assert_array_equal(np.load(path), 2 * X)
-    with pytest.raises(ValueError, match="let its name end so"):
+    with pytest.raises(ValueError, match="must end in .npy"):
         save_batches([X], tmp_path / "images")
 
 
