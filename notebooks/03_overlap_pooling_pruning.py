@@ -1,12 +1,13 @@
 # %% [markdown]
-# # What do overlapping patches do to a second layer, and what helps?
+# # How do overlapping patches affect a second layer, and does pruning help?
 #
-# Neighbouring patches share pixels, so what a convolution gives for them is correlated
-# whatever the image shows. The first paper
-# ([arXiv:1703.04757v1](https://arxiv.org/abs/1703.04757v1)) sees this in the energies
-# of a second layer: 25 of them, then a wide jump (Fig. 3). It takes the 25 for filters
-# due to overlap, drops them, and shows the rest propagated to the image (Fig. 5); with
-# such a second layer its network does worse than without. Here is the same on digits.
+# Neighbouring patches share pixels, so the outputs of a convolution at neighbouring
+# positions are correlated for any image. The first paper
+# ([arXiv:1703.04757v1](https://arxiv.org/abs/1703.04757v1)) finds this in the energies
+# of a second layer: the 25 lowest energies are separated from the others by a wide gap
+# (Fig. 3). The paper attributes these 25 filters to the overlap, removes them, and
+# shows the others propagated to the image (Fig. 5). With this second layer its network
+# classifies worse than without. This notebook repeats the experiment on digits.
 
 # %%
 import warnings
@@ -30,13 +31,13 @@ from skdmn.datasets import load_digits_images
 from skdmn.display.spectrum import EnergyDisplay
 
 X, y = load_digits_images()
-X = X / 16.0  # float64: rounding noise stands 28 nats off, in float32 about 13
+X = X / 16.0  # float64: rounding noise is 28 nats away, in float32 about 13 nats
 
 
 def two_layers(activation, pooled):
-    """Return two 3 x 3 layers with all components of one density matrix each."""
+    """Return two 3 x 3 layers that keep all components of one density matrix each."""
     complete = {"class_based": False, "variance_cutoff": 1.0}
-    padding = "same" if pooled else "valid"  # 8 x 8 pixels are soon used up
+    padding = "same" if pooled else "valid"  # pooling needs larger feature maps
     first = ClassPCAPatchTransformer(
         3, activation=activation, padding=padding, **complete
     )
@@ -54,8 +55,9 @@ networks = {
 # %% [markdown]
 # ## The gap
 #
-# Energies of the second layer behind a linear first layer, behind a ReLU, and behind a
-# ReLU and pooling. Only the linear one has a gap, behind 25 = 5 x 5.
+# The plots show the energies of the second layer after a linear first layer, after a
+# ReLU, and after a ReLU and pooling. Only the linear network has a gap, after
+# 25 = 5 x 5 filters.
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained", sharey=True)
@@ -64,17 +66,19 @@ for axis, (name, network) in zip(axes, networks.items(), strict=True):
     EnergyDisplay.from_estimator(network["conv2"], ax=axis)
     axis.set_title(f"{name}: {axis.get_title('left')}", loc="left", fontsize=9)
     gaps[name] = overlap_gap(layer_spectrum(network["conv2"]).energies[0])
-    print(f"behind {name:12}: {gaps[name]}")
+    n, width = gaps[name].n_overlap, gaps[name].width
+    print(f"after {name:12}: {n:2} overlap filters, widest gap {width:.1f} nats")
 assert gaps["linear"].n_overlap == 25
 assert gaps["ReLU"].n_overlap == gaps["ReLU, pooled"].n_overlap == 0
 
 # %% [markdown]
-# ## What lies on either side of it
+# ## Filters below and above the gap
 #
-# Nine linear filters of 3 x 3 pixels, and again 3 x 3 of those: the second layer gets
-# 81 numbers, but all come from 5 x 5 = 25 pixels. So its density matrix has rank 25,
-# and behind the gap there is nothing but rounding. Propagated filters show it: linear
-# layers compose exactly, and the filters behind the gap are *zero* on the image.
+# The first layer has nine linear filters of 3 x 3 pixels, and a patch of the second
+# layer covers 3 x 3 of its positions. This patch has 81 entries, but all of them are
+# computed from 5 x 5 = 25 pixels. Therefore the density matrix has rank 25, and the
+# components above the gap are rounding noise. Propagated filters show this: linear
+# layers compose exactly, and the filters above the gap are *zero* on the image.
 
 # %%
 linear = networks["linear"]
@@ -86,7 +90,7 @@ print(f"                    the others at most {norms[25:].max():.0e}")
 assert norms[:25].min() > 0.1
 assert norms[25:].max() < 1e-6
 
-# exact: the filters' response on the image is the layers' output
+# the response of the propagated filters to the image equals the output of the layers
 image, maps = X[:1], linear.transform(X[:1])
 windows = np.lib.stride_tricks.sliding_window_view(image, (5, 5), axis=(1, 2))
 response = np.einsum("nijyx,fyx->nijf", windows, propagated.filters[..., 0])
@@ -94,9 +98,9 @@ print(f"response and output differ by at most {np.abs(response - maps).max():.0e
 assert np.allclose(response, maps, atol=1e-12)
 
 # %% [markdown]
-# The 25 in front of the gap are no artefact to be dropped: they are all that a linear
-# second layer can see, filters of 5 x 5 pixels. Here they are with their energies, as
-# Fig. 5 shows filters.
+# The 25 filters below the gap are not an artefact: a linear second layer can detect
+# nothing else. They are filters of 5 x 5 pixels. The figure shows them with their
+# energies, in the style of Fig. 5.
 
 # %%
 display = FilterDisplay(
@@ -104,12 +108,12 @@ display = FilterDisplay(
 ).plot()
 
 # %% [markdown]
-# Overlap has shaped them all the same. The nine filters of the first layer are a
-# complete orthonormal basis, so its output for a patch has the patch's norm, and the
-# second layer counts each of the 25 pixels as often as patches contain it: the centre
-# nine times, a corner once. With D the diagonal matrix of these counts and rho the
-# density matrix of the image's own 5 x 5 patches, its 25 energies are those of
-# sqrt(D) rho sqrt(D).
+# The overlap does change these filters. The nine filters of the first layer are a
+# complete orthonormal basis, so the output for a patch has the norm of the patch. The
+# second layer therefore counts each of the 25 pixels once for each patch that contains
+# it: the central pixel nine times, a corner pixel once. Let D be the diagonal matrix of
+# these counts and rho the density matrix of the 5 x 5 patches of the image. Then the 25
+# energies of the second layer are those of sqrt(D) rho sqrt(D).
 
 # %%
 single = ClassPCAPatchTransformer(5, class_based=False, variance_cutoff=1.0).fit(X)
@@ -118,25 +122,28 @@ root = np.sqrt(np.outer(along, along)).ravel()
 weighted = root[:, np.newaxis] * single.density_matrices_[0] * root
 levels = energies(weighted)
 error = np.abs(levels - linear["conv2"].energies_[:25]).max()
-print(f"times a pixel counts, by row and column: {along} x {along}")
+print(f"counts of the pixels, by row and column: {along} x {along}")
 print(f"energies of sqrt(D) rho sqrt(D) and of the second layer differ by {error:.0e}")
 assert error < 1e-9
 
 figure, axis = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
 ranks = np.arange(1, 26)
-axis.plot(ranks, single.energies_, "s--", mfc="none", c="tab:orange", label="one 5 x 5")
-axis.plot(ranks, levels, "o-", ms=4, c="tab:blue", label="3 x 3 behind 3 x 3")
+axis.plot(
+    ranks, single.energies_, "s--", mfc="none", c="tab:orange", label="one 5 x 5 layer"
+)
+axis.plot(ranks, levels, "o-", ms=4, c="tab:blue", label="two linear 3 x 3 layers")
 axis.set_xlabel("rank of component")
 axis.set_ylabel("energy $-\\log p$ (nats)")
 axis.legend(frameon=False)
 axis.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]
-# ## Behind a ReLU and pooling
+# ## After a ReLU and pooling
 #
-# There the second layer has more directions than pixels and no gap. Its propagated
-# filters are one linear piece of it: every ReLU open, every pooled position the mean of
-# its window. Pooling widens the receptive field to 8 x 8, the whole image.
+# After a ReLU and pooling, the density matrix of the second layer has a higher rank and
+# no gap. The propagated filters are then a linear approximation: every ReLU is treated
+# as the identity, and max pooling as the mean of its window. Pooling enlarges the
+# receptive field to 8 x 8 pixels, the whole image.
 
 # %%
 pooled = networks["ReLU, pooled"]
@@ -150,13 +157,14 @@ display = FilterDisplay(
 ).plot()
 
 # %% [markdown]
-# ## What pruning does to accuracy
+# ## The effect of pruning on accuracy
 #
-# `OverlapPruner` finds the gap in the feature maps alone. Behind the linear layer
-# "auto" warns that only noise would be left, and keeps everything; as a number it is
-# obeyed. Below, the channels of lowest energy are dropped behind each of the three
-# networks (then a ReLU and pooling for all, and a softmax), over five splits. The
-# filters, which have seen no labels, are those from above.
+# `OverlapPruner` finds the gap from the feature maps alone. After the linear layers,
+# `n_overlap="auto"` warns that only noise would remain, and keeps all channels; a
+# number is always obeyed. Below, the channels of lowest energy are removed from the
+# output of each of the three networks, which is then passed through a ReLU, pooling and
+# a softmax. The data are split five times. The filters are those from above; they do
+# not depend on labels.
 
 # %%
 with warnings.catch_warnings(record=True) as caught:
@@ -168,7 +176,7 @@ assert (pruner.n_overlap_, pruner.gap_ > 6) == (25, True)
 
 
 def accuracy(network, n_overlap, train, test):
-    """Return the accuracy with so many channels dropped."""
+    """Return the test accuracy without the n_overlap channels of lowest energy."""
     maps = [network.transform(X[some]) for some in (train, test)]
     pruner = OverlapPruner(n_overlap).fit(maps[0])
     rectified = [np.maximum(pruner.transform(some), 0) for some in maps]
@@ -190,7 +198,7 @@ accuracies = {
     )
     for name, net in networks.items()
 }
-print("dropped     " + "".join(f"{n:8}" for n in dropped))
+print("removed     " + "".join(f"{n:8}" for n in dropped))
 for name, values in accuracies.items():
     print(f"{name:12}" + "".join(f"{value:8.1f}" for value in values.mean(axis=1)))
 
@@ -211,7 +219,7 @@ for (name, values), (marker, line), colour in zip(
         capsize=3,
         label=name,
     )
-axis.set_xlabel("channels of lowest energy that were dropped")
+axis.set_xlabel("number of removed channels (lowest energies)")
 axis.set_ylabel("test accuracy (%)")
 axis.legend(title="first layer", frameon=False)
 axis.spines[["top", "right"]].set_visible(False)
@@ -227,14 +235,15 @@ loss = accuracies["linear"][0].mean() - accuracies["linear"][-1].mean()
 assert best_gain < 0.5
 assert loss > 0
 print(
-    "Behind a linear layer a second 3 x 3 layer sees only the 25 pixels below it: its "
-    f"energies jump by {gaps['linear'].width:.0f} nats behind 25 filters, and the "
-    f"{len(norms) - 25} behind the jump are zero on the image (norms below "
-    f"{norms[25:].max():.0e}), rounding and nothing else. Overlap only makes the layer "
-    "count the centre's pixels more often than the corner's. A ReLU or pooling between "
-    "the layers gives it more to see: the widest gap is then "
-    f"{gaps['ReLU'].width:.1f} and {gaps['ReLU, pooled'].width:.1f} nats. Dropping "
-    f"channels of low energy does not help: its best gain is {best_gain:.1f} points, "
-    "and dropping 25 behind the linear layer, as the paper did, loses "
-    f"{loss:.1f} (what is left is rounding, which a softmax scales up)."
+    "After a linear layer, a second 3 x 3 layer depends on 25 pixels only: its "
+    f"energies have a gap of {gaps['linear'].width:.0f} nats after 25 filters, and the "
+    f"{len(norms) - 25} filters above the gap are zero on the image (norms below "
+    f"{norms[25:].max():.0e}): they are rounding noise. The only effect of the overlap "
+    "is that central pixels count more often than corner pixels. With a ReLU between "
+    "the layers, or a ReLU and pooling, this limit disappears: the widest gap is then "
+    f"{gaps['ReLU'].width:.1f} and {gaps['ReLU, pooled'].width:.1f} nats. Removing "
+    f"channels of low energy does not help: the best gain is {best_gain:.1f} points. "
+    "Removing 25 channels after the linear layer, as in the paper, loses "
+    f"{loss:.1f} points (the remaining channels are rounding noise, which the softmax "
+    "scales up)."
 )

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # How many images are enough for the density matrices?
 #
-# A computed layer needs the density matrix of each class, and nothing else of the data.
+# A computed layer depends on the data only through the density matrix of each class.
 # The class-PCA paper (arXiv:1703.04757v3, Fig. 7 of the supplement) shows on MNIST that
-# its eigenvalues hardly move after some hundred images. Here that becomes a number with
-# a probability, is checked on images that it was not computed from, and is held against
-# what counts in the end, the accuracy. Then the paper's law of how the eigenvalues
-# fluctuate (eq. 18) is tested.
+# the eigenvalues hardly change after a few hundred images. This notebook estimates the
+# number of images that is enough for a given error and probability, checks the estimate
+# on other images, and compares it with the effect on accuracy. It then tests the law of
+# the paper for the fluctuations of the eigenvalues (eq. 18).
 
 # %%
 import matplotlib.pyplot as plt
@@ -26,11 +26,12 @@ X, y = load_digits_images()
 print(f"{len(X)} images of {X.shape[1]} x {X.shape[2]} pixels, {y.max() + 1} classes")
 
 # %% [markdown]
-# ## The answer that the images themselves give
+# ## An estimate from the images
 #
-# Images are independent, so that the squared error of a density matrix falls as one
-# over their number. The factor is the variance between batches of images. Patches of
-# one image are not taken for independent.
+# Images are independent, so the squared error of a density matrix is inversely
+# proportional to the number of images. The constant of proportionality is estimated
+# from the variance between batches of images. Patches of the same image are not assumed
+# to be independent.
 
 # %%
 found = density_convergence(X, y, kernel_size=3, random_state=0)
@@ -38,7 +39,7 @@ for error in (0.1, 0.05, 0.02, 0.01):
     enough = found.enough(error)
     print(
         f"for a relative error of {error:.0%} with 95% probability: "
-        f"{enough.min()} to {enough.max()} images of a class"
+        f"{enough.min()} to {enough.max()} images per class"
     )
 slowest = found.classes[found.enough(0.05).argmax()]
 path = density_path(
@@ -47,11 +48,12 @@ path = density_path(
 _ = ConvergenceDisplay.from_convergence(found, relative_error=0.05, path=path)
 
 # %% [markdown]
-# The grey and blue lines are computed from the batches; the dots are measured, as the
-# distance from the density matrix of all images of the class. That distance is shorter
-# than that from the truth (dash-dotted line), since the images are among all.
+# The grey and blue lines are computed from the batches. The dots are measured distances
+# from the density matrix of all images of the class. This distance is smaller than the
+# distance from the true density matrix (dash-dotted line), because the drawn images are
+# a subset of all images.
 #
-# The eigenvalues, as the paper draws them, for the same class:
+# The next plot shows the eigenvalues of the same class, as in the paper.
 
 # %%
 values = density_path(X[y == slowest], [1, 3, 10, 30, 100], random_state=1)
@@ -63,15 +65,17 @@ for n, shares, marker in zip(
     axis.plot(ranks, shares, marker + "-", ms=4, lw=1, label=f"{n} images")
 axis.set(yscale="log", xlabel="rank", ylabel=f"eigenvalue of class {slowest}")
 _ = axis.legend(fontsize=8)
+
 # %% [markdown]
-# ## Can it be told before there are many images?
+# ## Can a few images predict the number?
 #
-# Twenty images of each class say how many are enough for 5 %. So many are then drawn
-# from the *other* images, and their density matrix is compared with that of all these.
+# We estimate from twenty images of each class how many images are enough for an error
+# of 5 %. We then draw this number of images from the *other* images, and compare their
+# density matrix with that of all other images.
 
 # %%
 rng = np.random.default_rng(0)
-held, told = [], []
+within, predicted = [], []
 for _ in range(10):
     order = rng.permutation(len(X))
     for label in range(10):
@@ -79,17 +83,21 @@ for _ in range(10):
         pilot, rest = members[:20], members[20:]
         n = int(density_convergence(X[pilot], n_batches=20).enough(0.05)[0])
         errors = density_path(X[rest], [n], n_draws=20, random_state=rng.integers(99))
-        # the error against the truth, from that against a finite number of images
+        # correct for the finite number of images that the reference is computed from
         finite = np.sqrt(1 - n / len(rest))
-        held.append(np.mean(errors.errors / finite <= 0.05))
-        told.append(n)
-print(f"told by 20 images: {min(told)} to {max(told)}, median {np.median(told):.0f}")
-print(f"error below 5% in {np.mean(held):.1%} of new draws; 95% were promised")
+        within.append(np.mean(errors.errors / finite <= 0.05))
+        predicted.append(n)
+print(
+    f"images predicted from 20: {min(predicted)} to {max(predicted)}, median "
+    f"{np.median(predicted):.0f}"
+)
+print(f"error below 5% in {np.mean(within):.1%} of new draws; 95% were predicted")
 
 # %% [markdown]
-# ## And the accuracy?
+# ## The effect on accuracy
 #
-# The filters come from n images of each class, the softmax from all training images.
+# The filters are computed from n images of each class. The softmax is fitted to all
+# training images.
 
 # %%
 X_train, X_test, y_train, y_test = train_test_split(
@@ -98,7 +106,7 @@ X_train, X_test, y_train, y_test = train_test_split(
 
 
 def accuracy(n, seed):
-    """Return the test accuracy with filters of n images of each class."""
+    """Return the test accuracy with filters computed from n images of each class."""
     order = np.random.default_rng(seed).permutation(len(X_train))
     some = np.concatenate([order[y_train[order] == c][:n] for c in range(10)])
     layer = ClassPCAPatchTransformer(3, variance_cutoff=0.99, n_filters=12)
@@ -112,17 +120,17 @@ accuracies = {}
 for n in (1, 3, 10, 30, 100):
     accuracies[n] = [accuracy(n, seed) for seed in range(5)]
     print(
-        f"{n:4} images of a class: accuracy {np.mean(accuracies[n]):.2%} "
+        f"{n:4} images per class: accuracy {np.mean(accuracies[n]):.2%} "
         f"(standard deviation over draws {np.std(accuracies[n], ddof=1):.2%})"
     )
 
 # %% [markdown]
-# ## How the eigenvalues fluctuate on the way
+# ## Fluctuations of the eigenvalues
 #
-# By eq. 18 of the paper, the change of an eigenvalue with each added image has the
-# variance $\lambda^2 / N^2$, up to one factor for all: scaled by $N / \lambda$, all
-# changes should be drawn from one Gaussian (its Fig. 3). We add five images at a time
-# and test each part of that.
+# According to eq. 18 of the paper, the change of an eigenvalue when an image is added
+# has the variance $\lambda^2 / N^2$, up to a common factor. Multiplied by $N /
+# \lambda$, all changes should then follow the same Gaussian distribution (Fig. 3 of the
+# paper). We add five images at a time and test each part of this claim.
 
 # %%
 steps = eigenvalue_fluctuations(X, kernel_size=3, step=5, random_state=0)
@@ -136,15 +144,17 @@ for name, claim in (
         f"{claim.claimed:g} (p = {claim.p_value:.2g})"
     )
 print(f"scaled variances: {law.constants.round(2)}")
-print(f"that they are equal: p = {law.collapse_p_value:.2g}")
+print(f"test that they are equal: p = {law.collapse_p_value:.2g}")
 print(
-    f"distance of all changes from one Gaussian {law.gaussian_distance:.3f}; that "
-    f"those of every eigenvalue are Gaussian: p = {law.gaussian_p_value:.2g}"
+    f"distance of all changes from one Gaussian: {law.gaussian_distance:.3f}; test "
+    f"that those of every eigenvalue are Gaussian: p = {law.gaussian_p_value:.2g}"
 )
 _ = FluctuationDisplay.from_fluctuations(steps)
+
 # %% [markdown]
-# Where the law's assumptions hold, it holds: vectors drawn from a Gaussian with the
-# covariance of the digits' patches, one for each "image", a hundred at a time.
+# The law holds if its assumptions hold. We draw vectors from a Gaussian with the
+# density matrix of the patches as covariance. Each vector is one "image", and a hundred
+# are added at a time.
 
 # %%
 density = found.densities.mean(axis=0)
@@ -157,8 +167,8 @@ ideal = fluctuation_test(
 print(
     f"exponent of the eigenvalue {ideal.eigenvalue_exponent.measured:.2f} +- "
     f"{ideal.eigenvalue_exponent.error:.2f}; scaled variances "
-    f"{ideal.constants.min():.2f} to {ideal.constants.max():.2f}, 2 in theory; "
-    f"equal with p = {ideal.collapse_p_value:.2g}"
+    f"{ideal.constants.min():.2f} to {ideal.constants.max():.2f}, 2 in theory; test "
+    f"that they are equal: p = {ideal.collapse_p_value:.2g}"
 )
 
 # %% [markdown]
@@ -168,11 +178,11 @@ print(
 most = found.enough(0.05).max()
 ratio = law.constants.max() / law.constants.min()
 print(
-    f"{most} images of a class are enough for 5% of error with 95% probability, on "
-    f"these digits, and twenty tell beforehand how many are (it held in "
-    f"{np.mean(held):.0%} of new draws). For the accuracy fewer do: filters of a "
-    f"single image of each class reach {np.mean(accuracies[1]):.1%}, those of 100 "
-    f"{np.mean(accuracies[100]):.1%}. Fluctuations fall as 1/N, as those of any mean, "
-    f"but they do not collapse to one Gaussian: their scaled variances differ "
-    f"{ratio:.1f}-fold between eigenvalues."
+    f"On these digits, {most} images per class are enough for an error of 5% with 95% "
+    "probability. Twenty images per class can predict this number (the error was below "
+    f"5% in {np.mean(within):.0%} of new draws). Accuracy needs fewer images: filters "
+    f"computed from one image per class reach {np.mean(accuracies[1]):.1%}, filters "
+    f"from 100 images per class {np.mean(accuracies[100]):.1%}. Fluctuations decrease "
+    "as 1/N, as those of any mean, but they do not follow a single Gaussian: their "
+    f"scaled variances differ {ratio:.1f}-fold between eigenvalues."
 )
