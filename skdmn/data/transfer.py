@@ -53,14 +53,14 @@ class Link(Protocol):
 class Direct(NamedTuple):
     """Transfers that end before the call returns."""
 
-    here: Backend
-    there: Backend
+    backend: Backend
+    compute: Backend
     ahead: bool = False
     advice: str = "pass smaller images or fewer filters"
 
     def send(self, array: Array) -> Array:
         """Transfer an array to the device of computation."""
-        return to_backend(array, self.there)
+        return to_backend(array, self.compute)
 
     def receive(self, sent: Array) -> Array:
         """Return an array that was sent."""
@@ -68,7 +68,7 @@ class Direct(NamedTuple):
 
     def fetch(self, array: Array) -> Array:
         """Transfer a result back."""
-        return to_backend(array, self.here)
+        return to_backend(array, self.backend)
 
     def collect(self, fetched: Array) -> Array:
         """Return a result that was fetched."""
@@ -78,13 +78,13 @@ class Direct(NamedTuple):
         """Do nothing: no transfer is pending."""
 
 
-def link(here: Backend, there: Backend) -> Link:
+def link(backend: Backend, compute: Backend) -> Link:
     """Return the transfers from one namespace and device to another, and back."""
-    if here.is_numpy and _is_cupy(there):
+    if backend.is_numpy and _is_cupy(compute):
         from skdmn.kernels.cuda.transfer import Link
 
-        return Link(there.device)
-    return Direct(here, there)
+        return Link(compute.device)
+    return Direct(backend, compute)
 
 
 def batch_bytes(backend: Backend, otherwise: int) -> int:

@@ -1,1 +1,1 @@
-"""Mergeable sums over images, and the filters that are computed from them."""
+"""Mergeable sums over images, and filters computed from them."""

@@ -1,6 +1,7 @@
-"""From density matrices to a filter bank: eigenbases, cutoffs, overlaps, signs.
+"""Filter banks from density matrices: eigenvectors, cutoffs, merging and signs.
 
-All of it is small and runs in NumPy float64, whatever computed the matrices.
+The matrices are small, so that all of this runs in NumPy float64, on whichever device
+the matrices were computed.
 """
 
 from __future__ import annotations
@@ -11,26 +12,26 @@ import numpy as np
 
 from skdmn.utils.threads import in_threads, n_threads, single_blas
 
-# below this share of the sum of magnitudes the sum of a filter's entries says no sign
+# A filter's sum decides its sign only if it exceeds this share of the sum of magnitudes
 _CLEAR_SUM = 0.05
-_ALONE = 2**12  # values of matrices that are sooner done than threads are started
-# with room for rounding: [1, -2, 1] is a natural filter, and its first entry counts
+_SERIAL_SIZE = 2**12  # number of values below which starting threads costs more time
+# Tolerance for rounding, so that the first entry decides the sign of [1, -2, 1]
 _HALF = 0.5 * (1 - 1e-6)
 
 
 class FilterBank(NamedTuple):
-    """Filters of all classes, after cutoffs and merging, by energy.
+    """Filters of all classes, after cutoffs and merging, in order of energy.
 
     Attributes
     ----------
     filters : ndarray of shape (n_filters, d), float64
         Unit vectors.
     shares : ndarray of shape (n_filters,), float64
-        Each filter's eigenvalue: its share of the variance of its own class.
+        Eigenvalue of each filter: its share of the variance of its class.
     classes : ndarray of shape (n_filters,), int64
-        The class, from 0, that each filter was computed from.
+        Index, from 0, of the class from which each filter was computed.
     members : list of list of (int, int)
-        (class, rank) of each filter and of those that were merged into it.
+        For each filter, the (class, rank) of itself and of those merged into it.
     """
 
     filters: np.ndarray
@@ -40,19 +41,19 @@ class FilterBank(NamedTuple):
 
     @property
     def energies(self) -> np.ndarray:
-        """E = -log p, in nats, of each filter's eigenvalue p."""
+        """Energies E = -log p, in nats, of the filters' eigenvalues p."""
         return _energies(self.shares)
 
 
 class OverlapGap(NamedTuple):
-    """A gap in a spectrum, and what lies below it.
+    """First wide gap in a spectrum of energies.
 
     Attributes
     ----------
     n_overlap : int
-        How many energies lie below the first gap that is wide enough; 0 where none is.
+        Number of energies below the gap; 0 if no gap is wide enough.
     width : float
-        Width of that gap, in nats; where there is none, of the widest.
+        Width of the gap, in nats. If no gap is wide enough, that of the widest.
     """
 
     n_overlap: int
@@ -60,7 +61,7 @@ class OverlapGap(NamedTuple):
 
 
 def overlap_gap(energies: np.ndarray, min_gap: float) -> OverlapGap:
-    """Find the first gap wider than some nats between energies that are finite."""
+    """Find the first gap between finite energies that exceeds `min_gap` nats."""
     gaps = np.diff(np.sort(energies[np.isfinite(energies)]))
     wide = np.flatnonzero(gaps > min_gap)
     if len(wide):
@@ -69,17 +70,17 @@ def overlap_gap(energies: np.ndarray, min_gap: float) -> OverlapGap:
 
 
 def eigenbasis(density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues and eigenvectors of a density matrix, largest first.
+    """Compute eigenvalues and eigenvectors of a density matrix, largest first.
 
     Parameters
     ----------
     density : ndarray of shape (d, d), float64
-        Symmetric, trace 1.
+        Density matrix: symmetric, trace 1.
 
     Returns
     -------
     shares : ndarray of shape (d,)
-        Eigenvalues; those that rounding made negative are 0.
+        Eigenvalues; those that are negative by rounding are set to 0.
     vectors : ndarray of shape (d, d)
         Unit eigenvectors as rows.
     """
@@ -88,47 +89,68 @@ def eigenbasis(density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def eigenbases(densities: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the eigenbasis of each of several density matrices.
+    """Compute the eigenbasis of each of several density matrices.
 
-    One thread for each matrix: BLAS makes little of several for one.
+    Each matrix is diagonalized in one thread, because BLAS gains little from several
+    threads for one matrix.
+
+    Parameters
+    ----------
+    densities : ndarray of shape (n, d, d), float64
+
+    Returns
+    -------
+    list of (shares, vectors)
+        Results of `eigenbasis`.
     """
     bases: list[tuple[np.ndarray, np.ndarray]] = [()] * len(densities)  # type: ignore[list-item]
 
-    def find(i: int) -> None:
+    def diagonalize(i: int) -> None:
         bases[i] = eigenbasis(densities[i])
 
-    threads = n_threads() if densities.size > _ALONE else 1
+    threads = n_threads() if densities.size > _SERIAL_SIZE else 1
     with single_blas():
-        in_threads(find, [(i,) for i in range(len(densities))], threads)
+        in_threads(diagonalize, [(i,) for i in range(len(densities))], threads)
     return bases
 
 
 def n_components(shares: np.ndarray, variance_cutoff: float) -> int:
-    """Return how many leading components stay within a share of the variance.
+    """Return the number of leading components up to a share of the variance.
 
-    Those whose cumulative share is at most the cutoff, at least one of those that
-    have variance at all; 1.0 keeps all that have any.
+    These are the components whose cumulative share is at most the cutoff, and at least
+    one. Components without variance are never kept; a cutoff of 1.0 keeps all others.
+
+    Parameters
+    ----------
+    shares : ndarray of shape (d,)
+        Eigenvalues of a density matrix, largest first.
+    variance_cutoff : float in (0, 1]
     """
-    alive = int(np.count_nonzero(shares))
+    n_nonzero = int(np.count_nonzero(shares))
     if variance_cutoff >= 1.0:
-        return alive
+        return n_nonzero
     tolerance = 1e-12 * len(shares)
     kept = int(np.count_nonzero(np.cumsum(shares) <= variance_cutoff + tolerance))
-    return min(max(kept, 1), alive)
+    return min(max(kept, 1), n_nonzero)
 
 
 def fix_signs(filters: np.ndarray) -> np.ndarray:
-    """Return filters with the sign of each chosen by its entries.
+    """Return the filters with reproducible signs.
 
-    The sum of the entries is positive; where it is below 0.05 of the sum of
-    magnitudes, the first entry of at least half the largest magnitude is.
+    The sum of a filter's entries is made positive. If its magnitude is below 0.05 of
+    the sum of magnitudes, the first entry that has at least half the largest magnitude
+    is made positive instead.
+
+    Parameters
+    ----------
+    filters : ndarray of shape (n_filters, d)
     """
     sums, magnitudes = filters.sum(axis=1), np.abs(filters)
     large = magnitudes >= _HALF * magnitudes.max(axis=1, keepdims=True)
     first_large = filters[np.arange(len(filters)), large.argmax(axis=1)]
-    clear = np.abs(sums) >= _CLEAR_SUM * magnitudes.sum(axis=1)
-    says = np.where(clear, sums, first_large)
-    return filters * np.where(says < 0, -1.0, 1.0)[:, np.newaxis]
+    is_clear = np.abs(sums) >= _CLEAR_SUM * magnitudes.sum(axis=1)
+    decisive = np.where(is_clear, sums, first_large)
+    return filters * np.where(decisive < 0, -1.0, 1.0)[:, np.newaxis]
 
 
 def filter_bank(
@@ -139,19 +161,19 @@ def filter_bank(
     n_filters: int | None,
     signs: Literal["one", "both"],
 ) -> FilterBank:
-    """Compute the filters of a layer from its class density matrices.
+    """Compute the filters of a layer from the density matrices of its classes.
 
     Parameters
     ----------
     densities : ndarray of shape (n_classes, d, d), float64
-        Trace 1 each, or all zero for a class that gives no filters.
+        Trace 1 each, or all zero for a class without filters.
     variance_cutoff : float in (0, 1]
         See `n_components`.
     correlation_cutoff : float in [0, 1]
-        A filter whose absolute cosine with one already kept exceeds this is merged
-        into the one it overlaps most; 1.0 merges none.
+        A filter is merged into an earlier one if their absolute cosine exceeds this.
+        Of several, that with the largest cosine is taken. 1.0 merges none.
     n_filters : int or None
-        At most so many, those of lowest energy.
+        Maximum number of filters; those of lowest energy are kept. None keeps all.
     signs : {"one", "both"}
         "both" appends the negative of every filter.
 
@@ -172,7 +194,7 @@ def filter_bank(
                 kept.append((shares[rank], label, rank))
                 members.append([(label, rank)])
         filters = np.concatenate([filters, candidates[repeated < 0]])
-    # stable: energies equal to rounding stay in order of class and rank
+    # a stable sort of rounded energies keeps ties in order of class and rank
     energies = _energies(np.array([share for share, _, _ in kept]))
     order = np.argsort(energies.round(9), kind="stable")[:n_filters]
     filters = fix_signs(filters[order])
@@ -191,10 +213,10 @@ def _energies(shares: np.ndarray) -> np.ndarray:
 
 
 def _repeats(candidates: np.ndarray, kept: np.ndarray, cutoff: float) -> np.ndarray:
-    """Return which kept filter each candidate repeats, -1 where none.
+    """Return the index of the kept filter that each candidate repeats, -1 if none.
 
-    Candidates are eigenvectors of one matrix, orthogonal to each other: they can only
-    repeat filters of the classes before theirs.
+    Candidates are orthogonal eigenvectors of one matrix, so that they can only repeat
+    filters of earlier classes.
     """
     if not len(kept) or not len(candidates) or cutoff >= 1.0:
         return np.full(len(candidates), -1)

@@ -1,9 +1,10 @@
-"""What sets groups of patches apart: density matrices relative to that of all.
+"""Filters from generalized eigenvectors of density matrices.
 
-Patches are taken by their contrast (`core.contrast`) and grouped by class and by the
-cell of the image that they lie in. The filters are the directions in which a group has
-the most variance for that of all patches: generalized eigenvectors, which are the
-eigenvectors of the group's density matrix in whitened space [1]_.
+Patches get local contrast normalization (`skdmn.statistics.contrast`) and are grouped
+by class and by the cell of the image that contains them. The filters are the directions
+in which a group has the most variance relative to all patches. These are generalized
+eigenvectors, or eigenvectors of the group's density matrix in whitened space
+(Fukunaga-Koontz transform [1]_).
 
 References
 ----------
@@ -21,22 +22,24 @@ import numpy as np
 from skdmn.kernels.geometry import Pair
 from skdmn.statistics.filters import eigenbases, eigenbasis, fix_signs, n_components
 
-# of the largest value: what is less is rounding, as of patches' means, taken away
+# Values below this share of the largest are rounding errors, such as that of the
+# direction that subtracting each patch's mean removes
 _LEAST = 1e-6
 
 
 class WhitenedBank(NamedTuple):
-    """Filters by the variance that they give their group for that of all.
+    """Filters of all groups, in order of their variance ratios.
 
     Attributes
     ----------
     components : ndarray of shape (n_components, d), float64
-        Orthonormal; filters are combinations of them.
+        Orthonormal vectors; the filters are linear combinations of them.
     filters : ndarray of shape (n_filters, d), float64
     ratios : ndarray of shape (n_filters,), float64
-        Generalized eigenvalues, largest first.
+        Generalized eigenvalues, largest first: variance in the filter's group, divided
+        by the (regularized) variance in all groups.
     groups : ndarray of shape (n_filters,), int64
-        The group, from 0, that each filter was computed from.
+        Index, from 0, of the group from which each filter was computed.
     """
 
     components: np.ndarray
@@ -46,7 +49,19 @@ class WhitenedBank(NamedTuple):
 
 
 def mirrored_order(size: Pair, n_channels: int) -> np.ndarray:
-    """Return the order in which the entries of a patch's mirror image are its own."""
+    """Return the indices that turn a flattened patch into its horizontal flip.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the patch.
+    n_channels : int
+
+    Returns
+    -------
+    ndarray of shape (height * width * n_channels,), int
+        ``patch[mirrored_order(...)]`` is the flipped patch.
+    """
     entries = np.arange(math.prod(size) * n_channels).reshape(*size, n_channels)
     return entries[:, ::-1].ravel()
 
@@ -54,22 +69,24 @@ def mirrored_order(size: Pair, n_channels: int) -> np.ndarray:
 def of_mirror_images_too(
     densities: np.ndarray, cells: Pair, mirror: np.ndarray
 ) -> np.ndarray:
-    """Return density matrices of images and their mirror images, by class and cell.
+    """Return density matrices of images together with their horizontal flips.
 
-    Of the cells on the left and in the middle: those on the right are their mirrors,
-    as nearly as pixels allow.
+    A cell's matrix is averaged with the flipped matrix of the opposite cell. Only the
+    left and middle cells are returned, because those on the right are their mirror
+    images (up to a pixel, if the cells do not divide the image evenly).
 
     Parameters
     ----------
     densities : ndarray of shape (n_classes, n_cells, d, d), float64
+        Density matrices by class and cell.
     cells : (int, int)
-        How many cells there are, down and across.
+        Number of cells, vertically and horizontally.
     mirror : ndarray of shape (d,), int
-        See `mirrored_order`.
+        Result of `mirrored_order`.
 
     Returns
     -------
-    ndarray of shape (n_classes, cells down * ceil(cells across / 2), d, d), float64
+    ndarray of shape (n_classes, cells[0] * ceil(cells[1] / 2), d, d), float64
         Trace 1 each, or all zero.
     """
     n_classes, _, d, _ = densities.shape
@@ -92,29 +109,29 @@ def whitened_bank(
 ) -> WhitenedBank:
     """Compute filters from the density matrices of groups.
 
-    A filter w of group g solves ``rho_g w = ratio * (rho + r / d * 1) w``, rho being
-    the mean of the groups' matrices, and ``w (rho + r / d * 1) w = 1``; both in the
-    space of rho's leading eigenvectors.
+    A filter w of group g solves the generalized eigenvalue problem
+    ``rho_g w = ratio * (rho + r / d * I) w``, where rho is the mean of the groups'
+    matrices and I the identity. It is normalized to ``w^T (rho + r / d * I) w = 1``.
+    Both hold within the space of rho's leading eigenvectors.
 
     Parameters
     ----------
     densities : ndarray of shape (n_groups, d, d), float64
-        Trace 1 each, or all zero for a group that gives no filters.
+        Trace 1 each, or all zero for a group without filters.
     n_filters : int
-        At most so many, those of largest ratio.
+        Maximum number of filters; those of largest ratio are kept.
     variance_cutoff : float in (0, 1]
-        The share of variance that rho's leading eigenvectors stay within; see
-        `core.filters.n_components`. Those of less than 1e-6 of the largest eigenvalue
-        are rounding, and left out in any case.
+        Share of the variance that the leading eigenvectors of rho hold; see
+        `skdmn.statistics.filters.n_components`. Eigenvalues below 1e-6 of the largest
+        are rounding errors, and always left out.
     correlation_cutoff : float in [0, 1]
-        A filter is left out where its absolute cosine, in whitened space, with one of
-        larger ratio exceeds this; 1.0 leaves none out.
+        A filter is left out if its absolute cosine, in whitened space, with one of
+        larger ratio exceeds this. 1.0 leaves none out.
     regularization : float above 0
-        r: the share of the mean eigenvalue that is added to all.
+        r, as a share of the mean eigenvalue of rho, that is added to all eigenvalues.
     mirror : ndarray of shape (d,), int, or None
-        The order in which the entries of a patch's mirror image are its own. A filter
-        is then left out also where its mirror image repeats another, and rho is the
-        mean of that of the groups and of their mirror images.
+        Result of `mirrored_order`. If given, rho is averaged with its horizontal flip,
+        and a filter is also left out if its flip repeats another filter.
 
     Returns
     -------
@@ -136,17 +153,18 @@ def whitened_bank(
     flip = None if mirror is None else components[:, mirror] @ components.T
     kept = np.empty((min(n_filters, ratios.size), n))
     chosen: list[tuple[int, int]] = []
-    # equal to rounding: in the order of group and rank
+    # a stable sort of rounded ratios keeps ties in order of group and rank
     for index in np.argsort(-(ratios / largest).round(9), axis=None, kind="stable"):
         group, rank = divmod(int(index), n)
         if len(chosen) == len(kept) or ratios[group, rank] <= _LEAST * largest:
             break
         vector = bases[group][1][rank]
-        seen = [vector] if flip is None else [vector, vector @ flip]
-        cosines = np.abs(kept[: len(chosen)] @ np.array(seen).T)
+        variants = [vector] if flip is None else [vector, vector @ flip]
+        cosines = np.abs(kept[: len(chosen)] @ np.array(variants).T)
         if correlation_cutoff >= 1.0 or cosines.max(initial=0) <= correlation_cutoff:
             kept[len(chosen)] = vector
             chosen.append((group, rank))
     filters = fix_signs(kept[: len(chosen)] @ whitening)
-    at = np.array(chosen).T
-    return WhitenedBank(components, filters, ratios[at[0], at[1]], groups[at[0]])
+    chosen_groups, ranks = np.array(chosen).T
+    ratios = ratios[chosen_groups, ranks]
+    return WhitenedBank(components, filters, ratios, groups[chosen_groups])
