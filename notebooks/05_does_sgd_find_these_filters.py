@@ -1,21 +1,23 @@
 # %% [markdown]
 # # Does SGD converge to the class-PCA filters?
 #
-# That the filters which stochastic gradient descent finds are principal components of
-# the classes' patches is what the class-PCA paper concludes (arXiv:1703.04757v3, eq. 24
-# and below). It shows that such filters classify well, but not that SGD's filters are
-# these. Here they are compared, on the digits, for a dense network (scikit-learn's) and
-# a small ConvNet (with PyTorch, where it is installed), over five seeds each.
+# The class-PCA paper concludes that stochastic gradient descent (SGD) finds filters
+# that are principal components of the patches of each class. (See arXiv:1703.04757v3,
+# eq. 24 and below.) It shows that such filters classify well, but it does not compare
+# them with the filters of SGD. This notebook compares them on the digits, for a dense
+# network of scikit-learn and a small ConvNet of PyTorch (if it is installed), with five
+# seeds each.
 #
-# There are two strengths of the claim. *Weak*: trained filters lie in the span of the
-# leading components. *Strong*: each is one of them. And there are three controls:
+# The claim has a weak and a strong version. *Weak*: trained filters lie in the span of
+# the leading components. *Strong*: each trained filter is one of the components. There
+# are three controls:
 #
-# - random filters of any direction;
-# - random filters that look like patches, drawn with their second moment: whatever is
-#   built from patches, as gradients are, leans towards leading components;
-# - random filters with the second moment of the *trained filters themselves*: they fill
-#   the same space, but are mixtures. Only what is nearer to single components than
-#   these speaks for the strong claim.
+# - random filters with uniformly distributed directions;
+# - random filters drawn with the second moment of the patches ("patch-like"): every
+#   combination of patches, so every gradient too, is closer to the leading components;
+# - random filters drawn with the second moment of the *trained filters*: they fill the
+#   same space, but each is a mixture ("own space"). Only trained filters that are
+#   closer to single components than these are evidence for the strong claim.
 
 # %%
 import matplotlib.pyplot as plt
@@ -47,7 +49,7 @@ X = X / 16
 
 
 def components(kernel_size, rank):
-    """Return the leading components of every class, those of all, and their density."""
+    """Return components of every class and of all patches, and the density matrix."""
     layer = ClassPCAPatchTransformer(kernel_size, variance_cutoff=1.0).fit(X, y)
     by_class = [vectors[:rank] for _, vectors in eigenbases(layer.density_matrices_)]
     layer = ClassPCAPatchTransformer(kernel_size, class_based=False).fit(X)
@@ -58,10 +60,11 @@ def components(kernel_size, rank):
 # %% [markdown]
 # ## A dense network
 #
-# One hidden layer of 30 units on whole images, trained with plain SGD. A "patch" is an
-# image of 64 pixels. The directions are the two leading components of every class; 20
-# leading components of all images, classes aside, are the alternative. What training
-# did is the *change* of the filters; what it started from is random and stays in them.
+# The network has one hidden layer of 30 units and is trained with plain SGD. A "patch"
+# is a whole image of 64 pixels. The components are the two leading ones of every class.
+# The alternative are the 20 leading components of all images, without regard to class.
+# We compare the *change* of the filters by training, because the random initial weights
+# remain part of the trained filters.
 
 # %%
 dense_classes, dense_all, dense_density = components(8, rank=2)
@@ -83,12 +86,12 @@ def dense_history(seed, solver="sgd", rate=0.1, epochs=40):
 
 
 def change(history):
-    """Return by what training moved the filters, those that it moved at all."""
+    """Return the change of the first layer's weights by training, a row per filter."""
     return (history.weights[0][-1] - history.weights[0][0]).T
 
 
 def compare(name, histories, by_class, by_all, density):
-    """Print and return agreements of each seed's changes, with all controls."""
+    """Print and return the agreement of the changes for each seed, with controls."""
     table = {}
     for seed, history in enumerate(histories):
         moved = change(history)
@@ -107,10 +110,10 @@ def compare(name, histories, by_class, by_all, density):
             "  random": found.random_cosine,
             "  patch-like": like.random_cosine,
             "  own space": own.random_cosine,
-            "  p of own space": own.cosine_p_value,
+            "  p, own space": own.cosine_p_value,
             "cosine, PCA of all": naive.cosine,
             "  own space, all": mixed.random_cosine,
-            "  p of that": mixed.cosine_p_value,
+            "  p, own space, all": mixed.cosine_p_value,
             "exponent of spread": filter_spread(moved, density).exponent,
         }
         for key, value in values.items():
@@ -127,16 +130,17 @@ adam = [dense_history(seed, "adam", 1e-3) for seed in SEEDS]
 with_adam = compare("dense, Adam", adam, dense_classes, dense_all, dense_density)
 
 # %% [markdown]
-# The same by training, for the first seed, of the filters as they are (with what they
-# started from). Filters move towards the span of the components, quickly at first.
+# The next plot shows the agreement during training, for the first seed and for the
+# filters themselves (including their initial weights). The filters move towards the
+# span of the components, fastest at the beginning.
 
 # %%
 _ = AgreementDisplay.from_history(dense[0], dense_classes, covariance=dense_density)
 
 # %% [markdown]
-# How many components does it take? Shares against the number of leading components of
-# all images, beside that of the images themselves. SGD makes little of the first
-# component, which is about the mean image.
+# How many components are needed? The plot shows the share of the filters in the span of
+# the leading components of all images, against the number of components, and the same
+# for the images. SGD hardly uses the first component, which is close to the mean image.
 
 # %%
 basis = eigenbasis(dense_density)[1]
@@ -151,31 +155,32 @@ for (name, filters), style in zip(shares.items(), ("o-", "s--", "^:"), strict=Tr
     cumulative = np.cumsum((filters @ basis.T) ** 2, axis=1).sum(axis=0)
     axis.plot(ranks, (cumulative / cumulative[-1])[ranks - 1], style, label=name)
 patches = np.cumsum(eigenbasis(dense_density)[0])
-axis.plot(ranks, patches[ranks - 1], "k-.", lw=1, label="images themselves")
-axis.set(xscale="log", ylim=(0, 1.02), xlabel="leading components of all images")
-axis.set_ylabel("share of squared norm within the span")
+axis.plot(ranks, patches[ranks - 1], "k-.", lw=1, label="images")
+axis.set(xscale="log", ylim=(0, 1.02), xlabel="number of leading components")
+axis.set_ylabel("share of squared norm in their span")
 _ = axis.legend(fontsize=8)
 first = [np.sum((change(h) @ basis[0]) ** 2) / np.sum(change(h) ** 2) for h in dense]
 print(
-    f"share in the first component alone: trained {np.mean(first):.1%}, random "
+    f"share in the first component: trained, change {np.mean(first):.1%}, random "
     f"{1 / 64:.1%}, images {patches[0]:.1%}"
 )
 
 # %% [markdown]
 # ## A ConvNet
 #
-# Sixteen filters of 3 x 3 pixels, ReLU, max pooling and a linear layer; the weights
-# start as in the paper (Gaussian, variance 2 / inputs). Directions are the leading
-# component of every class for the strong claim. These ten span all nine dimensions, so
-# that for the weak claim the filters are those that a layer would compute: four, merged
-# over the classes. Four components of all patches are the alternative.
+# The ConvNet has sixteen filters of 3 x 3 pixels, a ReLU, max pooling and a linear
+# layer. Its initial weights are those of the paper (Gaussian with variance 2 / inputs).
+# For the strong claim, the components are the leading one of every class. These ten
+# components span all nine dimensions, so for the weak claim we use the four filters of
+# a computed layer, which merges the components of the classes. The alternative are the
+# four leading components of all patches.
 
 # %%
 conv_found = None
 if torch is None:
-    print("PyTorch is not installed: the dense network is all that is compared.")
+    print("PyTorch is not installed, so the ConvNet is left out.")
 else:
-    torch.set_num_threads(1)  # small products: threads cost more than they save
+    torch.set_num_threads(1)  # faster for small matrix products
 
     def conv_history(seed):
         torch.manual_seed(seed)
@@ -195,7 +200,7 @@ else:
     conv_classes, conv_all, conv_density = components(3, rank=1)
     conv = [conv_history(seed) for seed in SEEDS]
     conv_found = compare(
-        "ConvNet, the filters of a computed layer",
+        "ConvNet, filters of a computed layer",
         *(conv, computed.filters_, conv_all[:4], conv_density),
     )
     strong = compare(
@@ -207,13 +212,13 @@ else:
     )
 
 # %% [markdown]
-# ## The argument: do lower layers learn first?
+# ## Do lower layers learn first?
 #
-# The paper derives its filters from a separation of time scales: gradients of layer k
-# have a factor A^(k+1), the product of all weights above, whose singular values grow
-# with the number of layers (eqs. 5 and 6, Fig. 2), so that lower layers should converge
-# first (Fig. 5 of the supplement). A dense network of the paper's widths, 30, 100, 30
-# and 10, shows both.
+# The paper derives its filters from a separation of time scales. The gradient of layer
+# k has a factor A^(k+1), the product of all weights above it. The singular values of
+# this product grow with the number of layers (eqs. 5 and 6, Fig. 2), so lower layers
+# should converge first (Fig. 5 of the supplement). We test both statements with a dense
+# network of the widths of the paper: 30, 100, 30 and 10.
 
 # %%
 deep = []
@@ -231,7 +236,7 @@ for seed in SEEDS:
 
 
 def across_seeds(function):
-    """Print and return the mean over seeds, layer by layer."""
+    """Print the mean and standard deviation over seeds per layer; return the mean."""
     values = np.array([function(history) for history in deep])
     spread = np.std(values, axis=0, ddof=1)
     pairs = zip(values.mean(axis=0), spread, strict=True)
@@ -262,15 +267,17 @@ print("largest singular value of the weights of layers 1 to 4, before training")
 before = across_seeds(lambda history: largest(history.weights, 0))
 print("after training")
 after = across_seeds(lambda history: largest(history.weights, -1))
-print("as eq. 6 predicts it after training (times the root of 2: no row is closed)")
+print(
+    "prediction of eq. 6 after training (times sqrt(2), because all units are active)"
+)
 across_seeds(
     lambda history: [2**0.5 * predicted_singular_value(w[-1]) for w in history.weights]
 )
-print("of the product with all weights above, after training")
+print("largest singular value of the product with all weights above, after training")
 products = across_seeds(lambda history: largest(weight_products(history.weights), -1))
-print("of A^(k), after training")
+print("largest singular value of A^(k), after training")
 across_seeds(gates)
-print("epochs until half the way to the last weights is done")
+print("epochs until the distance from the final weights is halved")
 halves = across_seeds(epochs_to_half)
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
@@ -288,39 +295,41 @@ def mean(table, key):
 
 
 text = (
-    f"Weakly, yes: {mean(found, 'share, class-PCA'):.0%} of what SGD adds to a dense "
-    f"layer lies in the span of 20 class components, against "
-    f"{mean(found, 'share, random'):.0%} of random filters; but as much "
-    f"({mean(found, 'share, patch-like'):.0%}) of anything that looks like an image "
-    f"does, and components of all images, classes aside, do nearly as well "
-    f"({mean(found, 'share, PCA of all'):.0%})."
+    f"The weak claim holds, but it is not specific: "
+    f"{mean(found, 'share, class-PCA'):.0%} of the change of a dense layer by SGD lies "
+    f"in the span of 20 class components, and {mean(found, 'share, random'):.0%} of "
+    f"random filters. For random patch-like filters the share is "
+    f"{mean(found, 'share, patch-like'):.0%}, and for components of all images, "
+    f"without regard to class, it is {mean(found, 'share, PCA of all'):.0%}."
 )
 if conv_found is not None:
     text += (
-        f" Of a ConvNet's filters {mean(conv_found, 'share, class-PCA'):.0%} lies in "
-        f"the span of a computed layer's four, {mean(conv_found, 'share, random'):.0%} "
-        f"of random ones, {mean(conv_found, 'share, PCA of all'):.0%} in that of four "
-        "components of all patches."
+        f" For the ConvNet, {mean(conv_found, 'share, class-PCA'):.0%} of the change "
+        "lies in the span of the four filters of a computed layer "
+        f"({mean(conv_found, 'share, random'):.0%} for random filters), and "
+        f"{mean(conv_found, 'share, PCA of all'):.0%} in the span of four components "
+        "of all patches."
     )
 text += (
-    f" Strongly, hardly: the cosine of a dense filter with the nearest component is "
-    f"{mean(found, 'cosine, class-PCA'):.2f}, that of random mixtures within the same "
-    f"space {mean(found, '  own space'):.2f}"
+    f" There is little evidence for the strong claim: the cosine of a dense filter "
+    f"with the nearest component is {mean(found, 'cosine, class-PCA'):.2f}, and "
+    f"{mean(found, '  own space'):.2f} for random mixtures in the same space"
 )
 if conv_found is not None:
     text += (
-        f"; of a ConvNet's {mean(strong, 'cosine, class-PCA'):.2f} and "
+        f"; for the ConvNet these are {mean(strong, 'cosine, class-PCA'):.2f} and "
         f"{mean(strong, '  own space'):.2f}"
     )
 text += (
-    f". Filters spread along components as "
-    f"eigenvalue^{mean(found, 'exponent of spread'):.2f}, not ^1 (eq. 24). Of the "
-    f"argument, singular values of products do grow downwards, from "
-    f"{products[-1]:.1f} to {products[0]:.0f}, but the lowest layer is not done first: "
-    f"it takes {halves[0]:.1f} epochs for half its way, the top {halves[-1]:.1f}."
+    f". The spread of the filters along the components is proportional to "
+    f"eigenvalue^{mean(found, 'exponent of spread'):.2f}, not to eigenvalue^1 "
+    f"(eq. 24). The singular values of the products do grow from the highest to the "
+    f"lowest layer, from {products[-1]:.1f} to {products[0]:.0f}. But the lowest layer "
+    f"does not converge first: it halves its distance from the final weights after "
+    f"{halves[0]:.1f} epochs, the highest layer after {halves[-1]:.1f}."
 )
 print(text)
-# the words above, held to the numbers
+# check that the numbers support the text above
 assert mean(found, "share, class-PCA") > 2 * mean(found, "share, random")
 assert mean(found, "share, class-PCA") < mean(found, "share, patch-like") + 0.02
 assert abs(mean(found, "share, PCA of all") - mean(found, "share, class-PCA")) < 0.1
