@@ -1,13 +1,13 @@
-"""How deep linear networks learn along the principal directions of the data.
+"""Learning of deep linear networks along the principal directions of the data.
 
-Gradient descent on a wide linear network moves its product of weights W along each
-principal direction of the data at a rate of its own: the singular value of that
-direction times depth and learning rate. Everything here states or checks that claim,
-made in [1]_; equations, theorems and figures named below are those of that paper.
+Gradient descent on a wide linear network changes the product W of its weights along
+each principal direction of the data at a different rate: the singular value of the
+direction times depth and learning rate [1]_. The functions here compute or check this.
+Equations, theorems and figures without a source are those of [1]_.
 
-Data are rows, as in scikit-learn. Weights are matrices (outputs, inputs), as in the
-paper: a network of L layers is a list of L of them, first layer first, and its
-compact representation is their product, of shape (n_outputs, n_features).
+Data are rows, as in scikit-learn. A network of L layers is a list of L weight matrices
+of shape (n_out, n_in), first layer first. Its compact representation is their product,
+of shape (n_outputs, n_features).
 
 References
 ----------
@@ -29,13 +29,13 @@ from skdmn.statistics.filters import fix_signs
 
 
 class PrincipalCoordinates(NamedTuple):
-    """The directions in which the second moments of data are diagonal.
+    """Eigenvalues and eigenvectors of the second-moment matrix of data.
 
     Attributes
     ----------
     values : ndarray of shape (n_features,), float64
-        Singular values d_j of X^T X, largest first, in squared units of X; 0 where they
-        are rounding.
+        Singular values d_j of X^T X, largest first, in squared units of X. Values that
+        are 0 up to rounding are set to 0.
     directions : ndarray of shape (n_features, n_features), float64
         Unit vectors as rows. `X @ directions.T` are the principal coordinates of data
         X, `W @ directions.T` those of a compact representation W.
@@ -46,14 +46,14 @@ class PrincipalCoordinates(NamedTuple):
 
 
 class GradientScales(NamedTuple):
-    """The gradient scale matrices of every layer.
+    """Gradient scale matrices of all layers.
 
     Attributes
     ----------
     left : ndarray of shape (n_layers, n_outputs, n_outputs), float64
-        A_l, from the layers above layer l.
+        Matrices A_l, computed from the layers above layer l.
     right : ndarray of shape (n_layers, n_features, n_features), float64
-        B_l, from the layers below layer l.
+        Matrices B_l, computed from the layers below layer l.
     """
 
     left: np.ndarray
@@ -61,14 +61,14 @@ class GradientScales(NamedTuple):
 
 
 class Drift(NamedTuple):
-    """How far matrices are from a multiple of the identity.
+    """Distance of matrices from a multiple of the identity.
 
     Attributes
     ----------
     diagonal : ndarray
-        Mean distance of the diagonal entries from the expected one.
+        Mean absolute difference of the diagonal entries from the expected value.
     off_diagonal : ndarray
-        Mean magnitude of the other entries; 0 for 1 x 1 matrices.
+        Mean absolute value of the other entries; 0 for 1 x 1 matrices.
     """
 
     diagonal: np.ndarray
@@ -76,14 +76,14 @@ class Drift(NamedTuple):
 
 
 class DirectionConvergence(NamedTuple):
-    """How an ensemble of networks converges along each direction.
+    """Convergence of an ensemble of networks along each direction.
 
     Attributes
     ----------
     distance : ndarray of shape (n_steps, n_features)
-        Mean distance from the optimum, over networks and outputs.
+        Distance from the optimum, averaged over networks and outputs.
     spread : ndarray of shape (n_steps, n_features)
-        Standard deviation over networks, mean over outputs.
+        Standard deviation over networks, averaged over outputs.
     """
 
     distance: np.ndarray
@@ -93,12 +93,13 @@ class DirectionConvergence(NamedTuple):
 def principal_coordinates(X: Any) -> PrincipalCoordinates:
     """Return the principal coordinate system of data (arXiv:2105.05553, Def. 1).
 
-    The second moments are neither centred nor divided by the number of samples, as in
-    the paper; subtract the mean first for ordinary principal components.
+    As in the paper, the data are not centred, and second moments are not divided by the
+    number of samples. For ordinary principal components, subtract the mean first.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
+        Data.
 
     Returns
     -------
@@ -107,7 +108,7 @@ def principal_coordinates(X: Any) -> PrincipalCoordinates:
     Raises
     ------
     ValueError
-        Where X is not a finite array of two dimensions.
+        If X is not two-dimensional or not finite.
 
     Examples
     --------
@@ -117,35 +118,39 @@ def principal_coordinates(X: Any) -> PrincipalCoordinates:
     PrincipalCoordinates(values=array([9., 4.]), directions=array([[0., 1.], [1., 0.]]))
     """
     X = check_array(X, dtype=np.float64)
-    # by QR rather than from X^T X, which loses the small singular values
+    # QR of X, because computing X^T X would lose the small singular values
     _, roots, directions = svd(qr(X, mode="r")[0][: X.shape[1]])
     rank = np.count_nonzero(roots > roots[0] * max(X.shape) * np.finfo(float).eps)
     values = np.zeros(X.shape[1])
     values[:rank] = roots[:rank] ** 2
-    return PrincipalCoordinates(values, fix_signs(directions) + 0.0)  # no minus zero
+    return PrincipalCoordinates(values, fix_signs(directions) + 0.0)  # -0.0 to 0.0
 
 
 def gradient_scale_matrices(weights: Weights) -> GradientScales:
     """Return the gradient scale matrices of a deep linear network.
 
-    They turn the gradient of one layer into that of many: a step of gradient descent
-    changes the product W by -mu sum_l A_l Er B_l, to first order in mu
+    A step of gradient descent changes the product W of all layers by
+    -mu sum_l A_l Er B_l, to first order in mu. Er is the gradient of a network with one
+    layer, and A_l and B_l are the left and right gradient scale matrices of layer l
     (arXiv:2105.05553, eqs. 6 and 7).
-
-    Width alone does not keep them at the identity. From weights as of Def. 3 with one
-    very wide hidden layer, gradient flow holds A_1 = sqrt(I + W W^T) and
-    B_2 = sqrt(I + W^T W), since it conserves A_1^2 - W W^T and B_2^2 - W^T W: they
-    stay where the optimal W is small. Both drift by the same trace, so that the
-    diagonal of A drifts n_features / n_outputs times as far as that of B (Fig. 3).
 
     Parameters
     ----------
     weights : list of ndarray of shape (m_l, m_{l-1})
-        First layer first.
+        Weights of each layer, first layer first.
 
     Returns
     -------
     GradientScales
+
+    Notes
+    -----
+    Even in wide networks, the matrices do not stay close to the identity. For one very
+    wide hidden layer with initial weights of Def. 3, gradient flow conserves
+    A_1^2 - W W^T and B_2^2 - W^T W. Therefore A_1 = sqrt(I + W W^T) and
+    B_2 = sqrt(I + W^T W), which are close to the identity only if W stays small. The
+    traces of both change by the same amount, so that the diagonal of A drifts
+    n_features / n_outputs times as far as that of B (Fig. 3).
 
     Examples
     --------
@@ -165,21 +170,29 @@ def gradient_scale_matrices(weights: Weights) -> GradientScales:
 def expected_gradient_scales(
     widths: Sequence[int], variances: Sequence[float] | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what gradient scale matrices are on average at the start.
+    """Return the expectation of the initial gradient scale matrices.
 
-    The average of A_l over random weights is alpha_l times the identity, that of B_l
-    beta_l times it (arXiv:2105.05553, eqs. 12 and 13).
+    The expectation of A_l over random weights is alpha_l times the identity, and that
+    of B_l is beta_l times the identity (arXiv:2105.05553, eqs. 12 and 13).
 
     Parameters
     ----------
     widths : sequence of int
-        Features, hidden widths, outputs: m_0, ..., m_L.
+        Widths m_0, ..., m_L: number of features, of neurons in each hidden layer, and
+        of outputs.
     variances : array-like of shape (n_layers,)
-        Of each layer's independent weights of mean 0, as `initial_variances` gives.
+        Variances of the weights of each layer, which are independent and have mean 0,
+        such as from `initial_variances`.
 
     Returns
     -------
     alpha, beta : ndarray of shape (n_layers,), float64
+        Diagonal entries of the expected matrices.
+
+    Raises
+    ------
+    ValueError
+        If there is not one variance for each layer.
 
     Examples
     --------
@@ -192,8 +205,8 @@ def expected_gradient_scales(
     m, variances = np.asarray(widths), np.asarray(variances, dtype=np.float64)
     if len(variances) != len(m) - 1:
         raise ValueError(
-            f"There are {len(variances)} variances for {len(m)} widths; give one for "
-            "each layer, and one width more."
+            f"There are {len(variances)} variances for {len(m)} widths; pass one "
+            "variance for each layer and one more width than layers."
         )
     up, down = m[1:] * variances, m[:-1] * variances
     beta = np.cumprod(np.append(1.0, up[:-1]))
@@ -202,22 +215,23 @@ def expected_gradient_scales(
 
 
 def drift(matrices: Any, expected: Any = 1.0) -> Drift:
-    """Return how far square matrices are from a multiple of the identity.
+    """Return the distance of square matrices from a multiple of the identity.
 
-    The two quantities of arXiv:2105.05553, Fig. 3, for any number of steps and layers
-    at once. Of the entries off the diagonal it is the magnitude that
-    is averaged, where the paper averages the entries: nothing cancels.
+    The two distances are those of arXiv:2105.05553, Fig. 3, with one difference: the
+    paper averages the off-diagonal entries, whereas this function averages their
+    absolute values, so that they do not cancel.
 
     Parameters
     ----------
     matrices : array-like of shape (..., n, n)
+        Gradient scale matrices, for any number of steps and layers.
     expected : array-like that broadcasts with shape (...), default=1.0
-        What the diagonal is expected to be: alpha_l or beta_l.
+        Expected diagonal entries, alpha_l or beta_l.
 
     Returns
     -------
     Drift
-        Of arrays of shape (...).
+        Its arrays have the shape (...).
 
     Examples
     --------
@@ -243,12 +257,12 @@ def predicted_weights(
     n_layers: int,
     steps: Any,
 ) -> np.ndarray:
-    """Predict a wide network's weights along the principal directions.
+    """Predict the weights of a wide network along the principal directions.
 
-    After s steps column j of the compact representation is lambda_j^s times what it was
-    plus (1 - lambda_j^s) times its optimum m_j / d_j, where lambda_j = 1 - mu L d_j:
-    all gradient scale matrices taken as the identity. Exact for one layer
-    (arXiv:2105.05553, eq. 10).
+    All gradient scale matrices are approximated by the identity. After s steps, column
+    j of the compact representation is then lambda_j^s times its initial value plus
+    (1 - lambda_j^s) times its optimum m_j / d_j, where lambda_j = 1 - mu L d_j
+    (arXiv:2105.05553, eq. 10). This is exact for one layer.
 
     Parameters
     ----------
@@ -257,26 +271,28 @@ def predicted_weights(
     values : array-like of shape (n_features,)
         Singular values d_j of X^T X.
     targets : array-like of shape (n_outputs, n_features)
-        Y^T X in principal coordinates: m_j are its columns.
+        Y^T X in principal coordinates, whose columns are m_j.
     learning_rate : float
-        mu.
+        Learning rate mu.
     n_layers : int
-        L.
+        Number of layers L.
     steps : array-like of shape (n_steps,)
-        Steps s to predict for.
+        Steps s to predict the weights for.
 
     Returns
     -------
     ndarray of shape (n_steps, n_outputs, n_features)
+        Compact representations in principal coordinates.
 
     Raises
     ------
     ValueError
-        Where the shapes do not fit.
+        If the shapes do not match.
 
     Examples
     --------
-    One step makes good a tenth of the way where d is 1, four tenths where it is 4:
+    One step reduces the distance from the optimum by a tenth for d = 1, and by four
+    tenths for d = 4:
 
     >>> from skdmn.analysis.pc_bias.directions import predicted_weights
     >>> predicted_weights(
@@ -288,7 +304,7 @@ def predicted_weights(
     initial, values, targets = _check_problem(initial, values, targets)
     rates = learning_rate * n_layers * values
     left = (1 - rates) ** np.asarray(steps)[:, np.newaxis]
-    # of the optimum m / d; where d is 0 so is m, and nothing moves
+    # if d is 0, so is m, and the weights do not change
     optimum = np.divide(targets, values, out=np.zeros_like(targets), where=values > 0)
     left = left[:, np.newaxis]
     return left * initial + (1 - left) * optimum
@@ -297,10 +313,10 @@ def predicted_weights(
 def predicted_weights_from_scales(
     initial: Any, values: Any, targets: Any, left: Any, *, learning_rate: float
 ) -> np.ndarray:
-    """Predict the weights from measured left scale matrices.
+    """Predict the weights from measured left gradient scale matrices.
 
-    Only the right scale matrices are taken as the identity: the paper finds that they
-    stay there longer (arXiv:2105.05553, eqs. 8 and 9).
+    Only the right gradient scale matrices are approximated by the identity. The paper
+    finds that they stay close to it for longer (arXiv:2105.05553, eqs. 8 and 9).
 
     Parameters
     ----------
@@ -311,19 +327,19 @@ def predicted_weights_from_scales(
     targets : array-like of shape (n_outputs, n_features)
         Y^T X in principal coordinates.
     left : array-like of shape (n_steps, n_outputs, n_outputs)
-        A^s, the sum over layers of A_l, at steps 0, 1, ..., n_steps - 1.
+        Matrices A^s, the sum over layers of A_l, at steps 0, 1, ..., n_steps - 1.
     learning_rate : float
-        mu.
+        Learning rate mu.
 
     Returns
     -------
     ndarray of shape (n_steps + 1, n_outputs, n_features)
-        At steps 0, 1, ..., n_steps.
+        Compact representations in principal coordinates, at steps 0, 1, ..., n_steps.
 
     Raises
     ------
     ValueError
-        Where the shapes do not fit.
+        If the shapes do not match.
 
     Examples
     --------
@@ -344,37 +360,43 @@ def predicted_weights_from_scales(
 def _check_problem(
     initial: Any, values: Any, targets: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the arrays of a problem in float64; raise if their shapes do not match."""
     initial, values, targets = (
         np.asarray(given, dtype=np.float64) for given in (initial, values, targets)
     )
     if initial.ndim != 2 or initial.shape != targets.shape:
         raise ValueError(
-            f"initial has shape {initial.shape} and targets {targets.shape}; both must "
-            "be (n_outputs, n_features)."
+            f"initial has shape {initial.shape} and targets {targets.shape}; pass both "
+            "with the same shape (n_outputs, n_features)."
         )
     if values.shape != initial.shape[1:]:
         raise ValueError(
-            f"values has shape {values.shape}; give one singular value for each of "
+            f"values has shape {values.shape}; pass one singular value for each of "
             f"{initial.shape[1]} features."
         )
     return initial, values, targets
 
 
 def convergence_by_direction(ensemble: Any, optimum: Any) -> DirectionConvergence:
-    """Return distance and spread of an ensemble along each direction.
+    """Return the distance from the optimum and the spread along each direction.
 
-    Source: arXiv:2105.05553, Figs. 2 and 4.
+    Both are plotted in arXiv:2105.05553, Figs. 2 and 4.
 
     Parameters
     ----------
     ensemble : array-like of shape (n_networks, n_steps, n_outputs, n_features)
-        Compact representations in principal coordinates.
+        Compact representations of several networks, in principal coordinates.
     optimum : array-like of shape (n_outputs, n_features)
-        The optimal linear map, in principal coordinates.
+        Optimal linear map, in principal coordinates.
 
     Returns
     -------
     DirectionConvergence
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match.
 
     Examples
     --------
@@ -387,7 +409,7 @@ def convergence_by_direction(ensemble: Any, optimum: Any) -> DirectionConvergenc
     if ensemble.ndim != 4 or ensemble.shape[2:] != np.shape(optimum):
         raise ValueError(
             f"ensemble has shape {ensemble.shape} and optimum {np.shape(optimum)}; "
-            "they must be (n_networks, n_steps, n_outputs, n_features) and "
+            "pass shapes (n_networks, n_steps, n_outputs, n_features) and "
             "(n_outputs, n_features)."
         )
     return DirectionConvergence(

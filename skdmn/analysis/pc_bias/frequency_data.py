@@ -1,8 +1,9 @@
-"""Data that tell the biases of learning apart.
+"""Data sets that separate frequency bias from principal component bias.
 
-A data set whose classes differ by frequencies, and changes to given data: components
-amplified or taken away, labels shuffled, labels that the leading components decide.
-Sections and figures named below are those of [1]_.
+`make_frequency_data` makes a data set whose classes are defined by frequencies. The
+other functions change given data: they amplify or remove components, shuffle labels, or
+replace labels by labels that depend on the leading components only. Sections and
+figures without a source are those of [1]_.
 
 References
 ----------
@@ -26,25 +27,26 @@ PHASES = np.array([0.0, 3.46, 5.08, 0.45, 2.10, 1.4, 5.36, 0.85, 5.9, 5.16])
 
 
 def frequency_sum(z: Any, n_terms: int = 10) -> np.ndarray:
-    """Return the sum of sines that the frequency data set is made of.
+    """Return the sum of sines that defines the classes of the frequency data set.
 
-    Source: arXiv:2105.05553, eq. 11.
+    Implements arXiv:2105.05553, eq. 11.
 
     Parameters
     ----------
     z : array-like
         Positions, between -1 and 1 in the data set.
     n_terms : int, default=10
-        How many terms to sum, lowest frequencies first.
+        Number of terms to sum, lowest frequencies first.
 
     Returns
     -------
     ndarray of the shape of z, float64
+        Sums.
 
     Raises
     ------
     ValueError
-        Where there are not so many terms.
+        If `n_terms` is not between 0 and 10.
 
     Examples
     --------
@@ -53,7 +55,10 @@ def frequency_sum(z: Any, n_terms: int = 10) -> np.ndarray:
     array([-0.284, -2.199])
     """
     if not 0 <= n_terms <= len(FREQUENCIES):
-        raise ValueError(f"n_terms is {n_terms}; the sum has {len(FREQUENCIES)} terms.")
+        raise ValueError(
+            f"n_terms is {n_terms}, but the sum has {len(FREQUENCIES)} terms; pass a "
+            f"number from 0 to {len(FREQUENCIES)}."
+        )
     z = np.asarray(z, dtype=np.float64)[..., np.newaxis]
     angles = 2 * np.pi * FREQUENCIES[:n_terms] * z + PHASES[:n_terms]
     return np.sin(angles).sum(axis=-1)
@@ -62,24 +67,27 @@ def frequency_sum(z: Any, n_terms: int = 10) -> np.ndarray:
 def is_positive(
     X: Any, n_terms: int = 10, *, rule: Literal["sign", "curve"] = "sign"
 ) -> np.ndarray:
-    """Return which points the rule of the frequency data set puts into class 1.
+    """Return which points belong to class 1 by the rule of the frequency data set.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, 2)
+        Points.
     n_terms : int, default=10
-        How many terms of the sum the rule uses.
+        Number of terms of the sum that the rule uses.
     rule : {"sign", "curve"}, default="sign"
-        See `make_frequency_data`.
+        Rule, see `make_frequency_data`.
 
     Returns
     -------
     ndarray of shape (n_samples,), bool
+        True for points of class 1.
 
     Raises
     ------
     ValueError
-        Where X has not two columns, or the rule is another.
+        If X does not have two columns, `n_terms` is not between 0 and 10, or the rule
+        is unknown.
 
     Examples
     --------
@@ -89,9 +97,12 @@ def is_positive(
     """
     X = check_array(X, dtype=np.float64)
     if X.shape[1] != 2:
-        raise ValueError(f"X has {X.shape[1]} columns; the data set has 2.")
+        raise ValueError(
+            f"X has {X.shape[1]} columns; pass data of make_frequency_data, which have "
+            "2."
+        )
     if rule not in ("sign", "curve"):
-        raise ValueError(f"rule is {rule!r}; take 'sign' or 'curve'.")
+        raise ValueError(f"rule is {rule!r}; pass 'sign' or 'curve'.")
     terms = frequency_sum(X[:, 0], n_terms)
     return terms > 0 if rule == "sign" else X[:, 1] > terms
 
@@ -104,25 +115,34 @@ def make_frequency_data(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make the frequency data set (arXiv:2105.05553, eq. 11 and App. D.3).
 
-    Points in the plane, uniform between -1 and 1 in the first coordinate and between
-    -2 pi and 2 pi in the second, in two classes that a sum of ten sines of the first
-    coordinate separates. The paper trains on 10,000 points and tests on 1,000.
+    The points are uniformly distributed, between -1 and 1 in the first coordinate and
+    between -2 pi and 2 pi in the second. A sum of ten sines of the first coordinate
+    separates them into two classes. The paper trains on 10,000 points and tests on
+    1,000.
 
     Parameters
     ----------
     n_samples : int, default=10000
+        Number of points.
     rule : {"sign", "curve"}, default="sign"
-        The text of the paper can be read in two ways. "sign": class 1 is where the sum
-        is above 0, as eq. 11 says; the second coordinate tells nothing. "curve": class
-        1 lies above the curve that the sum draws in the plane, which the range of the
-        second coordinate suggests.
+        Rule that defines class 1; the text of the paper allows both. With "sign", a
+        point is in class 1 if the sum is above 0, as in eq. 11. The second coordinate
+        is then irrelevant. With "curve", a point is in class 1 if its second coordinate
+        is above the sum, as the range of the second coordinate suggests.
     random_state : int, RandomState or None, default=None
+        Seed for the points.
 
     Returns
     -------
     X : ndarray of shape (n_samples, 2), float64
+        Points.
     y : ndarray of shape (n_samples,), int64
-        0 and 1.
+        Labels, 0 or 1.
+
+    Raises
+    ------
+    ValueError
+        If the rule is unknown.
 
     Examples
     --------
@@ -137,29 +157,32 @@ def make_frequency_data(
 
 
 def amplify_components(X: Any, directions: Any, factor: float = 10.0) -> np.ndarray:
-    """Return data with what lies along some directions multiplied.
+    """Multiply the components of data along some directions by a factor.
 
-    A factor of 0 takes the directions away: with all but the first P, that is the
-    projection on the first P principal components (arXiv:2105.05553, Figs. 5 and 9).
+    A factor of 0 removes these components. If the directions are all but the first P
+    principal directions, the result is the projection on the first P principal
+    components (arXiv:2105.05553, Figs. 5 and 9).
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
+        Data.
     directions : array-like of shape (n_directions, n_features)
-        Orthonormal rows, such as the last of `principal_coordinates(X).directions`.
-        The paper takes the first or last 1.5 % of them, and afterwards gives every
-        image channel mean 0 and standard deviation 1 again.
+        Orthonormal rows, such as some of `principal_coordinates(X).directions`. The
+        paper uses the first or last 1.5 % of them, and then standardizes every image
+        channel to mean 0 and standard deviation 1 again.
     factor : float, default=10
-        The paper's.
+        Factor on the components. The default is that of the paper.
 
     Returns
     -------
     ndarray of shape (n_samples, n_features), float64
+        Changed data.
 
     Raises
     ------
     ValueError
-        Where the directions are not orthonormal, or have another length than rows.
+        If the directions are not orthonormal, or do not have n_features entries.
 
     Examples
     --------
@@ -171,21 +194,21 @@ def amplify_components(X: Any, directions: Any, factor: float = 10.0) -> np.ndar
     directions = np.atleast_2d(np.asarray(directions, dtype=np.float64))
     if directions.shape[1] != X.shape[1]:
         raise ValueError(
-            f"The directions have {directions.shape[1]} entries; X has {X.shape[1]} "
-            "features."
+            f"The directions have {directions.shape[1]} entries, but X has "
+            f"{X.shape[1]} features; pass rows of principal_coordinates(X).directions."
         )
     if not np.allclose(directions @ directions.T, np.eye(len(directions)), atol=1e-6):
         raise ValueError(
-            "The directions are not orthonormal rows; take rows of "
+            "The directions are not orthonormal rows; pass rows of "
             "principal_coordinates(X).directions."
         )
     return X + (factor - 1) * (X @ directions.T) @ directions
 
 
 def shuffled_labels(y: Any, *, random_state: Any = None) -> np.ndarray:
-    """Return the labels in random order: as many of each, no relation to the data.
+    """Return the labels in random order, so that they are independent of the data.
 
-    Networks learn them more slowly than true ones, unless the data are white
+    Networks learn shuffled labels more slowly than true ones, unless the data are white
     (arXiv:2105.05553, Fig. 10).
 
     Parameters
@@ -193,10 +216,12 @@ def shuffled_labels(y: Any, *, random_state: Any = None) -> np.ndarray:
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Labels, or targets.
     random_state : int, RandomState or None, default=None
+        Seed for the order.
 
     Returns
     -------
     ndarray of the shape of y
+        Shuffled labels.
 
     Examples
     --------
@@ -208,30 +233,32 @@ def shuffled_labels(y: Any, *, random_state: Any = None) -> np.ndarray:
 
 
 def leading_component_labels(X: Any, y: Any, n_components: int) -> np.ndarray:
-    """Return labels of two classes that the leading components separate.
+    """Replace labels of two classes by labels that the leading components separate.
 
-    Those of the best linear separator, by least squares, in the first principal
-    components: labels that it gets wrong are switched (Section 6.2). With few
-    components networks learn them fast, be the labels real or shuffled before
-    (arXiv:2105.05553, Fig. 11).
+    The new labels are the predictions of a linear least-squares classifier of `y` on
+    the first P principal components (Section 6.2). If P is small, networks learn these
+    labels fast, no matter if `y` are true or shuffled labels (arXiv:2105.05553,
+    Fig. 11).
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
+        Data.
     y : array-like of shape (n_samples,)
         Labels of two classes.
     n_components : int
-        P.
+        Number of leading principal components P.
 
     Returns
     -------
     ndarray of shape (n_samples,), of the dtype of y
+        New labels.
 
     Raises
     ------
     ValueError
-        Where there are not two classes, not so many components, or only one class is
-        left.
+        If there are not two classes, `n_components` is not between 1 and n_features, or
+        all new labels are the same.
 
     Examples
     --------
@@ -244,17 +271,18 @@ def leading_component_labels(X: Any, y: Any, n_components: int) -> np.ndarray:
     check_consistent_length(X, y)
     classes, index = np.unique(y, return_inverse=True)
     if len(classes) != 2:
-        raise ValueError(f"y has {len(classes)} classes; give labels of two.")
+        raise ValueError(f"y has {len(classes)} classes; pass labels of two classes.")
     if not 1 <= n_components <= X.shape[1]:
         raise ValueError(
-            f"n_components is {n_components}; X has between 1 and {X.shape[1]}."
+            f"n_components is {n_components}; pass a number between 1 and "
+            f"{X.shape[1]}, the number of features."
         )
     leading = X @ principal_coordinates(X).directions[:n_components].T
     design = np.c_[leading, np.ones(len(X))]
     above = design @ np.linalg.lstsq(design, 2.0 * index - 1)[0] > 0
     if above.all() or not above.any():
         raise ValueError(
-            f"{n_components} components tell no example of the smaller class from the "
-            "other; take more components, or classes of about equal size."
+            f"With n_components={n_components}, all examples get the same label; pass "
+            "more components, or classes of about equal size."
         )
     return classes[above.astype(np.int64)]

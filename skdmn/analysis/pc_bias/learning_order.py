@@ -1,8 +1,9 @@
-"""In which order examples are learned, and what explains it.
+"""Learning order of examples, and scores that explain it.
 
-One score for each example: when an ensemble of networks learns it, how many principal
-components or frequencies it takes to classify it, how much its neighbours agree. The
-scores and their names are those of [1]_.
+Each function returns one score for each example: how early an ensemble of networks
+learns it, how many principal components or frequencies are needed to classify it, or
+how many of its neighbours have the same label. The scores and their names are those of
+[1]_.
 
 References
 ----------
@@ -25,16 +26,16 @@ from skdmn.analysis.pc_bias.frequency_data import FREQUENCIES, is_positive
 
 
 class OrderCorrelation(NamedTuple):
-    """How alike two scores order the examples.
+    """Correlation of two scores of the same examples.
 
     Attributes
     ----------
     correlation : float
-        Pearson's, between -1 and 1.
+        Pearson correlation, between -1 and 1.
     p_value : float
-        Of no correlation, two-sided, for normal scores.
+        Two-sided p-value for no correlation, if the scores are normally distributed.
     n_examples : int
-        How many examples have both scores.
+        Number of examples that have both scores.
     """
 
     correlation: float
@@ -43,18 +44,18 @@ class OrderCorrelation(NamedTuple):
 
 
 class ScoreGroups(NamedTuple):
-    """What examples of the same score have in common.
+    """Mean of a value over groups of examples with similar scores.
 
     Attributes
     ----------
     scores : ndarray of shape (n_groups,), float64
         Mean score of each group, in increasing order.
     means : ndarray of shape (n_groups,), float64
-        Mean of the values.
+        Mean value of each group.
     errors : ndarray of shape (n_groups,), float64
-        Standard error of that mean; nan for one example.
+        Standard error of the mean; NaN for a group of one example.
     counts : ndarray of shape (n_groups,), int64
-        Examples in each group.
+        Number of examples in each group.
     """
 
     scores: np.ndarray
@@ -66,8 +67,9 @@ class ScoreGroups(NamedTuple):
 def accessibility(predictions: Any, y: Any) -> np.ndarray:
     """Return how early an ensemble learns each example (arXiv:2105.05553, Section 4).
 
-    The share of networks and epochs that classify it correctly: 1 where all do from
-    the first epoch on, near 0 where it is learned last.
+    Accessibility is the share of networks and epochs that classify the example
+    correctly. It is 1 if all networks do so from the first epoch on, and close to 0 if
+    the example is learned last.
 
     Parameters
     ----------
@@ -79,11 +81,12 @@ def accessibility(predictions: Any, y: Any) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_samples,), float64
+        Accessibilities, between 0 and 1.
 
     Raises
     ------
     ValueError
-        Where the shapes do not fit.
+        If the shapes do not match.
 
     Examples
     --------
@@ -95,7 +98,7 @@ def accessibility(predictions: Any, y: Any) -> np.ndarray:
 
 
 def epochs_to_learn(predictions: Any, y: Any) -> np.ndarray:
-    """Return after how many epochs each network first classifies each example.
+    """Return the epoch in which each network first classifies each example correctly.
 
     Parameters
     ----------
@@ -107,12 +110,13 @@ def epochs_to_learn(predictions: Any, y: Any) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_networks, n_samples), float64
-        From 1; nan where a network never does.
+        Numbers of epochs, counted from 1; NaN if a network never classifies the
+        example correctly.
 
     Raises
     ------
     ValueError
-        Where the shapes do not fit.
+        If the shapes do not match.
 
     Examples
     --------
@@ -125,46 +129,48 @@ def epochs_to_learn(predictions: Any, y: Any) -> np.ndarray:
 
 
 def _correct(predictions: Any, y: Any) -> np.ndarray:
+    """Return which predictions are correct."""
     predictions, y = np.asarray(predictions), np.asarray(y)
     if predictions.ndim != 3 or y.shape != predictions.shape[2:]:
         raise ValueError(
-            f"predictions has shape {predictions.shape} and y {y.shape}; they must be "
+            f"predictions has shape {predictions.shape} and y {y.shape}; pass shapes "
             "(n_networks, n_epochs, n_samples) and (n_samples,)."
         )
     return predictions == y
 
 
 def critical_principal_component(classifier: Any, X: Any, y: Any) -> np.ndarray:
-    """Return how many principal components it takes to classify each example.
+    """Return the number of principal components needed to classify each example.
 
-    The smallest P such that a linear classifier, trained on the data as they are,
-    classifies the example correctly when it is projected on the first P components, and
-    on any larger number of them (arXiv:2105.05553, Section 4.2). Components are those
-    of the second moments of X, not centred.
+    It is the smallest P for which a linear classifier, fitted on the original data,
+    classifies the projection of the example on the first P components correctly, and
+    also on any larger number of them (arXiv:2105.05553, Section 4.2). The components
+    are the eigenvectors of the second-moment matrix of X, which is not centred.
 
     Parameters
     ----------
     classifier : fitted linear classifier
-        With `coef_`, `intercept_` and `classes_`, such as SoftmaxClassifier or
-        scikit-learn's LogisticRegression.
+        Classifier with `coef_`, `intercept_` and `classes_`, such as SoftmaxClassifier
+        or scikit-learn's LogisticRegression.
     X : array-like of shape (n_samples, n_features)
-        As the classifier takes it.
+        Data, as the classifier takes them.
     y : array-like of shape (n_samples,)
         True labels.
 
     Returns
     -------
     ndarray of shape (n_samples,), float64
-        From 1 to n_features; nan where all components together do not do.
+        Numbers from 1 to n_features; NaN if the classifier is wrong with all
+        components.
 
     Raises
     ------
     TypeError
-        Where the classifier is not linear, or has no score for each class.
+        If the classifier is not linear, or does not have one score for each class.
     NotFittedError
-        Where it is not fitted.
+        If the classifier is not fitted.
     ValueError
-        Where shapes do not fit.
+        If the shapes do not match.
 
     Examples
     --------
@@ -196,14 +202,14 @@ def critical_principal_component(classifier: Any, X: Any, y: Any) -> np.ndarray:
 def _check_linear(
     classifier: Any, X: Any, y: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return data, labels, coefficients and intercepts that fit each other."""
+    """Return data, labels, coefficients and intercepts; raise if they do not match."""
     fitted = hasattr(classifier, "classes_")
     if not hasattr(type(classifier), "decision_function") or (
         fitted and not hasattr(classifier, "coef_")
     ):
         raise TypeError(
-            f"{type(classifier).__name__} is no linear classifier; pass one with coef_ "
-            "and intercept_, such as LogisticRegression."
+            f"{type(classifier).__name__} is not a linear classifier; pass one with "
+            "coef_ and intercept_, such as LogisticRegression."
         )
     check_is_fitted(classifier, ("coef_", "intercept_", "classes_"))
     X, y = check_array(X, dtype=np.float64), np.asarray(y)
@@ -211,41 +217,43 @@ def _check_linear(
     coef, intercept = np.asarray(classifier.coef_), np.asarray(classifier.intercept_)
     if X.shape[1] != coef.shape[1]:
         raise ValueError(
-            f"X has {X.shape[1]} features; the classifier was fitted with "
-            f"{coef.shape[1]}."
+            f"X has {X.shape[1]} features, but the classifier was fitted with "
+            f"{coef.shape[1]}; pass data with as many features."
         )
-    # support vector machines have one for each two classes: of three classes, three
+    # SVC has one score for each pair of classes; for three classes that is three, too
     if hasattr(classifier, "dual_coef_") and len(classifier.classes_) > 2:
         raise TypeError(
-            f"{type(classifier).__name__} decides between every two classes; pass a "
-            "classifier with a score for each class, such as LinearSVC."
+            f"{type(classifier).__name__} has a score for each pair of classes; pass a "
+            "classifier with one score for each class, such as LinearSVC."
         )
     return X, y, coef, intercept
 
 
 def discriminability(X: Any, y: Any, n_neighbors: int = 10) -> np.ndarray:
-    """Return the share of each example's neighbours that are of its class.
+    """Return the share of the nearest neighbours that have the label of each example.
 
-    Low where examples of other classes are around, so that the boundary between the
-    classes has to follow high frequencies (arXiv:2105.05553, Section 5.3).
+    If the share is low, examples of other classes are close, and the boundary between
+    the classes contains high frequencies (arXiv:2105.05553, Section 5.3).
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Data, or a network's features of them.
+        Data, or features of a network.
     y : array-like of shape (n_samples,)
         True labels.
     n_neighbors : int, default=10
-        How many neighbours by Euclidean distance, the example itself not counted.
+        Number of nearest neighbours by Euclidean distance. The example itself is not
+        one of them.
 
     Returns
     -------
     ndarray of shape (n_samples,), float64
+        Shares, between 0 and 1.
 
     Raises
     ------
     ValueError
-        Where there are not more samples than neighbours.
+        If `n_neighbors` is not between 1 and n_samples - 1.
 
     Examples
     --------
@@ -257,8 +265,8 @@ def discriminability(X: Any, y: Any, n_neighbors: int = 10) -> np.ndarray:
     check_consistent_length(X, y)
     if not 1 <= n_neighbors < len(X):
         raise ValueError(
-            f"n_neighbors is {n_neighbors}; with {len(X)} samples it must be between 1 "
-            f"and {len(X) - 1}."
+            f"n_neighbors is {n_neighbors}; for {len(X)} samples, pass a number "
+            f"between 1 and {len(X) - 1}."
         )
     neighbors = NearestNeighbors(n_neighbors=n_neighbors).fit(X)
     found = neighbors.kneighbors(return_distance=False)
@@ -268,23 +276,27 @@ def discriminability(X: Any, y: Any, n_neighbors: int = 10) -> np.ndarray:
 def critical_frequency(
     X: Any, *, rule: Literal["sign", "curve"] = "sign"
 ) -> np.ndarray:
-    """Return the frequency up to which the rule is needed to classify each example.
+    """Return the highest frequency needed to classify each example of frequency data.
 
-    Of the frequency data set: the smallest kappa_j such that the first j terms of the
-    sum classify the example as all of them do
-    (arXiv:2105.05553, Section 5.2).
+    It is the smallest kappa_j for which the first j terms of the sum give the example
+    the same class as all terms (arXiv:2105.05553, Section 5.2).
 
     Parameters
     ----------
     X : array-like of shape (n_samples, 2)
-        As `make_frequency_data` gives.
+        Data from `make_frequency_data`.
     rule : {"sign", "curve"}, default="sign"
-        The rule that the data were labelled by, see `make_frequency_data`.
+        Rule that the data were labelled by, see `make_frequency_data`.
 
     Returns
     -------
     ndarray of shape (n_samples,), int64
-        From 0 to 9.
+        Frequencies from 0 to 9.
+
+    Raises
+    ------
+    ValueError
+        If X does not have two columns, or the rule is unknown.
 
     Examples
     --------
@@ -299,13 +311,14 @@ def critical_frequency(
 def order_correlation(first: Any, second: Any) -> OrderCorrelation:
     """Return the correlation of two scores of the same examples, with a p-value.
 
-    Of two ensembles' accessibilities: learning order constancy (arXiv:2105.05553,
-    Section 4), high where both learn the same examples first.
+    The correlation of the accessibilities of two ensembles measures learning order
+    constancy (arXiv:2105.05553, Section 4). It is high if both ensembles learn the
+    same examples first.
 
     Parameters
     ----------
     first, second : array-like of shape (n_samples,)
-        Scores. Examples with nan in either are left out.
+        Scores. Examples with NaN in one of them are left out.
 
     Returns
     -------
@@ -314,8 +327,8 @@ def order_correlation(first: Any, second: Any) -> OrderCorrelation:
     Raises
     ------
     ValueError
-        Where lengths differ, fewer than three examples have both scores, or all have
-        the same.
+        If the lengths differ, fewer than three examples have both scores, or all
+        examples have the same score.
 
     Examples
     --------
@@ -329,13 +342,14 @@ def order_correlation(first: Any, second: Any) -> OrderCorrelation:
     both = ~(np.isnan(first) | np.isnan(second))
     if both.sum() < 3:
         raise ValueError(
-            f"{both.sum()} examples have both scores; a correlation needs three."
+            f"{both.sum()} examples have both scores, but a correlation needs at least "
+            "three; pass scores of more examples."
         )
     for scores in (first[both], second[both]):
         if np.ptp(scores) == 0:
             raise ValueError(
-                f"All examples have the score {scores[0]:g}: there is no order; take "
-                "scores that differ, such as accessibility over more epochs."
+                f"All examples have the score {scores[0]:g}, so there is no order; "
+                "pass scores that differ, such as accessibility over more epochs."
             )
     found = pearsonr(first[both], second[both])
     return OrderCorrelation(
@@ -346,19 +360,20 @@ def order_correlation(first: Any, second: Any) -> OrderCorrelation:
 def group_by_score(
     scores: Any, values: Any, n_groups: int | None = None
 ) -> ScoreGroups:
-    """Return the mean of a value over the examples of each score.
+    """Return the mean of a value over groups of examples with similar scores.
 
-    Source: arXiv:2105.05553, Figs. 6b and 8.
+    The means are plotted in arXiv:2105.05553, Figs. 6b and 8.
 
     Parameters
     ----------
     scores : array-like of shape (n_samples,)
-        Such as the critical principal component; examples with nan are left out.
+        Scores, such as the critical principal component. Examples with NaN are left
+        out.
     values : array-like of shape (n_samples,)
-        Such as accessibility.
+        Values to average, such as accessibility.
     n_groups : int or None, default=None
-        None: one group for each score that occurs. Else about so many groups of equal
-        size; examples of one score stay together.
+        Approximate number of groups of equal size. Examples of the same score are
+        always in the same group. If None, there is one group for each score.
 
     Returns
     -------
@@ -367,7 +382,7 @@ def group_by_score(
     Raises
     ------
     ValueError
-        Where lengths differ, or no example has a score.
+        If the lengths differ, or no example has a score.
 
     Examples
     --------
@@ -379,7 +394,9 @@ def group_by_score(
     check_consistent_length(scores, values)
     scored = ~np.isnan(scores)
     if not scored.any():
-        raise ValueError("No example has a score; there is nothing to group.")
+        raise ValueError(
+            "No example has a score: all are NaN; pass scores of at least one example."
+        )
     scores, values = scores[scored], values[scored]
     if n_groups is None:
         groups = scores

@@ -150,5 +150,5 @@ def test_terms_are_those_that_there_are():
 
 def test_labels_of_one_class_are_refused(rng):
     y = np.arange(1000) < 30
-    with pytest.raises(ValueError, match="take more components"):
+    with pytest.raises(ValueError, match="pass more components"):
         leading_component_labels(rng.normal(size=(1000, 5)), y, 1)

@@ -91,7 +91,7 @@ def test_critical_component_is_what_predicting_projections_says(n_classes, estim
 
 def test_critical_component_refuses_what_is_not_linear_or_fitted(rng):
     X, y = rng.normal(size=(10, 3)), np.arange(10) % 2
-    with pytest.raises(TypeError, match="KNeighborsClassifier is no linear"):
+    with pytest.raises(TypeError, match="KNeighborsClassifier is not a linear"):
         critical_principal_component(KNeighborsClassifier().fit(X, y), X, y)
     with pytest.raises(NotFittedError):
         critical_principal_component(LogisticRegression(), X, y)
@@ -214,13 +214,13 @@ def test_nothing_to_group_is_an_error():
 
 def test_fitted_classifiers_that_are_not_linear_are_refused(rng):
     X, y = rng.normal(size=(20, 3)), np.arange(20) % 2
-    with pytest.raises(TypeError, match="SVC is no linear classifier"):
+    with pytest.raises(TypeError, match="SVC is not a linear classifier"):
         critical_principal_component(SVC().fit(X, y), X, y)
 
 
 def test_classifiers_of_every_two_classes_are_refused(rng):
     X, y = rng.normal(size=(30, 4)), np.arange(30) % 3
-    with pytest.raises(TypeError, match="SVC decides between every two classes"):
+    with pytest.raises(TypeError, match="SVC has a score for each pair of classes"):
         critical_principal_component(SVC(kernel="linear").fit(X, y), X, y)
     two = SVC(kernel="linear").fit(X[y < 2], y[y < 2])
     found = critical_principal_component(two, X[y < 2], y[y < 2])
