@@ -19,7 +19,6 @@ from skdmn.utils.array_api import (
     own_backend,
     take,
     to_numpy,
-    widest_float,
     working_memory,
 )
 from skdmn.utils.validation import (
@@ -144,11 +143,6 @@ class Images:
             return batch if function is None else function(batch)
 
         return self.batches(values_per_image, compute)
-
-    def wide_batches(self) -> Iterator[Array]:
-        """Yield images in the widest float of the device, to sum them."""
-        for _, batch in self.batches():
-            yield self.compute.xp.astype(batch, widest_float(self.compute))
 
     def map(
         self,

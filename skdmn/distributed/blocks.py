@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -148,20 +148,6 @@ def _apply(
 
 def _rows_at(block: np.ndarray, indices: np.ndarray) -> np.ndarray:
     return block.reshape(len(block), -1)[indices]
-
-
-def merged_moments(parts: Iterable[tuple]) -> tuple:
-    """Merge weights, means and variances of parts (Chan, Golub, LeVeque)."""
-    total: float = 0
-    mean = var = np.zeros(())
-    with np.errstate(over="ignore", invalid="ignore"):
-        for added, part_mean, part_var in parts:
-            if added:
-                share, total = added / (total + added), total + added
-                away = part_mean - mean
-                var = var + share * (part_var - var + (1 - share) * away**2)
-                mean = mean + share * away
-    return total, mean, var
 
 
 def checked(X: Any) -> da.Array:

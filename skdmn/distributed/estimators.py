@@ -15,8 +15,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from skdmn.distributed.blocks import Blocks, checked, collected, sizes_of
-from skdmn.distributed.layers import FITTED, fit_network
+from skdmn.distributed.layers import fit_network
 from skdmn.distributed.softmax import fit_softmax
+from skdmn.layers.base import ImageTransformer
 from skdmn.linear_model.softmax import SoftmaxClassifier
 from skdmn.network.network import DensityMatrixNetwork
 from skdmn.utils.array_api import float_dtype
@@ -286,7 +287,8 @@ def _split(
     steps = list(estimator.steps) if pipeline else [("estimator", estimator)]
     softmax = steps.pop()[1] if isinstance(steps[-1][1], SoftmaxClassifier) else None
     for _, step in steps:
-        if not (isinstance(step, FITTED) or _is_network(steps)):
+        is_layer = isinstance(step, ImageTransformer) and not _is_a_network(step)
+        if not (is_layer or _is_network(steps)):
             raise TypeError(
                 f"{type(step).__name__} cannot be fitted or run on blocks; pass layers "
                 "of skdmn, one DensityMatrixNetwork, a SoftmaxClassifier, or a "
@@ -303,7 +305,11 @@ def _all(steps: Steps, softmax: SoftmaxClassifier | None) -> list[Any]:
 
 
 def _is_network(steps: Steps) -> bool:
-    return len(steps) == 1 and isinstance(steps[0][1], DensityMatrixNetwork)
+    return len(steps) == 1 and _is_a_network(steps[0][1])
+
+
+def _is_a_network(step: Any) -> bool:
+    return isinstance(step, DensityMatrixNetwork)
 
 
 def _network(steps: Steps) -> DensityMatrixNetwork:

@@ -1,39 +1,19 @@
-"""Layers fitted on blocks: each learns from sums, which add up over the blocks."""
+"""Layers fitted on blocks: the sums that each layer learns from add up over blocks."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 
-from skdmn.data.images import Images
-from skdmn.distributed.blocks import Blocks, merged_moments
-from skdmn.layers.base import ImageTransformer
-from skdmn.layers.class_density import ClassDensityTransformer, cached_accumulate
-from skdmn.layers.flatten import FlattenTransformer
-from skdmn.layers.overlap import OverlapPruner
-from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
-from skdmn.layers.scaling import ChannelStandardScaler
-from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
+from skdmn.distributed.blocks import Blocks
+from skdmn.layers.base import ImageTransformer, Labels
 from skdmn.network.network import DensityMatrixNetwork
-from skdmn.network.stages import Stream
-from skdmn.statistics.density import DensityAccumulator
-from skdmn.utils.array_api import HOST, to_numpy
-from skdmn.utils.labels import draw
+from skdmn.statistics.accumulate import cached_accumulate
 
-ClassSums = tuple[np.ndarray, DensityAccumulator]  # class indices, and sums of these
-
-# what can be fitted: sums over classes, over channels, or nothing
-_BY_CHANNEL = (ChannelStandardScaler, OverlapPruner)
-_LEARN_NOTHING = (
-    MaxPool2DTransformer,
-    AveragePool2DTransformer,
-    FlattenTransformer,
-)
-FITTED = (ClassDensityTransformer, *_BY_CHANNEL, *_LEARN_NOTHING)
+ClassSums = tuple[np.ndarray, Any]  # class indices, and sums of these
 
 
 def fit_network(network: DensityMatrixNetwork, blocks: Blocks, y: Any) -> None:
@@ -51,115 +31,68 @@ def fit_network(network: DensityMatrixNetwork, blocks: Blocks, y: Any) -> None:
     y : ndarray of shape (len(blocks),) or None
     """
     network._check_params()
-    # checks of shape and dtype are those of one blank image; blocks are checked for
-    # NaN when they are read
+    # shape and dtype are checked on one blank image; blocks are checked for NaN when
+    # they are read
     blank = np.zeros((1, *blocks.sample_shape), blocks.dtype)
     images = network._check_images(blank, reset=True)
     for _, layer in network.layers:
-        if isinstance(layer, ClassDensityTransformer):
-            layer._encode(y, len(blocks))  # raises before any layer is fitted
+        layer._encode(y, len(blocks))  # raises before any layer is fitted
     network.layers_ = []
     for name, layer in network.layers:
         fitted = network._prepared(layer, network.layers_, images)
-        _learn(fitted, network.compact(), blocks, y, images.dtype)
+        labels = fitted._choose(y, len(blocks))
+        gather = partial(_gathered, fitted, network.compact(), blocks, labels)
+        fitted._learn(labels, images.dtype, gather)
         network.layers_ = [*network.layers_, (name, fitted)]
 
 
-def _learn(
+def _gathered(
     layer: ImageTransformer,
     network: DensityMatrixNetwork,
     blocks: Blocks,
-    y: Any,
-    dtype: str,
-) -> None:
-    """Fit a layer on what comes out of a network, which may have none so far."""
-    none = Images.of(
-        np.empty((0, *layer.image_shape_), dtype), layer.image_shape_, HOST, HOST
-    )
-    if isinstance(layer, ClassDensityTransformer):
-        _learn_densities(layer, network, blocks, y, dtype)
-    elif isinstance(layer, _BY_CHANNEL):
-        unused = [None] * len(blocks.parts)
-        n_images, mean, var = blocks.reduce(
-            _channel_moments, merged_moments, unused, network, layer
-        )
-        if isinstance(layer, ChannelStandardScaler):
-            layer._add(none, n_images, mean, var)
-        else:  # one pixel that has as large squares as all images together
-            n = n_images * math.prod(layer.image_shape_[:2])
-            with np.errstate(over="ignore"):
-                pixel = np.sqrt(n * (var + mean**2)).reshape(1, 1, 1, -1)
-            layer._fit(replace(none, data=pixel, dtype="float64"), y)
+    labels: Labels,
+    sums: Any,
+    by_class: bool,
+) -> Any:
+    """Sum over the blocks what comes out of a network, for a layer to learn from."""
+    codes, chosen = labels.codes, labels.chosen
+    if not by_class:
+        codes = np.zeros_like(codes)
+    if chosen is None:
+        of_block: list[tuple] = [(own, None) for (own,) in blocks.cut(codes)]
     else:
-        layer._fit(none, y)
-
-
-def _learn_densities(
-    layer: ClassDensityTransformer,
-    network: DensityMatrixNetwork,
-    blocks: Blocks,
-    y: Any,
-    dtype: str,
-) -> None:
-    layer._set_shapes()
-    labels, codes = layer._encode(y, len(blocks))
-    chosen = draw(codes, layer.subsample, check_random_state(layer.random_state))
-    unseeded = chosen is not None and layer.random_state is None
-    memory = None if unseeded else layer.memory
-    of_block: list[tuple] = [(codes, None) for (codes,) in blocks.cut(codes)]
-    if chosen is not None:
         some = blocks.find(chosen)
-        of_block = [(o[0][s], s) for o, s in zip(of_block, some, strict=True)]
-    if isinstance(layer, WhitenedPCAPatchTransformer) and (
-        layer.contrast_floor == "auto"
-    ):
-        _, of_all = blocks.reduce(_all_patches, _merged_sums, of_block, network, layer)
-        layer.contrast_floor_ = layer._floor_of(of_all, dtype)
-    present, sums = blocks.reduce(
-        _class_sums, _merged_sums, of_block, network, layer, memory
+        ends = np.cumsum([len(indices) for indices in some])
+        of_block = list(zip(np.split(codes, ends[:-1]), some, strict=True))
+    repeated = labels.is_repeatable and by_class
+    memory = getattr(layer, "memory", None) if repeated else None
+    shape = layer.image_shape_
+    present, found = blocks.reduce(
+        _sums_of_block, _merged_sums, of_block, network, shape, sums, memory
     )
-    layer._set(labels[present], sums, dtype)
+    sums.merge(found, present)
+    return sums
 
 
 # on workers
 
 
-def _stream(
-    block: np.ndarray, network: DensityMatrixNetwork, layer: ImageTransformer
-) -> Stream:
-    """Return the images of a block as a layer is to see them."""
-    images = network._check_images(block, reset=False)
-    return network._stream(images, network.layers_, layer.image_shape_)
-
-
-def _class_sums(
+def _sums_of_block(
     block: np.ndarray,
     own: tuple[np.ndarray, np.ndarray | None],
     network: DensityMatrixNetwork,
-    layer: ClassDensityTransformer,
+    shape: tuple[int, int, int],
+    empty: Any,
     memory: Any,
 ) -> ClassSums:
-    """Add up the patches of a block, for the classes that it has."""
+    """Sum over a block, for the classes that it has."""
     codes, chosen = own
-    stream = replace(_stream(block, network, layer), chosen=chosen)
+    images = network._check_images(block, reset=False)
+    stream = network._stream(images, network.layers_, shape)
+    stream = replace(stream, chosen=chosen)
     present, codes = np.unique(codes, return_inverse=True)
-    sums = layer._empty(len(present), stream)
-    return present, cached_accumulate(memory, stream, codes, sums, _silently)
-
-
-def _all_patches(
-    block: np.ndarray,
-    own: tuple[np.ndarray, np.ndarray | None],
-    network: DensityMatrixNetwork,
-    layer: WhitenedPCAPatchTransformer,
-) -> ClassSums:
-    """Add up the patches of a block, as they are, as if of one class."""
-    stream = replace(_stream(block, network, layer), chosen=own[1])
-    return np.zeros(1, dtype=np.int64), layer._all_patches(stream)
-
-
-def _silently(done: int) -> None:
-    """Report nothing: Dask tells how many blocks are done."""
+    sums = empty.like(len(present))
+    return present, cached_accumulate(memory, stream, codes, sums, lambda done: None)
 
 
 def _merged_sums(parts: list[ClassSums]) -> ClassSums:
@@ -169,22 +102,3 @@ def _merged_sums(parts: list[ClassSums]) -> ClassSums:
     for codes, sums in parts:
         total.merge(sums, np.searchsorted(present, codes))
     return present, total
-
-
-def _channel_moments(
-    block: np.ndarray,
-    own: None,
-    network: DensityMatrixNetwork,
-    layer: ImageTransformer,
-) -> tuple:
-    """Return the number of images, and each channel's mean and variance."""
-    stream = _stream(block, network, layer)
-    xp, axes = stream.compute.xp, (0, 1, 2)
-    return merged_moments(
-        (
-            values.shape[0],
-            to_numpy(xp.mean(values, axis=axes)),
-            to_numpy(xp.var(values, axis=axes)),
-        )
-        for values in stream.wide_batches()
-    )

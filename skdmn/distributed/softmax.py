@@ -13,10 +13,11 @@ from dask.delayed import delayed
 from sklearn.utils.validation import _check_sample_weight
 
 from skdmn.data.rows import Rows
-from skdmn.distributed.blocks import Blocks, merged_moments
+from skdmn.distributed.blocks import Blocks
 from skdmn.linear_model.objective import Objective, column_moments
 from skdmn.linear_model.softmax import SoftmaxClassifier
 from skdmn.linear_model.solver import sample_bytes
+from skdmn.statistics.channels import merged_moments
 from skdmn.utils.array_api import HOST, Array, Backend, compute_backend
 
 

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from skdmn.export.model import model_of
 from skdmn.export.onnx import Writer, as_labels
-from skdmn.layers.class_pca import ClassPCAPatchTransformer
-from skdmn.layers.flatten import FlattenTransformer
-from skdmn.layers.overlap import OverlapPruner
-from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
-from skdmn.layers.scaling import ChannelStandardScaler
-from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
+from skdmn.layers.base import ImageTransformer
 from skdmn.linear_model.softmax import SoftmaxClassifier
-from skdmn.network.network import DensityMatrixNetwork
 from skdmn.utils.array_api import to_numpy
 from skdmn.utils.optional import import_onnx
-
-_LAYERS = (
-    ClassPCAPatchTransformer,
-    WhitenedPCAPatchTransformer,
-    MaxPool2DTransformer,
-    AveragePool2DTransformer,
-    OverlapPruner,
-    ChannelStandardScaler,
-    FlattenTransformer,
-    DensityMatrixNetwork,
-)
 
 
 def register_converters() -> None:
@@ -64,7 +47,8 @@ def register_converters() -> None:
     ['label', 'probabilities']
     """
     skl2onnx = import_onnx("skl2onnx", "register_converters")
-    for layer in _LAYERS:
+    layer: Any
+    for layer in _layers(ImageTransformer):
         skl2onnx.update_registered_converter(
             layer, f"Skdmn{layer.__name__}", _set_features, _convert
         )
@@ -75,6 +59,14 @@ def register_converters() -> None:
         _convert,
         options={"zipmap": [True, False, "columns"], "nocl": [True, False]},
     )
+
+
+def _layers(base: type) -> Iterator[Any]:
+    """Yield the classes of layers and networks, of this package and of users."""
+    for layer in base.__subclasses__():
+        if not layer.__name__.startswith("_"):
+            yield layer
+        yield from _layers(layer)
 
 
 class _Container:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skdmn.export.graph import Graph, Nodes
-from skdmn.export.model import Model, model_of
+from skdmn.export.model import Model, model_of, refuse
+from skdmn.kernels.geometry import Window
 from skdmn.operations import (
+    AverageFlips,
     AveragePool,
     Convolve,
-    EncodeContrasts,
+    Encode,
     Flatten,
     MaxPool,
     Operation,
-    OverMirrors,
     Power,
     Rectify,
     ScaleChannels,
@@ -24,7 +25,6 @@ from skdmn.operations import (
     Scores,
     Select,
     Unflatten,
-    Window,
 )
 from skdmn.utils.optional import import_onnx
 from skdmn.utils.validation import times
@@ -180,21 +180,18 @@ class Writer:
     def of_images(self, operation: Operation) -> None:
         """Add the nodes of an operation on images."""
         match operation:
-            case Convolve(filters=filters, window=window, bias=bias):
+            case Convolve(filters=filters, bias=bias):
                 operands = [np.moveaxis(filters, 3, 1)]
                 operands += [] if bias is None else [bias]
-                self.add("Conv", *operands, **_attributes(window))
-                self.channels(len(filters), window)
+                self.add("Conv", *operands, **self.window(operation.window))
             case Rectify():
                 self.add("Relu")
             case MaxPool(window=window):
-                self.add("MaxPool", **_attributes(window))
-                self.channels(self.shape[2], window)
-            case EncodeContrasts():
+                self.add("MaxPool", **self.window(window))
+            case Encode():
                 self.encode(operation)
             case AveragePool(window=window):
-                self.add("AveragePool", **_attributes(window), count_include_pad=0)
-                self.channels(self.shape[2], window)
+                self.add("AveragePool", **self.window(window), count_include_pad=0)
             case Power(power=power):
                 sign, size = (
                     self.graph.node(kind, self.at) for kind in ("Sign", "Abs")
@@ -202,20 +199,23 @@ class Writer:
                 self.at = size
                 self.add("Pow", np.array(power))
                 self.at = self.graph.node("Mul", sign, self.at)
-            case OverMirrors(operations=operations):
-                self.over_mirrors(operations)
+            case AverageFlips(operations=operations):
+                self.average_flips(operations)
+                return
             case ScaleChannels(mean=mean, scale=scale):
                 ones, zeros = np.ones_like(mean), np.zeros_like(mean)
                 operands = [1 / scale, zeros, mean, ones]
                 self.add("BatchNormalization", *operands, epsilon=0.0)
             case Select(channels=channels):
                 self.add("Gather", channels.astype(np.int64), axis=1)
-                self.shape = (*self.shape[:2], len(channels))
+            case _:
+                raise refuse(operation, "ONNX")
+        self.shape = operation.output_shape(self.shape)
 
-    def encode(self, operation: EncodeContrasts) -> None:
+    def encode(self, operation: Encode) -> None:
         """Add an encoding: products, contrasts, both signs over a threshold."""
-        window = _attributes(operation.window)
-        n, height, width, channels = operation.filters.shape
+        window = self.window(operation.window)
+        _, height, width, channels = operation.filters.shape
         # brightness counts for nothing, but takes digits of float32
         images = self.at
         self.add("GlobalAveragePool")
@@ -238,9 +238,8 @@ class Writer:
         self.at = self.graph.node("Concat", self.at, opposite, axis=1)
         self.add("Sub", np.array(operation.threshold))
         self.add("Relu")
-        self.channels(2 * n, operation.window)
 
-    def over_mirrors(self, operations: tuple[Operation, ...]) -> None:
+    def average_flips(self, operations: tuple[Operation, ...]) -> None:
         """Add operations on images and, behind them, their mirror images; average."""
         axis, last = np.array([3]), np.array([np.iinfo(np.int64).min])
         reverse = [np.array([-1]), last, axis, np.array([-1])]
@@ -256,9 +255,14 @@ class Writer:
         self.add("ReduceSum", np.array([0]), keepdims=0)
         self.add("Mul", np.array(0.5))
 
-    def channels(self, n: int, window: Window) -> None:
-        """Remember what came out of windows."""
-        self.shape = (*window.output_size(self.shape), n)
+    def window(self, window: Window) -> dict[str, Any]:
+        """Return a window as ONNX has it, for the images so far."""
+        pads = window.pads(self.shape)
+        return {
+            "kernel_shape": window.size,
+            "strides": window.stride,
+            "pads": [*pads.before, *pads.after],
+        }
 
     def scores(self, operation: Scores) -> None:
         """Add logits; rows keep the order that they are in."""
@@ -322,15 +326,6 @@ def as_labels(classes: np.ndarray) -> np.ndarray:
     if classes.dtype.kind in "iu":
         return classes.astype(np.int64)
     return classes.astype(object) if classes.dtype.kind in "US" else classes
-
-
-def _attributes(window: Window) -> dict[str, Any]:
-    """Return a window as ONNX has it."""
-    return {
-        "kernel_shape": window.size,
-        "strides": window.stride,
-        "pads": [*window.before, *window.after],
-    }
 
 
 def _check_example(example: np.ndarray, model: Model) -> None:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skdmn.export.model import Model, model_of
+from skdmn.export.model import Model, model_of, refuse
+from skdmn.kernels.geometry import Window
 from skdmn.operations import (
+    AverageFlips,
     AveragePool,
     Convolve,
-    EncodeContrasts,
+    Encode,
     Flatten,
     MaxPool,
     Operation,
-    OverMirrors,
     Power,
     Rectify,
     ScaleChannels,
@@ -23,7 +24,6 @@ from skdmn.operations import (
     Scores,
     Select,
     Unflatten,
-    Window,
 )
 from skdmn.utils.optional import import_torch
 from skdmn.utils.validation import Shape
@@ -113,6 +113,7 @@ class _Writer:
         self.torch, self.nn = torch, torch.nn
         self.modules: list[Any] = []
         self.shape = model.shape  # of the images that were flattened last
+        self.given = model.shape  # of the images in front of an operation
         operations = model.operations
         if model.ndim == 2:
             if isinstance(operations[0], Flatten):  # rows stay rows, in their order
@@ -124,6 +125,7 @@ class _Writer:
             operations, (*operations[1:], None), strict=False
         ):
             self.write(operation, following)
+            self.given = operation.output_shape(self.given)
 
     def write(self, operation: Operation, following: Operation | None) -> None:
         """Add the modules of an operation."""
@@ -134,15 +136,15 @@ class _Writer:
                 self.modules.append(self.nn.ReLU())
             case MaxPool(window=window):
                 self.pool(window)
-            case EncodeContrasts():
+            case Encode():
                 self.encode(operation)
             case AveragePool():
                 self.average(operation)
             case Power(power=power):
                 self.modules.append(_power(self.torch, power))
-            case OverMirrors(operations=operations, shape=shape):
-                layers = _Writer(Model(shape, 4, operations, None)).modules
-                self.modules.append(_over_mirrors(self.torch, layers))
+            case AverageFlips(operations=operations):
+                layers = _Writer(Model(self.given, 4, operations, None)).modules
+                self.modules.append(_average_flips(self.torch, layers))
             case Select(channels=channels):
                 self.modules.append(_selected(self.torch, channels))
             case ScaleChannels(mean=mean, scale=scale):
@@ -156,39 +158,42 @@ class _Writer:
                 self.unflatten(shape)
             case Scores():
                 self.scores(operation.of_all_classes())
+            case _:
+                raise refuse(operation, "PyTorch")
 
-    def encode(self, operation: EncodeContrasts) -> None:
+    def encode(self, operation: Encode) -> None:
         """Add an encoding, of a convolution and functions of torch."""
-        self.convolve(Convolve(operation.filters, operation.window))
+        self.convolve(Convolve(operation.filters))
         convolution = self.modules.pop()
         self.modules.append(_encoding(self.torch, convolution, operation))
 
     def average(self, operation: AveragePool) -> None:
         """Add average pooling; torch knows the pixels inside where sides are alike."""
         window = operation.window
-        before, size = window.before, window.size
-        if before == window.after and all(2 * before[i] <= size[i] for i in (0, 1)):
+        (before, after), size = window.pads(self.given), window.size
+        if before == after and all(2 * before[i] <= size[i] for i in (0, 1)):
             self.modules.append(
                 self.nn.AvgPool2d(size, window.stride, before, count_include_pad=False)
             )
             return
-        (top, left), (bottom, right) = before, window.after
+        (top, left), (bottom, right) = before, after
         pads = self.nn.ZeroPad2d((left, right, top, bottom))
         pool = self.nn.AvgPool2d(size, window.stride)
-        ones = self.torch.ones((1, 1, *operation.size), dtype=self.torch.float64)
+        ones = self.torch.ones((1, 1, *self.given[:2]), dtype=self.torch.float64)
         self.modules += [pads, pool, _times(self.torch, 1 / pool(pads(ones)))]
 
     def convolve(self, operation: Convolve) -> None:
         window, bias = operation.window, operation.bias
         n, height, width, channels = operation.filters.shape
-        (top, left), (bottom, right) = window.before, window.after
-        around = window.before == window.after
+        before, after = window.pads(self.given)
+        (top, left), (bottom, right) = before, after
+        around = before == after
         if not around:
             self.modules.append(self.nn.ZeroPad2d((left, right, top, bottom)))
         module = self.torch.nn.utils.skip_init(
             self.nn.Conv2d,
             *(channels, n, (height, width), window.stride),
-            padding=window.before if around else 0,
+            padding=before if around else 0,
             bias=bias is not None,
             dtype=self.torch.float64,
         )
@@ -199,7 +204,7 @@ class _Writer:
 
     def pool(self, window: Window) -> None:
         """Add max pooling; torch pads both sides alike, by half a window at most."""
-        before, after, size = window.before, window.after, window.size
+        (before, after), size = window.pads(self.given), window.size
         around = before == after and all(2 * before[i] <= size[i] for i in (0, 1))
         # windows that only begin inside are torch's too, if asked for
         begin = before == (0, 0) and all(after[i] < window.stride[i] for i in (0, 1))
@@ -264,7 +269,7 @@ class _Writer:
 # what is no module of torch is a graph of its functions, which needs torch alone
 
 
-def _encoding(torch: Any, convolution: Any, operation: EncodeContrasts) -> Any:
+def _encoding(torch: Any, convolution: Any, operation: Encode) -> Any:
     """Return an encoding: products, contrasts, both signs over a threshold."""
     graph, functional = torch.fx.Graph(), torch.nn.functional
 
@@ -298,7 +303,7 @@ def _power(torch: Any, power: float) -> Any:
     return torch.fx.GraphModule({}, graph, "Power")
 
 
-def _over_mirrors(torch: Any, layers: list[Any]) -> Any:
+def _average_flips(torch: Any, layers: list[Any]) -> Any:
     """Return the mean of what layers give for images and their mirror images."""
     graph = torch.fx.Graph()
     images = graph.placeholder("images")
@@ -307,7 +312,7 @@ def _over_mirrors(torch: Any, layers: list[Any]) -> Any:
     total = graph.call_function(torch.add, tuple(found))
     graph.output(graph.call_function(torch.mul, (total, 0.5)))
     within = torch.nn.Sequential(*layers)
-    return torch.fx.GraphModule({"layers": within}, graph, "OverMirrors")
+    return torch.fx.GraphModule({"layers": within}, graph, "AverageFlips")
 
 
 def _times(torch: Any, factors: Any) -> Any:

@@ -13,6 +13,13 @@ Padding = Literal["valid", "same"]
 TILE_VALUES = 2**18  # of windows copied at a time: a megabyte or two, as caches hold
 
 
+class Pads(NamedTuple):
+    """Pixels that padding adds to an image, (vertical, horizontal) each."""
+
+    before: Pair
+    after: Pair
+
+
 class Window(NamedTuple):
     """What max pooling looks at, (vertical, horizontal) each."""
 
@@ -23,6 +30,15 @@ class Window(NamedTuple):
     def output_size(self, shape: tuple[int, ...]) -> Pair:
         """Return how many windows images of (height, width, ...) have."""
         return output_size(shape, self.size, self.stride, self.padding)
+
+    def pads(self, shape: tuple[int, ...]) -> Pads:
+        """Return the padding of images of (height, width, ...)."""
+        if self.padding == "valid":
+            return Pads((0, 0), (0, 0))
+        (top, bottom), (left, right) = (
+            same_padding(shape[i], self.size[i], self.stride[i]) for i in (0, 1)
+        )
+        return Pads((top, left), (bottom, right))
 
 
 WHOLE = Window((1, 1), (1, 1), "valid")  # no pooling

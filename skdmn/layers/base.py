@@ -1,31 +1,43 @@
-"""What every layer shares: checks, shapes, batches, device, feature names."""
+"""The base class of layers: checks, shapes, statistics, operations, output."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdmn.data.images import Images, rows
 from skdmn.data.sliced import Sliced, is_sliceable
 from skdmn.kernels.geometry import Pair
+from skdmn.operations.chain import Chain
+from skdmn.operations.fusion import needs_no_batches, planned
+from skdmn.operations.records import Flatten, Operation, run
+from skdmn.statistics.accumulate import (
+    Report,
+    Statistics,
+    cached_accumulate,
+    check_mergeable,
+)
 from skdmn.utils.array_api import (
     DEVICES,
     Array,
     Backend,
     backend_of,
     compute_backend,
-    float_dtype,
     own_backend,
     to_backend,
 )
+from skdmn.utils.documentation import DocLinkMixin
+from skdmn.utils.labels import union
 from skdmn.utils.persistence import PortableMixin
 from skdmn.utils.validation import (
     Shape,
@@ -40,23 +52,88 @@ from skdmn.utils.validation import (
     with_channels,
 )
 
+# what an estimator remembers of the images that it was fitted on
+_INPUT = (
+    "image_shape_",
+    "n_features_in_",
+    "feature_names_in_",
+    "_input_ndim",
+    "_lives",
+)
 
-class _RowOutput(PortableMixin, TransformerMixin, BaseEstimator):
+
+class Labels(NamedTuple):
+    """Which images a layer learns from, and their classes.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Sorted labels; ``[0]`` for a layer that does not need labels.
+    codes : ndarray of shape (n_chosen,), int
+        Index among `classes` of every image that is chosen.
+    chosen : ndarray of shape (n_chosen,), int, or None
+        Sorted indices of the chosen images; None for all.
+    is_repeatable : bool
+        False if another call would choose other images.
+    """
+
+    classes: np.ndarray
+    codes: np.ndarray
+    chosen: np.ndarray | None = None
+    is_repeatable: bool = True
+
+
+# Adds up sums over images, wherever those are. Called with sums that have seen nothing
+# and whether they are to be kept by class; returns them filled.
+Gather = Callable[[Any, bool], Any]
+
+
+class _RowOutput(DocLinkMixin, PortableMixin, TransformerMixin, BaseEstimator):
     """Holds the ``transform`` that scikit-learn wraps for ``set_output``."""
 
     def transform(self, X: Any) -> Any:
         return self._transform(X)
 
 
+def _learns(layer: Any) -> bool:
+    """Check that a layer has statistics, for methods that need them."""
+    if type(layer)._empty_sums is ImageTransformer._empty_sums:
+        raise AttributeError(
+            f"{type(layer).__name__} learns nothing from images, so it has no "
+            "statistics."
+        )
+    return True
+
+
 # No auto-wrapping here: images (4-D) stay arrays whatever `set_output` says, and
 # rows go through the wrapped transform of the class above. Subclasses get the default
 # keys again, hence `set_output` itself.
 class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[call-arg]
-    """Base class of the layers.
+    """Base class of layers, in this package and in files of your own.
 
-    A layer keeps its parameters, learns in ``_fit(images, y)`` and computes a batch in
-    ``_forward(batch)``; ``_output_shape`` says what it does to height, width and
-    channels. Everything about input and output is done here.
+    A layer keeps its parameters in ``__init__`` and fills in some of the methods below.
+    All else is done here: checks of input, batches, devices, progress, feature names,
+    output, and the way into networks, Dask and exports.
+
+    =========================== ======================================================
+    method                      what it does
+    =========================== ======================================================
+    ``_prepare()``              derives attributes from parameters and
+                                ``image_shape_`` alone, before any image is seen
+    ``_empty_sums(n_classes)``  returns sums that have seen nothing; a layer without
+                                this method learns nothing from images
+    ``_set(sums, dtype)``       sets fitted attributes from sums over all images
+    ``_operations()``           returns what ``transform`` computes, as a list of
+                                records of `skdmn.operations`
+    =========================== ======================================================
+
+    Sums are objects with the methods ``update(images, labels)``,
+    ``merge(other, labels)`` and ``like(n_classes)``, such as those in
+    `skdmn.statistics`. A layer that must look at the images once before its sums can
+    begin (for a threshold, say) sets ``_needs_first_look = True``, returns other empty
+    sums from ``_first_look()``, and receives them in ``_take_first_look(sums, dtype)``.
+
+    Parameters of a subclass besides its own: `image_shape` and `device`.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's)
@@ -64,14 +141,15 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         "device": [StrOptions(set(DEVICES))],
     }
     _needs_positions = True  # whether rows without image_shape may be a mistake
-    _any_dtype = False  # whether _forward takes any batch, in any dtype
-    _n_passes = 1  # over the images, in a fit
     _one_to_one = False  # whether values keep their places, so names theirs
+    _only_reshapes = False  # whether it gives rows and computes nothing
+    _needs_first_look = False  # whether sums can begin only after another pass
 
     image_shape: tuple[int, ...] | None
     device: str
     image_shape_: Shape
     n_features_in_: int
+    _sums: Any
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from images.
@@ -80,8 +158,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         ----------
         X : array-like of shape (n, height, width[, channels]) or (n, n_features)
             Images, integer or float; or rows, see `image_shape`.
-        y : None
-            Ignored.
+        y : array-like of shape (n,) or None
+            Labels, if the layer needs them; else ignored.
 
         Returns
         -------
@@ -90,13 +168,187 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         Raises
         ------
         ValueError
-            Where X is not what the parameters ask for.
+            If X is not what the parameters ask for.
         RuntimeError
-            Where ``device="cuda"`` finds no GPU.
+            If ``device="cuda"`` and there is no GPU.
         """
         with self._unchanged_on_error():
             self._check_params()
             self._fit(self._check_images(X, reset=True), y)
+        return self
+
+    @available_if(_learns)
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None) -> Self:
+        """Add more images; the result is that of a fit on all images at once.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
+            Images or rows, as in `fit`.
+        y : array-like of shape (n,) or None
+            Labels, if the layer needs them. New ones extend `classes_`.
+        classes : array-like of shape (n_classes,) or None, default=None
+            Labels to list in `classes_` whether or not `y` has them; ignored by layers
+            that are not class-based.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit` does; also if `subsample` is not 1.0, if `compact` removed the
+            sums, or if a parameter that they depend on has changed since.
+        """
+        with self._unchanged_on_error():
+            self._check_params()
+            self._check_uses_all_images("partial_fit")
+            resume = hasattr(self, "_settings")
+            images = self._check_images(X, reset=not resume, method="partial_fit")
+            before = self._resumable() if resume else None
+            labels = self._choose(y, len(images), classes)
+            labels = labels._replace(is_repeatable=False)  # not cached
+            if before is not None:
+                known = union(self._classes, labels.classes)
+                codes = np.searchsorted(known, labels.classes)[labels.codes]
+                labels = labels._replace(classes=known, codes=codes)
+            self._learn(labels, images.dtype, self._gather(images, labels), before)
+        return self
+
+    @available_if(_learns)
+    def merge(self, other: Self) -> Self:
+        """Add the images that another fitted layer has seen.
+
+        The sums add up exactly, so that sites which may not share images can share
+        what layers have learned from them: the result is that of a fit on the images
+        of both.
+
+        Parameters
+        ----------
+        other : layer of the same class
+            Fitted on other images of the same shape, with the same parameters as far
+            as the sums depend on them. It is not changed.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            If `other` is of another class.
+        ValueError
+            If one of the two has no sums (see `compact`), or they were not computed
+            alike. The message says what differs.
+        """
+        check_is_fitted(self)
+        if type(other) is not type(self):
+            raise TypeError(
+                f"{type(self).__name__}.merge takes another {type(self).__name__}, got "
+                f"{type(other).__name__}."
+            )
+        check_is_fitted(other)
+        return self.finish(self._seen().merge(other._seen()))
+
+    @available_if(_learns)
+    def statistics(
+        self, X: Any, y: Any = None, *, first_look: Statistics | None = None
+    ) -> Statistics:
+        """Compute what `fit` learns from, without fitting.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
+            Images or rows, as in `fit`.
+        y : array-like of shape (n,) or None
+            Labels, if the layer needs them.
+        first_look : Statistics or None, default=None
+            What `first_look` returned, merged over all sites. None: for these images
+            alone.
+
+        Returns
+        -------
+        Statistics
+            A sum that merges with that of other images and pickles. `finish` takes it.
+
+        Raises
+        ------
+        ValueError
+            As `fit` does.
+
+        Examples
+        --------
+        >>> from skdmn import ClassPCAPatchTransformer
+        >>> from skdmn.datasets import load_digits_images
+        >>> X, y = load_digits_images()
+        >>> layer = ClassPCAPatchTransformer()
+        >>> here, there = (layer.statistics(X[i::2], y[i::2]) for i in (0, 1))
+        >>> layer.finish(here + there).class_counts_.sum()
+        np.int64(1797)
+        """
+        layer, images, labels, gather = self._begun(X, y)
+        if first_look is not None:
+            layer._take_first_look(first_look.sums, images.dtype)
+        elif layer._needs_first_look:
+            found = gather(layer._first_look(), False)
+            layer._take_first_look(found, images.dtype)
+        sums = gather(layer._empty_sums(len(labels.classes)), True)
+        return layer._as_statistics(sums, labels.classes, images.dtype)
+
+    @available_if(_learns)
+    def first_look(self, X: Any, y: Any = None) -> Statistics | None:
+        """Compute what `statistics` needs to know of all images before it begins.
+
+        Sites that do not share images merge their first looks and pass the result to
+        `statistics`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
+            Images or rows, as in `fit`.
+        y : array-like of shape (n,) or None
+            Labels, if the layer needs them.
+
+        Returns
+        -------
+        Statistics or None
+            None if the layer needs no first look.
+        """
+        if not self._needs_first_look:
+            return None
+        layer, images, _, gather = self._begun(X, y)
+        sums = gather(layer._first_look(), False)
+        found = layer._as_statistics(sums, np.zeros(1, dtype=np.int64), images.dtype)
+        return replace(found, layer=f"first look of {found.layer}")
+
+    @available_if(_learns)
+    def finish(self, statistics: Statistics) -> Self:
+        """Set the fitted attributes from statistics, without any image.
+
+        Parameters
+        ----------
+        statistics : Statistics
+            What `statistics` of such a layer returned, merged as you like.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the statistics are those of another layer, or of other parameters.
+        """
+        with self._unchanged_on_error():
+            self._check_params()
+            for name, value in statistics.images.items():
+                setattr(self, name, value)
+            self._prepare()
+            self._adopt(statistics.sums)
+            mine = self._as_statistics(None, statistics.classes, statistics.dtype)
+            check_mergeable(mine, statistics)
+            self._keep(statistics.classes, statistics.sums, statistics.dtype)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -110,14 +362,14 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         Returns
         -------
         array of shape (n, *output_shape_), or (n, n_features_out) for signals
-            float32 or float64, of X's library and device.
+            float32 or float64, in the array namespace and on the device of X.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            Where X has not the shape that was fitted, or lies elsewhere.
+            If X does not have the shape that was fitted, or is on another device.
         """
         check_is_fitted(self)
         return super().transform(X) if self._gives_rows() else self._transform(X)
@@ -137,15 +389,36 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         Returns
         -------
         array of shape (n, *output_shape_), or (n, n_features_out) for signals
-            As `transform` gives.
+            The output of `transform`.
         """
         return self.fit(X, y, **fit_params).transform(X)
 
+    def operations(self) -> list[Operation]:
+        """Return what `transform` computes, as records of `skdmn.operations`.
+
+        Returns
+        -------
+        list of Operation
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self)
+        operations = list(self._operations())
+        if self._gives_rows():
+            operations.append(Flatten(self.output_shape_))
+        return operations
+
     @property
     def output_shape_(self) -> Shape:
-        """Height, width and channels of what `transform` gives for one image."""
+        """Height, width and channels of the output for one image."""
         check_is_fitted(self)
-        return self._output_shape(self.image_shape_)
+        shape = self.image_shape_
+        for operation in self._operations():
+            shape = operation.output_shape(shape)
+        return shape
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the values of one flattened output, as ``y12_x07_f03``.
@@ -154,7 +427,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         ----------
         input_features : array-like of str or None
             Names of the values of the input, checked against those fitted. Layers
-            that keep every value in its place give these.
+            that keep every value in its place return these.
 
         Returns
         -------
@@ -166,7 +439,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         NotFittedError
             Before `fit`.
         ValueError
-            Where the names given are not those fitted, or not as many.
+            If the names are not those fitted, or not as many.
         """
         check_is_fitted(self)
         names = self._checked_names(input_features)
@@ -174,31 +447,180 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             return names
         return value_names(self.output_shape_)
 
-    # what a layer fills in
+    # the methods that a layer fills in
+
+    def _prepare(self) -> None:
+        """Derive attributes from parameters and `image_shape_`."""
+
+    def _empty_sums(self, n_classes: int) -> Any:
+        """Return sums that have seen nothing; None if the layer learns nothing."""
+        return None
+
+    def _set(self, sums: Any, dtype: str) -> None:
+        """Set fitted attributes from sums over all images.
+
+        `_classes` has the labels of their classes; `dtype` is what the images are
+        computed in, "float32" or "float64".
+        """
+
+    def _operations(self) -> list[Operation]:
+        """Return what `transform` computes for images of shape `image_shape_`."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no _operations; return a list of records of "
+            "skdmn.operations there."
+        )
+
+    def _first_look(self) -> Any:
+        """Return empty sums for the first look."""
+        raise NotImplementedError(f"{type(self).__name__} has no _first_look.")
+
+    def _take_first_look(self, sums: Any, dtype: str) -> None:
+        """Take notice of what the first look found."""
+
+    def _adopt(self, sums: Any) -> None:
+        """Take from finished sums what `_take_first_look` would have found."""
+
+    def _encode(
+        self, y: Any, n_images: int, classes: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return sorted classes and the index of each image among them."""
+        return np.zeros(1, dtype=np.int64), np.zeros(n_images, dtype=np.int64)
+
+    def _choose(self, y: Any, n_images: int, classes: Any = None) -> Labels:
+        """Choose the images to learn from."""
+        return Labels(*self._encode(y, n_images, classes))
+
+    def _sum_settings(self) -> dict[str, Any]:
+        """Return the parameters that the sums depend on, resolved for these images."""
+        return {}
+
+    def _check_uses_all_images(self, method: str) -> None:
+        """Raise if parameters leave images out."""
+
+    def _report(self, images: Images) -> Report:
+        """Return a function to be called with the number of images done."""
+        return lambda done: None
+
+    # how layers learn: sum, merge, finish
+
+    @property
+    def _n_passes(self) -> int:
+        """Number of passes over the images in a fit."""
+        if type(self)._empty_sums is ImageTransformer._empty_sums:
+            return 0
+        return 2 if self._needs_first_look else 1
 
     def _fit(self, images: Images, y: Any) -> None:
-        """Learn; ``image_shape_`` is known already."""
+        """Learn from checked images; `image_shape_` is known already."""
+        labels = self._choose(y, len(images))
+        self._learn(labels, images.dtype, self._gather(images, labels))
 
-    def _output_shape(self, shape: Shape) -> Shape:
-        return shape
+    def _learn(
+        self, labels: Labels, dtype: str, gather: Gather, before: Any = None
+    ) -> None:
+        """Sum, then finish; `gather` sums over images, wherever they are."""
+        self._prepare()
+        if before is None:
+            self.__dict__.pop("_settings", None)
+            if self._needs_first_look:
+                found = gather(self._first_look(), False)
+                self._take_first_look(found, dtype)
+        sums = self._empty_sums(len(labels.classes))
+        if sums is not None:
+            if before is not None:
+                at = np.searchsorted(labels.classes, self._classes)
+                sums.merge(before, at)
+            sums = gather(sums, True)
+        self._keep(labels.classes, sums, dtype)
 
-    def _forward(self, batch: Array) -> Array:
-        raise NotImplementedError
+    def _keep(self, classes: np.ndarray, sums: Any, dtype: str) -> None:
+        """Keep sums, and set what follows from them."""
+        self._classes, self._dtype = classes, dtype
+        self._settings = self._sum_settings()
+        if sums is not None:
+            self._sums = sums
+        self._set(sums, dtype)
 
-    # what is done for it
+    def _gather(self, images: Images, labels: Labels) -> Gather:
+        """Return what sums over images in this process."""
+        if labels.chosen is not None:
+            images = replace(images, chosen=labels.chosen)
+        memory = getattr(self, "memory", None) if labels.is_repeatable else None
+
+        def gather(sums: Any, by_class: bool) -> Any:
+            codes = labels.codes if by_class else np.zeros_like(labels.codes)
+            report = self._report(images) if by_class else lambda done: None
+            kept = memory if by_class else None
+            return cached_accumulate(kept, images, codes, sums, report)
+
+        return gather
+
+    def _begun(self, X: Any, y: Any) -> tuple[Self, Images, Labels, Gather]:
+        """Return a copy that knows the images, and what sums over them."""
+        layer = clone(self)
+        layer._check_params()
+        images = layer._check_images(X, reset=True)
+        labels = layer._choose(y, len(images))
+        layer._prepare()
+        return layer, images, labels, layer._gather(images, labels)
+
+    def _seen(self) -> Statistics:
+        """Return the statistics of all images so far."""
+        if not hasattr(self, "_sums"):
+            raise ValueError(
+                f"This {type(self).__name__} has no sums, because compact() left them "
+                "out; use the estimator that compact() was called on."
+            )
+        return self._as_statistics(self._sums, self._classes, self._dtype)
+
+    def _as_statistics(self, sums: Any, classes: np.ndarray, dtype: str) -> Statistics:
+        images = {name: v for name, v in self._input().items() if name != "_lives"}
+        return Statistics(
+            type(self).__name__,
+            sums,
+            classes,
+            self._sum_settings(),
+            {**images, "_lives": None},
+            dtype,
+        )
+
+    def _resumable(self) -> Any:
+        """Return the sums so far, if the parameters still ask for them."""
+        if not hasattr(self, "_sums"):
+            raise ValueError(
+                "partial_fit needs the sums, which compact() left out; continue with "
+                "the estimator that compact() was called on."
+            )
+        then = self._settings
+        self._prepare()
+        for name, now in self._sum_settings().items():
+            if now != then[name]:
+                raise ValueError(
+                    f"{name} was {then[name]} when the sums were computed and is "
+                    f"{now} now; set it back, or call fit."
+                )
+        return self._sums
+
+    # input
 
     def _transform(self, X: Any) -> Any:
         self._check_params()
         images = self._check_images(X, reset=False)
-        out = images.map(self._forward, self.output_shape_, self._any_dtype)
-        return rows(out) if self._gives_rows() else out
+        chain = Chain.of(self.image_shape_, self.operations())
+        steps = planned(chain.operations, images.compute, images.dtype)
+        shape = self.output_shape_
+        return images.map(
+            lambda batch: run(steps, batch, images.dtype),
+            (math.prod(shape),) if chain.gives is None else shape,
+            needs_no_batches(steps),
+        )
 
     def _gives_rows(self) -> bool:
         return self._is_signal
 
     @property
     def _is_signal(self) -> bool:
-        """Whether what was fitted were rows that are not pictures."""
+        """Whether the images are one-dimensional signals, passed as rows."""
         return self._input_ndim == 2 and self.image_shape_[::2] == (1, 1)
 
     def _check_params(self) -> None:
@@ -317,6 +739,15 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             )
         return shape
 
+    def _input(self) -> dict[str, Any]:
+        """Return what this estimator remembers of its images."""
+        return {name: getattr(self, name) for name in _INPUT if hasattr(self, name)}
+
+    def _take_input(self, source: ImageTransformer) -> None:
+        """Remember of the images what another estimator does."""
+        for name, value in source._input().items():
+            setattr(self, name, value)
+
     def _here(self, array: np.ndarray) -> Array:
         """Move a NumPy result to where X was, as fitted attributes are kept."""
         return (
@@ -324,13 +755,6 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             if self._lives is None
             else to_backend(array, own_backend(self._lives))
         )
-
-    @staticmethod
-    def _like(fitted: Array, batch: Array) -> Array:
-        """Move a fitted array to where a batch is, in the dtype of its floats."""
-        backend = own_backend(batch)
-        dtype = float_dtype(batch, backend.xp)
-        return backend.xp.astype(to_backend(fitted, backend), dtype)
 
     def _window(self, name: str) -> Pair:
         """Return a window parameter as (height, width) for the images being fitted."""

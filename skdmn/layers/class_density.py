@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from numbers import Integral
 from typing import Any, Self
 
-import joblib
 import numpy as np
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
-from sklearn.utils.validation import check_is_fitted, check_memory
+from sklearn.utils.validation import check_is_fitted
 
 from skdmn.data.images import Images
 from skdmn.kernels.geometry import Pair
-from skdmn.layers.base import ImageTransformer
+from skdmn.layers.base import ImageTransformer, Labels
+from skdmn.statistics.accumulate import Report
 from skdmn.statistics.density import LEAST_SQUARE, DensityAccumulator
 from skdmn.utils.array_api import Array
-from skdmn.utils.labels import draw, encode_labels, is_all, union
-
-Report = Callable[[int], None]
-
-# to be raised with any change of what is computed: joblib sees that of one function
-_FORMAT = 2
+from skdmn.utils.labels import draw, encode_labels, is_all
 
 
 class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
@@ -49,8 +41,6 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
-    _any_dtype = True
-
     kernel_size: int | Pair
     class_based: bool
     centered: bool
@@ -95,50 +85,6 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
-    def partial_fit(self, X: Any, y: Any = None, classes: Any = None) -> Self:
-        """Go on with more images; the result is that of all images at once.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
-            Images or rows, as in `fit`.
-        y : array-like of shape (n,) or None
-            Labels, required where `class_based`. New ones extend `classes_`.
-        classes : array-like of shape (n_classes,) or None
-            Labels to list in `classes_` already, whether or not `y` has them.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            As `fit` does; also where `subsample` is not 1.0, where the density
-            matrices are gone (`compact`), or where a parameter that they depend on
-            changed since.
-        """
-        with self._unchanged_on_error():
-            self._check_params()
-            if not is_all(self.subsample):
-                raise ValueError(
-                    "partial_fit uses all images that it is given, but subsample="
-                    f"{self.subsample}; set subsample=1.0 and pass fewer images."
-                )
-            resume = hasattr(self, "filters_")
-            images = self._check_images(X, reset=not resume, method="partial_fit")
-            before = self._resumable() if resume else None
-            labels, codes = self._encode(y, len(images), classes)
-            known = union(self.classes_, labels) if before else labels
-            self._set_shapes()
-            sums = self._empty(len(known), images)
-            if before:
-                sums.merge(before, np.searchsorted(known, self.classes_))
-            codes = np.searchsorted(known, labels)[codes]
-            accumulate(images, codes, sums, self._report(images))
-            self._set(known, sums, images.dtype)
-        return self
-
     def compact(self) -> Self:
         """Return a copy without the density matrices: small, but no `partial_fit`.
 
@@ -165,21 +111,19 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
             raise AttributeError("compact() left the density matrices out.")
         return self._here(self._sums.density_matrices().matrices)
 
-    def _fit(self, images: Images, y: Any) -> None:
-        self._set_shapes()
-        labels, codes = self._encode(y, len(images))
+    def _choose(self, y: Any, n_images: int, classes: Any = None) -> Labels:
+        known, codes = self._encode(y, n_images, classes)
         chosen = draw(codes, self.subsample, check_random_state(self.random_state))
-        if chosen is not None:
-            images, codes = replace(images, chosen=chosen), codes[chosen]
-        unseeded = chosen is not None and self.random_state is None
-        sums = cached_accumulate(
-            None if unseeded else self.memory,
-            images,
-            codes,
-            self._empty(len(labels), images),
-            self._report(images),
-        )
-        self._set(labels, sums, images.dtype)
+        if chosen is None:
+            return Labels(known, codes)
+        return Labels(known, codes[chosen], chosen, self.random_state is not None)
+
+    def _check_uses_all_images(self, method: str) -> None:
+        if not is_all(self.subsample):
+            raise ValueError(
+                f"{method} uses all images that it is given, but subsample="
+                f"{self.subsample}; set subsample=1.0 and pass fewer images."
+            )
 
     def _encode(
         self, y: Any, n_images: int, classes: Any = None
@@ -194,10 +138,17 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
             )
         return encode_labels(y, n_images, classes)
 
-    def _empty(self, n_classes: int, images: Images) -> DensityAccumulator:
+    def _empty_sums(self, n_classes: int) -> DensityAccumulator:
         return DensityAccumulator.empty(
-            n_classes, self.kernel_size_, images.shape[2], centered=self.centered
+            n_classes, self.kernel_size_, self.image_shape_[2], centered=self.centered
         )
+
+    def _sum_settings(self) -> dict[str, Any]:
+        return {
+            "kernel_size": self.kernel_size_,
+            "centered": self.centered,
+            "class_based": self.class_based,
+        }
 
     def _report(self, images: Images) -> Report:
         print_done = reporter(type(self).__name__, len(images), self.verbose)
@@ -212,27 +163,7 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
 
         return report
 
-    def _resumable(self) -> DensityAccumulator:
-        """Return the sums to go on with, where parameters still ask for them."""
-        if not hasattr(self, "_sums"):
-            raise ValueError(
-                "partial_fit needs the density matrices, which compact() left out; go "
-                "on with the estimator that compact() was called on."
-            )
-        now = (self._window("kernel_size"), self.centered, self.class_based)
-        then = (self.kernel_size_, hasattr(self, "means_"), self._class_based)
-        for name, new, old in zip(
-            ("kernel_size", "centered", "class_based"), now, then, strict=True
-        ):
-            if new != old:
-                raise ValueError(
-                    f"{name} was {old} when the density matrices were computed and is "
-                    f"{new} now; set it back, or call fit."
-                )
-        return self._sums
-
-    def _set(self, classes: np.ndarray, sums: DensityAccumulator, dtype: str) -> None:
-        """Keep the density matrices, and what follows from them."""
+    def _set(self, sums: DensityAccumulator, dtype: str) -> None:
         density = sums.density_matrices()
         traces = density.partition_functions
         if not np.isfinite(density.matrices).all():
@@ -249,9 +180,7 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
             raise ValueError(
                 f"No filter can be computed: {self._why_nothing()}; check the images."
             )
-        self.classes_ = classes
-        self._class_based = self.class_based
-        self._sums = sums
+        self.classes_ = self._classes
         self.partition_functions_ = self._here(traces)
         if density.means is not None:
             self.means_ = self._here(density.means)
@@ -280,51 +209,6 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = self.class_based
         return tags
-
-
-def accumulate(
-    images: Images,
-    codes: np.ndarray,
-    sums: DensityAccumulator,
-    report: Report,
-    key: str | None = None,
-) -> DensityAccumulator:
-    """Add the patches of images to sums, class by class.
-
-    Parameters
-    ----------
-    images : Images
-    codes : ndarray of shape (len(images),), int
-        Class indices.
-    sums : DensityAccumulator
-        Changed, and returned.
-    report : callable
-        Called with the number of images done.
-    key : str or None
-        Stands for the images where results are cached.
-    """
-    for some, batch in images.batches():
-        sums.update(batch, codes[some])
-        report(some.stop)
-    return sums
-
-
-def cached_accumulate(
-    memory: Any,
-    images: Images,
-    codes: np.ndarray,
-    sums: DensityAccumulator,
-    report: Report,
-) -> DensityAccumulator:
-    """Do the same, once for the same images and labels, with joblib's Memory."""
-    memory = check_memory(
-        os.fspath(memory) if hasattr(memory, "__fspath__") else memory
-    )
-    if getattr(memory, "location", "") is None:
-        return accumulate(images, codes, sums, report)
-    cached = memory.cache(accumulate, ignore=["images", "report"])
-    key = joblib.hash((_FORMAT, images.fingerprint()))
-    return cached(images, codes, sums, report, key=key)
 
 
 def reporter(name: str, total: int, verbose: int) -> Report:

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdmn.kernels.dispatch import convolve
-from skdmn.kernels.geometry import Padding, Pair, output_size
+from skdmn.kernels.geometry import Padding, Pair
 from skdmn.layers.class_density import ClassDensityTransformer
+from skdmn.operations.records import Convolve, Operation, Rectify
 from skdmn.statistics.filters import filter_bank
 from skdmn.utils.array_api import Array
-from skdmn.utils.validation import Shape, as_pair
+from skdmn.utils.validation import as_pair
 
 
 class ClassPCAPatchTransformer(ClassDensityTransformer):
@@ -213,7 +213,7 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _set_shapes(self) -> None:
+    def _prepare(self) -> None:
         self.kernel_size_ = self._window("kernel_size")
         self._strides()
 
@@ -244,10 +244,6 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
                 f"{len(labels)} classes"
             )
 
-    def _output_shape(self, shape: Shape) -> Shape:
-        size = output_size(shape, self.kernel_size_, self._strides(), self.padding)
-        return *size, self.filters_.shape[0]
-
-    def _forward(self, batch: Array) -> Array:
-        filters = self._like(self.filters_, batch)
-        return convolve(batch, filters, self._strides(), self.padding, self.activation)
+    def _operations(self) -> list[Operation]:
+        convolution = Convolve(self.filters_, self._strides(), self.padding)
+        return [convolution, Rectify()] if self.activation == "relu" else [convolution]

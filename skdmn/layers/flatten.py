@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from skdmn.data.images import rows
 from skdmn.layers.base import ImageTransformer
+from skdmn.operations.records import Operation
 from skdmn.utils.array_api import Array
 
 
@@ -54,6 +54,7 @@ class FlattenTransformer(ImageTransformer):
 
     _needs_positions = False
     _one_to_one = True
+    _only_reshapes = True
 
     def __init__(
         self,
@@ -67,12 +68,8 @@ class FlattenTransformer(ImageTransformer):
     def _gives_rows(self) -> bool:
         return True
 
-    def _transform(self, X: Any) -> Array:
-        self._check_params()
-        images = self._check_images(X, reset=False)
-        flat = rows(images.read(slice(0, len(images))))
-        dtype = getattr(images.backend.xp, images.dtype)
-        return images.backend.xp.astype(flat, dtype, copy=False)
+    def _operations(self) -> list[Operation]:
+        return []  # operations() adds the flattening of every layer that gives rows
 
     def inverse_transform(self, X: Any) -> Array:
         """Turn rows back into images.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -9,12 +10,13 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skdmn.data.images import Images
 from skdmn.layers.base import ImageTransformer
+from skdmn.operations.records import Operation, Select
+from skdmn.statistics.channels import ChannelMoments
 from skdmn.statistics.density import LEAST_SQUARE
 from skdmn.statistics.filters import overlap_gap
-from skdmn.utils.array_api import Array, take, to_numpy
-from skdmn.utils.validation import Shape, warn_user
+from skdmn.utils.array_api import Array, to_numpy
+from skdmn.utils.validation import warn_user
 
 # what is left behind the gap of a linear layer is rounding noise, not features
 _NOISE_SHARE = 1e-6
@@ -123,14 +125,20 @@ class OverlapPruner(ImageTransformer):
         self.image_shape = image_shape
         self.device = device
 
-    def _fit(self, images: Images, y: Any) -> None:
-        channels = images.shape[2]
+    def _prepare(self) -> None:
+        channels = self.image_shape_[2]
         if self.n_overlap != "auto" and self.n_overlap >= channels:
             raise ValueError(
                 f"n_overlap={self.n_overlap} would drop all {channels} channels; pass "
                 f"a number below {channels}."
             )
-        shares = _shares_of_mean_square(images)
+
+    def _empty_sums(self, n_classes: int) -> ChannelMoments:
+        return ChannelMoments.empty(self.image_shape_[2])
+
+    def _set(self, sums: ChannelMoments, dtype: str) -> None:
+        channels = self.image_shape_[2]
+        shares = _shares_of_mean_square(sums, math.prod(self.image_shape_[:2]))
         with np.errstate(divide="ignore"):
             energies = -np.log(shares)
         order = np.argsort(energies, kind="stable")
@@ -171,11 +179,8 @@ class OverlapPruner(ImageTransformer):
     def _kept(self) -> np.ndarray:
         return np.flatnonzero(to_numpy(self.support_))
 
-    def _output_shape(self, shape: Shape) -> Shape:
-        return *shape[:2], len(self._kept())
-
-    def _forward(self, batch: Array) -> Array:
-        return take(batch, self._kept(), axis=3)
+    def _operations(self) -> list[Operation]:
+        return [Select(self._kept(), self.image_shape_[2])]
 
 
 def _warn_of_noise(n_left: int, share: float) -> None:
@@ -186,18 +191,15 @@ def _warn_of_noise(n_left: int, share: float) -> None:
     )
 
 
-def _shares_of_mean_square(images: Images) -> np.ndarray:
-    """Return each channel's share of the mean square of all values."""
-    sums = np.zeros(images.shape[2])
-    with np.errstate(over="ignore"):  # it is told of below
-        for values in images.wide_batches():
-            squares = images.compute.xp.sum(values * values, axis=(0, 1, 2))
-            sums += to_numpy(squares)
-    total = sums.sum()
+def _shares_of_mean_square(moments: ChannelMoments, n_pixels: int) -> np.ndarray:
+    """Return the share of each channel in the mean square of all values."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = moments.var + moments.mean**2
+        total = moments.n_images * n_pixels * squares.sum()
     if not LEAST_SQUARE <= total < np.inf:
         raise ValueError(
             "No channel has an energy, because the squares of X "
             + ("are all 0, or underflow" if total < 1 else "overflow")
             + "; check the images."
         )
-    return sums / total
+    return squares / squares.sum()

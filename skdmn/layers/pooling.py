@@ -7,12 +7,10 @@ from typing import Any, Literal
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdmn.data.images import Images
-from skdmn.kernels.dispatch import average_pool, max_pool
 from skdmn.kernels.geometry import Padding, Pair, Window
 from skdmn.layers.base import ImageTransformer
-from skdmn.utils.array_api import Array, float_dtype, own_backend
-from skdmn.utils.validation import Shape, as_pair
+from skdmn.operations.records import AveragePool, MaxPool, Operation, Power
+from skdmn.utils.validation import as_pair
 
 
 class _Pool2DTransformer(ImageTransformer):
@@ -31,7 +29,7 @@ class _Pool2DTransformer(ImageTransformer):
 
     pool_size_: Pair
 
-    def _fit(self, images: Images, y: Any) -> None:
+    def _prepare(self) -> None:
         self.pool_size_ = self._window("pool_size")
         self._strides()
 
@@ -42,9 +40,6 @@ class _Pool2DTransformer(ImageTransformer):
 
     def _windows(self) -> Window:
         return Window(self.pool_size_, self._strides(), self.padding)
-
-    def _output_shape(self, shape: Shape) -> Shape:
-        return *self._windows().output_size(shape), shape[2]
 
 
 class MaxPool2DTransformer(_Pool2DTransformer):
@@ -122,10 +117,8 @@ class MaxPool2DTransformer(_Pool2DTransformer):
         self.image_shape = image_shape
         self.device = device
 
-    def _forward(self, batch: Array) -> Array:
-        return max_pool(
-            batch, self._windows(), float_dtype(batch, own_backend(batch).xp)
-        )
+    def _operations(self) -> list[Operation]:
+        return [MaxPool(self._windows())]
 
 
 class AveragePool2DTransformer(_Pool2DTransformer):
@@ -210,6 +203,6 @@ class AveragePool2DTransformer(_Pool2DTransformer):
         self.image_shape = image_shape
         self.device = device
 
-    def _forward(self, batch: Array) -> Array:
-        dtype = float_dtype(batch, own_backend(batch).xp)
-        return average_pool(batch, self._windows(), float(self.power), dtype)
+    def _operations(self) -> list[Operation]:
+        pool = AveragePool(self._windows())
+        return [pool] if self.power == 1 else [pool, Power(float(self.power))]

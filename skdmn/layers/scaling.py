@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
-from skdmn.data.images import Images
 from skdmn.layers.base import ImageTransformer
+from skdmn.operations.records import Operation, ScaleChannels
+from skdmn.statistics.channels import ChannelMoments
 from skdmn.statistics.density import LEAST_SQUARE
-from skdmn.utils.array_api import Array, to_numpy
+from skdmn.utils.array_api import Array, own_backend
 
 
 class ChannelStandardScaler(ImageTransformer):
@@ -89,67 +90,36 @@ class ChannelStandardScaler(ImageTransformer):
         self.image_shape = image_shape
         self.device = device
 
-    def _fit(self, images: Images, y: Any) -> None:
-        channels = images.shape[2]
-        self._add(images, 0, np.zeros(channels), np.zeros(channels))
+    def _empty_sums(self, n_classes: int) -> ChannelMoments:
+        return ChannelMoments.empty(self.image_shape_[2])
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Go on with more images; the result is that of all images at once.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
-            Images or rows, as in `fit`.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            Where X has not the shape that was fitted.
-        """
-        if not hasattr(self, "mean_"):
-            return self.fit(X)
-        with self._unchanged_on_error():
-            self._check_params()
-            images = self._check_images(X, reset=False, method="partial_fit")
-            mean, var = to_numpy(self.mean_), to_numpy(self.var_)
-            self._add(images, self.n_samples_seen_, mean, var)
-        return self
-
-    def _add(self, images: Images, count: int, mean: Array, var: Array) -> None:
-        """Combine moments so far with those of each batch (Chan, Golub, LeVeque)."""
-        mean, var = np.array(mean, dtype=np.float64), np.array(var, dtype=np.float64)
-        xp = images.compute.xp
-        with np.errstate(over="ignore", invalid="ignore"):  # it is told of below
-            for values in images.wide_batches():
-                batch_mean = to_numpy(xp.mean(values, axis=(0, 1, 2)))
-                batch_var = to_numpy(xp.var(values, axis=(0, 1, 2)))
-                added = values.shape[0]
-                share, count = added / (count + added), count + added
-                shift = batch_mean - mean
-                var += share * (batch_var - var + (1 - share) * shift**2)
-                mean += share * shift
+    def _set(self, sums: ChannelMoments, dtype: str) -> None:
+        n_images, mean, var = sums.n_images, sums.mean, sums.var
+        with np.errstate(over="ignore", invalid="ignore"):  # reported below
             # a variance within the rounding of its mean is that of a constant channel
-            rounding = count * math.prod(images.shape[:2]) * np.finfo(np.float64).eps
+            n_values = n_images * math.prod(self.image_shape_[:2])
+            rounding = n_values * np.finfo(np.float64).eps
             constant = var <= (rounding * mean) ** 2
-        self.n_samples_seen_ = count
-        scale = np.where(constant, 1.0, np.sqrt(var))
-        _check_range(var, scale, images.dtype)
+            scale = np.where(constant, 1.0, np.sqrt(var))
+        _check_range(var, scale, dtype)
+        self.n_samples_seen_ = n_images
         self.mean_, self.var_ = self._here(mean), self._here(var)
         self.scale_ = self._here(scale)
 
-    def _forward(self, batch: Array) -> Array:
-        batch = batch - self._like(self.mean_, batch) if self.with_mean else batch
-        return batch / self._like(self.scale_, batch) if self.with_std else batch
+    def _operations(self) -> list[Operation]:
+        return [self._scaling()]
+
+    def _scaling(self) -> ScaleChannels:
+        xp = own_backend(self.mean_).xp
+        mean = self.mean_ if self.with_mean else xp.zeros_like(self.mean_)
+        scale = self.scale_ if self.with_std else xp.ones_like(self.scale_)
+        return ScaleChannels(mean, scale)
 
     def _backward(self, batch: Array) -> Array:
-        batch = batch * self._like(self.scale_, batch) if self.with_std else batch
-        return batch + self._like(self.mean_, batch) if self.with_mean else batch
+        here = own_backend(batch)
+        dtype = "float64" if batch.dtype == here.xp.float64 else "float32"
+        scaling = self._scaling().moved(here, dtype)
+        return batch * scaling.scale + scaling.mean
 
     def inverse_transform(self, X: Any) -> Array:
         """Undo the scaling.

@@ -9,11 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdmn.data.images import Images
-from skdmn.kernels.dispatch import encode
 from skdmn.kernels.geometry import Pair, output_size
-from skdmn.kernels.reference.contrast import Encoding
-from skdmn.layers.class_density import ClassDensityTransformer, accumulate
+from skdmn.layers.class_density import ClassDensityTransformer
+from skdmn.operations.records import Encode, Operation
 from skdmn.statistics.contrast import ContrastAccumulator
 from skdmn.statistics.density import LEAST_SQUARE, DensityAccumulator
 from skdmn.statistics.whitened_filters import (
@@ -22,7 +20,7 @@ from skdmn.statistics.whitened_filters import (
     whitened_bank,
 )
 from skdmn.utils.array_api import Array, to_numpy
-from skdmn.utils.validation import Shape, as_pair
+from skdmn.utils.validation import as_pair
 
 _FLOOR = 0.1  # of the mean variance of a patch
 
@@ -188,9 +186,6 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         "threshold": [Interval(Real, 0, None, closed="left")],
         "mirrored": ["boolean"],
     }
-    # also of layers saved before there were the parameters
-    mirrored, variance_cutoff, components_ = False, 1.0, None
-
     centered = False  # patches are, each by itself
 
     filters_: Array
@@ -235,10 +230,10 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         self.verbose = verbose
 
     @property
-    def _n_passes(self) -> int:  # type: ignore[override]
-        return 2 if self.contrast_floor == "auto" else 1
+    def _needs_first_look(self) -> bool:  # type: ignore[override]
+        return self.contrast_floor == "auto"
 
-    def _set_shapes(self) -> None:
+    def _prepare(self) -> None:
         self.kernel_size_ = self._window("kernel_size")
         if math.prod(self.kernel_size_) * self.image_shape_[2] == 1:
             raise ValueError(
@@ -251,30 +246,39 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         down, across = map(min, cells, positions)
         self.position_grid_ = down, across
 
-    def _fit(self, images: Images, y: Any) -> None:
-        self.__dict__.pop("contrast_floor_", None)  # that of images seen before
-        super()._fit(images, y)
+    def _first_look(self) -> DensityAccumulator:
+        size, n_channels = self.kernel_size_, self.image_shape_[2]
+        return DensityAccumulator.empty(1, size, n_channels, centered=False)
 
-    def _empty(self, n_classes: int, images: Images) -> ContrastAccumulator:
-        floor = self.contrast_floor
-        if floor == "auto":  # going on, that of the images seen first
-            floor = getattr(self, "contrast_floor_", None) or self._floor_of(
-                self._all_patches(images), images.dtype
-            )
+    def _take_first_look(self, sums: DensityAccumulator, dtype: str) -> None:
+        self.contrast_floor_ = self._floor_of(sums, dtype)
+
+    def _adopt(self, sums: ContrastAccumulator) -> None:
+        if self.contrast_floor == "auto":
+            self.contrast_floor_ = sums.floor
+
+    def _empty_sums(self, n_classes: int) -> ContrastAccumulator:
+        if self.contrast_floor != "auto":
+            self.contrast_floor_ = float(self.contrast_floor)
         return ContrastAccumulator.of(
             n_classes,
             self.kernel_size_,
-            images.shape[2],
+            self.image_shape_[2],
             self.position_grid_,
-            float(floor),
+            self.contrast_floor_,
         )
 
-    def _all_patches(self, images: Images) -> DensityAccumulator:
-        """Sum all patches, as they are, for the floor."""
-        size, n_channels = self.kernel_size_, images.shape[2]
-        sums = DensityAccumulator.empty(1, size, n_channels, centered=False)
-        codes = np.zeros(len(images), np.int64)
-        return accumulate(images, codes, sums, lambda done: None)
+    def _sum_settings(self) -> dict[str, Any]:
+        floor = self.contrast_floor
+        return {
+            **super()._sum_settings(),
+            "position_grid": self.position_grid_,
+            "contrast_floor": (
+                getattr(self, "contrast_floor_", None)
+                if floor == "auto"
+                else float(floor)
+            ),
+        }
 
     @staticmethod
     def _floor_of(sums: DensityAccumulator, dtype: str) -> float:
@@ -303,29 +307,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
             )
         return float(f"{_FLOOR * variance:.6g}") if variance > 0 else 1.0
 
-    def _resumable(self) -> DensityAccumulator:
-        sums, grid = super()._resumable(), self.position_grid_
-        self._set_shapes()
-        now: dict[str, Any] = {"position_grid": self.position_grid_}
-        then: dict[str, Any] = {"position_grid": grid}
-        if self.contrast_floor != "auto":
-            now["contrast_floor"] = self.contrast_floor
-            then["contrast_floor"] = self.contrast_floor_
-        for name, value in now.items():
-            if value != then[name]:
-                raise ValueError(
-                    f"{name} was {then[name]} when the density matrices were computed "
-                    f"and is {value} now; set it back, or call fit."
-                )
-        return sums
-
     def _why_nothing(self) -> str:
         return "all patches of X are constant, or their squares underflow"
-
-    def _set(self, classes: np.ndarray, sums: DensityAccumulator, dtype: str) -> None:
-        assert isinstance(sums, ContrastAccumulator)
-        self.contrast_floor_ = sums.floor
-        super()._set(classes, sums, dtype)
 
     def _set_filters(self, densities: np.ndarray, dtype: str) -> None:
         across, mirror = self.position_grid_[1], None
@@ -360,17 +343,12 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
                 f"{len(densities) * n_cells} groups"
             )
 
-    def _output_shape(self, shape: Shape) -> Shape:
-        size = output_size(shape, self.kernel_size_, (1, 1), "valid")
-        return *size, 2 * self.filters_.shape[0]
-
-    def _encoding(self, filters: Array) -> Encoding:
-        components = self.components_
-        if components is not None:
-            components = self._like(components, filters)
-        return Encoding(
-            filters, self.contrast_floor_, float(self.threshold), components
-        )
-
-    def _forward(self, batch: Array) -> Array:
-        return encode(batch, self._encoding(self._like(self.filters_, batch)))
+    def _operations(self) -> list[Operation]:
+        return [
+            Encode(
+                self.filters_,
+                self.contrast_floor_,
+                float(self.threshold),
+                self.components_,
+            )
+        ]

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skdmn.data.rows import Rows
 from skdmn.data.sliced import is_sliceable
 from skdmn.kernels.reference.softmax import logits, probabilities
+from skdmn.operations.records import Operation, Scores
 from skdmn.utils.array_api import (
     Array,
     Backend,
@@ -24,11 +25,12 @@ from skdmn.utils.array_api import (
     to_backend,
     to_numpy,
 )
+from skdmn.utils.documentation import DocLinkMixin
 from skdmn.utils.persistence import PortableMixin
 from skdmn.utils.validation import check_is_one_array
 
 
-class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
+class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstimator):
     """Base class of fitted linear classifiers; predicts one block of rows at a time."""
 
     device: str
@@ -131,6 +133,23 @@ class _LinearClassifier(PortableMixin, ClassifierMixin, BaseEstimator):
             As in `decision_function`.
         """
         return probabilities(self._scores(X, "predict_log_proba"))[1]
+
+    def operations(self) -> list[Operation]:
+        """Return what `decision_function` computes, as records of `skdmn.operations`.
+
+        Returns
+        -------
+        list of Operation
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self)
+        coef, mean = to_numpy(self.coef_), to_numpy(self.mean_)
+        intercept = to_numpy(self.intercept_) + coef @ mean
+        return [Scores(coef, intercept, mean, to_numpy(self.classes_))]
 
     def _check_rows(
         self, X: Any, *, reset: bool, method: str = "fit"

@@ -14,7 +14,7 @@ import numpy as np
 
 from skdmn.data import transfer
 from skdmn.data.images import rows
-from skdmn.network.stages import Stream
+from skdmn.network.stream import Stream
 from skdmn.network.writing import Record, write_features
 from skdmn.utils.array_api import Array, take, to_backend, to_numpy
 
@@ -31,7 +31,7 @@ class LazyFeatures:
     Parameters
     ----------
     stream : Stream
-        The images, and the stages that make features of them.
+        The images, and the operations that make features of them.
 
     Attributes
     ----------
@@ -177,7 +177,7 @@ class LazyFeatures:
             self.shape,
             stream.dtype,
             size or stream.batch_size(),
-            joblib.hash([stage.fingerprint() for stage in stream.stages]),
+            stream.model_fingerprint(),
             joblib.hash([np.ascontiguousarray(to_numpy(part)) for part in samples]),
         )
 

@@ -22,23 +22,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdmn.data.images import Images, rows
 from skdmn.layers.base import ImageTransformer
-from skdmn.layers.class_density import ClassDensityTransformer
-from skdmn.layers.flatten import FlattenTransformer
 from skdmn.network.lazy import LazyFeatures
-from skdmn.network.stages import Batches, BothWays, Stream, plan
+from skdmn.network.stream import Batches, Stream
+from skdmn.operations.chain import chain_of
+from skdmn.operations.records import AverageFlips, Flatten, Operation
 from skdmn.utils.array_api import Array
 from skdmn.utils.validation import Shape
 
 Layers = list[tuple[str, Any]]
-
-# what a network knows of its input, its first layer knows too
-_INPUT = (
-    "image_shape_",
-    "n_features_in_",
-    "feature_names_in_",
-    "_input_ndim",
-    "_lives",
-)
 
 
 class NamedLayers(_BaseComposition):
@@ -132,7 +123,7 @@ class NamedLayers(_BaseComposition):
         network.set_params(**params)._check_layers()
         if all(hasattr(step, "image_shape_") for _, step in pipeline.steps):
             network.layers_ = _copies(pipeline.steps)
-            copy_input(network.layers_[0][1], network)
+            network._take_input(network.layers_[0][1])
         return network
 
     def to_pipeline(self) -> Pipeline:
@@ -179,12 +170,12 @@ class NamedLayers(_BaseComposition):
                     "from_pipeline with pipeline[:-1]."
                 )
         for name, layer in self.layers[:-1]:
-            if isinstance(layer, FlattenTransformer):
+            if layer._only_reshapes:
                 raise ValueError(
-                    f"{name!r} is a FlattenTransformer in front of other layers; put "
-                    "it last, or leave it out, since a network gives rows anyway."
+                    f"{name!r} is a {type(layer).__name__} in front of other layers; "
+                    "put it last, or leave it out, since a network gives rows anyway."
                 )
-        if self.mirrored and all(isinstance(x, FlattenTransformer) for x in layers):
+        if self.mirrored and all(layer._only_reshapes for layer in layers):
             raise ValueError(
                 "mirrored=True, but there is no layer but a FlattenTransformer; put "
                 "one in front that computes features."
@@ -302,7 +293,6 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     }
 
     layers_: Layers
-    mirrored = False  # also of networks saved before there was the parameter
 
     def __init__(
         self,
@@ -457,11 +447,14 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         asked = [self.device, *(layer.device for _, layer in self.layers)]
         return next((device for device in asked if device != "auto"), "auto")
 
-    def _output_shape(self, shape: Shape) -> Shape:
-        return self.layers_[-1][1].output_shape_
-
     def _gives_rows(self) -> bool:
         return True
+
+    @property
+    def output_shape_(self) -> Shape:
+        """Height, width and channels of the features of one image."""
+        check_is_fitted(self)
+        return self.layers_[-1][1].output_shape_
 
     def _transform(self, X: Any) -> Array:
         return rows(self.transform_images(X))
@@ -471,37 +464,33 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         self._check_params()
         for _, layer in self.layers_:
             layer._check_params()
-        return self._stream(
-            self._check_images(X, reset=False),
-            self.layers_,
-            self.output_shape_,
-            mirrored=self.mirrored,
-        )
+        images = self._check_images(X, reset=False)
+        shape = self.output_shape_
+        return Stream.through(images, self._operations(), shape, self.batch_size)
 
-    def _stream(
-        self, images: Images, layers: Layers, shape: Shape, *, mirrored: bool = False
-    ) -> Stream:
-        stages = plan([layer for _, layer in layers], images.compute, images.dtype)
-        return Stream(
-            images.data,
-            images.backend,
-            images.compute,
-            images.dtype,
-            stages=(BothWays(stages),) if mirrored else stages,
-            seen_as=shape,
-            n_per_batch=self.batch_size,
-        )
+    def _operations(self) -> list[Operation]:
+        chain = chain_of(layer for _, layer in self.layers_)
+        operations, rows = list(chain.operations), chain.gives is None
+        if rows and isinstance(operations[-1], Flatten):
+            operations.pop()  # operations() adds it
+        if self.mirrored:
+            return [AverageFlips(tuple(operations))]
+        return operations
+
+    def _stream(self, images: Images, layers: Layers, shape: Shape) -> Stream:
+        """Return images as the layer behind some layers sees them."""
+        operations = chain_of(layer for _, layer in layers).operations if layers else ()
+        return Stream.through(images, operations, shape, self.batch_size)
 
     def _fit(self, images: Images, y: Any) -> None:
         for _, layer in self.layers:
-            if isinstance(layer, ClassDensityTransformer):
-                layer._encode(y, len(images))  # raises before any layer is fitted
+            layer._encode(y, len(images))  # raises before any layer is fitted
         layers: Layers = []
         for name, layer in self.layers:
             started = time.perf_counter()
             fitted = self._prepared(layer, layers, images)
             stream = self._stream(images, layers, fitted.image_shape_)
-            with self._task(name, stream, fitted._n_passes) as stream:
+            with self._task(name, stream, max(1, fitted._n_passes)) as stream:
                 fitted._fit(stream, y)
             layers.append((name, fitted))
             if self.verbose:
@@ -528,7 +517,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
             shape = layer._new_shape((len(images), *given))
             layer._remember(shape, 1 + len(given), images.backend)
         else:
-            copy_input(self, layer)
+            layer._take_input(self)
         return layer
 
     @contextmanager
@@ -567,10 +556,3 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
 def _copies(layers: Layers) -> Layers:
     """Copy layers, sharing the arrays that they learned."""
     return [(name, copy.copy(layer)) for name, layer in layers]
-
-
-def copy_input(source: ImageTransformer, target: ImageTransformer) -> None:
-    """Let one estimator know the input that another was fitted on."""
-    for name in _INPUT:
-        if hasattr(source, name):
-            setattr(target, name, getattr(source, name))

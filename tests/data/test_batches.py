@@ -10,7 +10,7 @@ from skdmn.data import images as module
 from skdmn.data import transfer
 from skdmn.data.images import Images
 from skdmn.kernels import dispatch
-from skdmn.network.stages import STREAM_BYTES
+from skdmn.network.stream import STREAM_BYTES
 from skdmn.utils.array_api import HOST, Backend
 
 DEVICE = Backend(array_api_strict, array_api_strict.Device("device1"))

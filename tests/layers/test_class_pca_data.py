@@ -217,7 +217,7 @@ def test_subsample_of_a_number_is_in_proportion(rng, total):
 
 def test_subsample_smaller_than_the_classes_is_an_error(rng):
     layer = ClassPCAPatchTransformer(2, subsample=2)
-    with pytest.raises(ValueError, match=r"subsample=2.*3 classes"):
+    with pytest.raises(ValueError, match=r"subsample=2.*classes, 3"):
         layer.fit(rng.random((9, 4, 4)), np.arange(9) % 3)
 
 

@@ -17,5 +17,5 @@ def test_dask_arrays_are_sent_to_where_they_are_taken(estimator):
 @pytest.mark.parametrize("estimator", [ClassPCAPatchTransformer(), SoftmaxClassifier()])
 def test_iterators_are_to_be_written_to_a_file(estimator):
     batches = (np.ones((2, 5, 5)) for _ in range(3))
-    with pytest.raises(ValueError, match=r"skdmn\.store\.save_batches"):
+    with pytest.raises(ValueError, match=r"skdmn\.data\.files\.save_batches"):
         estimator.fit(batches, [0, 1] * 3)

@@ -29,7 +29,8 @@ from skdmn import (
 )
 from skdmn.kernels import dispatch
 from skdmn.kernels.geometry import WHOLE
-from skdmn.network.stages import Convolution, Single, plan
+from skdmn.operations import Flatten, MaxPool, ScaleChannels, chain_of, planned
+from skdmn.operations.fusion import ConvolveAndPool
 from skdmn.utils.array_api import HOST, own_backend, to_numpy
 
 stacks = pytest.mark.parametrize("name", STACKS)
@@ -156,13 +157,14 @@ def test_what_is_fused_and_what_is_not():
 
     def kinds(name):
         layers = [layer for _, layer in network(name).fit(X, y).layers_]
-        return [type(stage) for stage in plan(layers, HOST, "float32")]
+        operations = chain_of(layers).operations
+        return [type(one) for one in planned(operations, HOST, "float32")]
 
-    assert kinds("two layers") == [Convolution, Convolution]
-    assert kinds("conv scale pool") == [Convolution, Single, Single]
-    assert kinds("two pools") == [Convolution, Single]
-    assert kinds("pool first") == [Single, Convolution, Single]
-    assert kinds("flatten") == []
+    assert kinds("two layers") == [ConvolveAndPool, ConvolveAndPool, Flatten]
+    assert kinds("conv scale pool") == [ConvolveAndPool, ScaleChannels, MaxPool]
+    assert kinds("two pools") == [ConvolveAndPool, MaxPool]
+    assert kinds("pool first") == [MaxPool, ConvolveAndPool, ScaleChannels]
+    assert kinds("flatten") == [Flatten]
 
 
 def test_images_on_request():

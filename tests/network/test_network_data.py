@@ -263,7 +263,7 @@ STREAM_BYTES = 2**22
 @pytest.fixture
 def scaled_down(monkeypatch):
     """Make the budget so small that few images need many batches."""
-    monkeypatch.setattr("skdmn.network.stages.STREAM_BYTES", STREAM_BYTES)
+    monkeypatch.setattr("skdmn.network.stream.STREAM_BYTES", STREAM_BYTES)
     monkeypatch.setattr("skdmn.kernels.geometry.TILE_VALUES", 2**14)
 
 
@@ -292,6 +292,6 @@ def test_memory_of_layers_that_are_not_fused_is_that_of_batches():
 
 def test_a_batch_holds_at_least_one_image(fitted, monkeypatch):
     net, X = fitted
-    monkeypatch.setattr("skdmn.network.stages.STREAM_BYTES", 1)
+    monkeypatch.setattr("skdmn.network.stream.STREAM_BYTES", 1)
     lazy = net.set_params(batch_size="auto").lazy_features(X)
     assert [len(batch) for batch in lazy] == [1] * 30

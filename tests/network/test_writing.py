@@ -131,7 +131,7 @@ def test_a_killed_process_is_gone_on_with(tmp_path, suffix, monkeypatch):
 def test_an_interrupted_call_is_gone_on_with(
     tmp_path, suffix, monkeypatch, name, call, done, batch_size
 ):
-    monkeypatch.setattr("skdmn.network.stages.STREAM_BYTES", 20_000)
+    monkeypatch.setattr("skdmn.network.stream.STREAM_BYTES", 20_000)
     target, lazy = tmp_path / f"features{suffix}", lazy_features(batch_size)
     size = lazy._stream.batch_size()
     assert 2 <= size <= SIZE
@@ -143,7 +143,7 @@ def test_an_interrupted_call_is_gone_on_with(
     assert rows_done(target) == done * size
     assert not target.exists()
     if batch_size == "auto":
-        monkeypatch.setattr("skdmn.network.stages.STREAM_BYTES", 2**27)
+        monkeypatch.setattr("skdmn.network.stream.STREAM_BYTES", 2**27)
     lazy.write(target)
     assert content(target) == content(tmp_path / f"whole{suffix}")
 
@@ -342,7 +342,7 @@ def test_what_is_no_target_is_refused(tmp_path, monkeypatch):
 
 def test_memory_that_runs_out_costs_nothing_but_time(tmp_path, monkeypatch):
     lazy, target = lazy_features(7, "conv pool"), tmp_path / "features.npy"
-    stage = type(lazy._stream.stages[0])
+    stage = type(lazy._stream.operations[0])
     call = stage.__call__
 
     def hungry(self, batch):

@@ -1,8 +1,8 @@
-"""Filters of higher layers, seen on the image.
+"""Filters of higher layers, propagated down to the image.
 
-A filter of a higher layer weighs feature maps, which are hard to read. Propagated down
-through the layers below it becomes a filter of its whole receptive field on the image
-[1]_.
+A filter of a higher layer multiplies feature maps, which are hard to interpret. If it
+is composed with the layers below it, it becomes a filter on the image that covers the
+whole receptive field [1]_.
 
 References
 ----------
@@ -22,42 +22,44 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skdmn.export.model import model_of
-from skdmn.kernels.geometry import Pair
+from skdmn.kernels.geometry import Pads, Pair, Window
 from skdmn.network.network import DensityMatrixNetwork
 from skdmn.operations import (
     AveragePool,
     Convolve,
-    EncodeContrasts,
+    Encode,
     MaxPool,
     Operation,
     Power,
     Rectify,
     ScaleChannels,
     Select,
-    Window,
+    chain_of,
+    simplified,
 )
+from skdmn.utils.validation import Shape
 
 
 @dataclass(frozen=True)
 class PropagatedFilters:
-    """What each output channel of a layer weighs on the image.
+    """Output channels of a layer as filters on the image.
 
-    The output at position (i, j) is the sum of ``filters`` times the image's pixels
-    from row ``offset[0] + i * stride[0]`` and column ``offset[1] + j * stride[1]`` on,
-    plus ``bias``.
+    The output at position (i, j) is the scalar product of ``filters`` with the
+    receptive field whose upper left pixel is at row ``offset[0] + i * stride[0]`` and
+    column ``offset[1] + j * stride[1]`` of the image, plus ``bias``.
 
     Attributes
     ----------
     filters : ndarray of shape (n_filters, field height, field width, channels), float64
-        Over the receptive field; they are not normalized.
+        Weights over the receptive field, not normalized.
     bias : ndarray of shape (n_filters,), float64
-        What scaling of channels adds; else 0.
+        Constants added by the scaling of channels; 0 without scaling.
     stride : (int, int)
-        Pixels between the receptive fields of neighbouring outputs, down and across.
+        Vertical and horizontal distance in pixels between the receptive fields of
+        neighbouring outputs.
     offset : (int, int)
-        Row and column of the upper left pixel of the first receptive field; negative
-        where padding lets it begin outside of the image.
+        Row and column of the upper left pixel of the first receptive field. Negative
+        if the field begins in the padding outside the image.
     """
 
     filters: np.ndarray
@@ -77,14 +79,14 @@ def propagate_filters(
     Parameters
     ----------
     fitted : Pipeline or DensityMatrixNetwork
-        Fitted.
+        Fitted network.
     layer : str or int
-        Name or number, from 0, of the layer whose output channels are wanted: of a
-        convolution they are its filters; of what follows one (pooling, scaling,
-        pruning) its filters as these leave them.
+        Name of the layer, or its number counted from 0. For a convolution, its filters
+        are propagated. For a layer that follows a convolution (pooling, scaling,
+        pruning), the output channels of that layer are.
     pooling : "mean" or (int, int), default="mean"
-        What stands for a max pooling: the mean over each window, or its position
-        (row, column) from the upper left, from (0, 0).
+        Linear replacement of max pooling: the mean over each window, or the single
+        position (row, column) of each window, counted from (0, 0) at the upper left.
 
     Returns
     -------
@@ -93,28 +95,29 @@ def propagate_filters(
     Raises
     ------
     TypeError
-        Where `fitted` is neither, or holds other steps than layers up to `layer`.
+        If `fitted` is not a Pipeline or DensityMatrixNetwork, or one of its steps up to
+        `layer` is not a layer of this package.
     ValueError
-        Where there is no such layer, it gives no feature maps, or a pooling window has
-        no such position.
+        If there is no such layer, its output is not feature maps, or a pooling window
+        does not have the position `pooling`.
     NotFittedError
-        Where it was not fitted.
+        If `fitted` is not fitted.
 
     Notes
     -----
-    Convolutions (with strides), pruning and scaling of channels are linear, and are
-    composed exactly: a network of these alone gives what its propagated filters give
-    on the image, save where a window reaches into the padding of a higher layer, which
-    is 0 whatever the layer below would give there.
+    Convolutions (with strides), pruning and scaling of channels are linear and are
+    composed exactly. If the network has no other layers, the propagated filters give
+    the output of the network. The exception is a window that reaches into the padding
+    of a higher layer: the padding is 0, whereas the layer below would not give 0 there.
 
-    Of a ReLU and of a max pooling only one linear piece can be shown. A ReLU is passed
-    as if it were open, which is what it does for the patches that a filter responds to.
-    Max pooling passes one position of its window on, and which one is up to the image.
-    Without an image none is preferred: if each wins equally often, the mean over the
-    window is the average of these pieces; it is never sharper than one of them. A
-    single position, ``pooling=(0, 0)``, shows one piece as sharp as it is. Either way
-    the receptive field is that of the network, for a single position as much smaller
-    as the rest of its windows would reach further.
+    ReLU and max pooling are only piecewise linear, and are replaced by one linear piece
+    each. A ReLU is replaced by the identity, which is exact for patches with a positive
+    response. Max pooling selects one position of its window, and the image decides
+    which. The default replaces it by the mean over the window, which is the average of
+    these pieces if every position is selected equally often; the filters then look
+    smoother than each piece. A single position such as ``pooling=(0, 0)`` shows one
+    piece, and the receptive field is smaller, because the other positions of the
+    windows are left out.
 
     Examples
     --------
@@ -129,25 +132,30 @@ def propagate_filters(
     >>> propagated.filters.shape, propagated.stride, propagated.offset
     ((20, 8, 8, 1), (2, 2), (-3, -3))
     """
-    model = model_of(_up_to(fitted, layer), fold=False)
-    channels = model.shape[2]
-    for operation in model.operations:
-        if isinstance(operation, EncodeContrasts | AveragePool | Power):
+    chain = chain_of(step for _, step in _up_to(fitted, layer).steps)
+    if chain.takes is None:
+        raise TypeError("propagate_filters takes layers of images, not of rows.")
+    operations = simplified((o.on_host() for o in chain.operations), fold=False)
+    shape, shapes = chain.takes, []
+    for operation in operations:
+        if isinstance(operation, Encode | AveragePool | Power):
             raise ValueError(
-                f"layer={layer!r} is or stands behind an encoding by contrast or an "
-                "average, which propagate_filters does not see through; name "
-                "a ClassPCAPatchTransformer in front of them."
+                f"layer={layer!r} is, or comes after, a layer with local contrast "
+                "normalization or average pooling, which propagate_filters does not "
+                "support; pass a ClassPCAPatchTransformer that comes before it."
             )
         if not isinstance(operation, _OF_IMAGES):
             raise ValueError(
-                f"layer={layer!r} gives rows, not feature maps, or stands behind a "
-                "step that does; name a convolution, or what directly follows one."
+                f"layer={layer!r} returns rows instead of feature maps, or comes after "
+                "a step that does; pass a convolution or a layer that directly follows "
+                "one."
             )
-        channels = _n_channels(operation, channels)
-    itself = np.eye(channels)[:, np.newaxis, np.newaxis, :]
-    seen = PropagatedFilters(itself, np.zeros(channels), (1, 1), (0, 0))
-    for operation in reversed(model.operations):
-        seen = _below(seen, operation, pooling)
+        shapes.append(shape)
+        shape = operation.output_shape(shape)
+    itself = np.eye(shape[2])[:, np.newaxis, np.newaxis, :]
+    seen = PropagatedFilters(itself, np.zeros(shape[2]), (1, 1), (0, 0))
+    for operation, before in zip(reversed(operations), reversed(shapes), strict=True):
+        seen = _below(seen, operation, before, pooling)
     return seen
 
 
@@ -155,11 +163,11 @@ _OF_IMAGES = (Convolve, Rectify, MaxPool, ScaleChannels, Select)
 
 
 def _up_to(fitted: Pipeline | DensityMatrixNetwork, layer: str | int) -> Pipeline:
-    """Return the steps up to a layer."""
+    """Return the steps up to and including a layer."""
     if not isinstance(fitted, (Pipeline, DensityMatrixNetwork)):
         raise TypeError(
             f"{type(fitted).__name__} has no layers to propagate filters through; pass "
-            "a fitted Pipeline or DensityMatrixNetwork."
+            "a fitted Pipeline or DensityMatrixNetwork instead."
         )
     check_is_fitted(fitted)
     steps = fitted if isinstance(fitted, Pipeline) else Pipeline(fitted.layers_)
@@ -168,31 +176,29 @@ def _up_to(fitted: Pipeline | DensityMatrixNetwork, layer: str | int) -> Pipelin
         return steps[: names.index(layer) + 1]
     if isinstance(layer, Integral) and -len(names) <= layer < len(names):
         return steps[: range(len(names))[layer] + 1]
-    raise ValueError(f"There is no layer {layer!r}; pass one of {names}, or a number.")
-
-
-def _n_channels(operation: Operation, channels: int) -> int:
-    """Return how many channels an operation gives of so many."""
-    match operation:
-        case Convolve(filters=filters):
-            return len(filters)
-        case Select(channels=kept):
-            return len(kept)
-    return channels
+    raise ValueError(
+        f"There is no layer {layer!r}; pass one of {names}, or a number from 0 to "
+        f"{len(names) - 1}."
+    )
 
 
 def _below(
-    seen: PropagatedFilters, operation: Operation, pooling: Literal["mean"] | Pair
+    seen: PropagatedFilters,
+    operation: Operation,
+    shape: Shape,
+    pooling: Literal["mean"] | Pair,
 ) -> PropagatedFilters:
-    """Return the same filters as they weigh what goes into an operation."""
+    """Compose filters with one operation, so that they apply to its input."""
     channels = seen.filters.shape[3]
     match operation:
         case Convolve(filters=filters, window=window):
-            return _through(seen, np.asarray(filters, dtype=np.float64), window)
+            lower = np.asarray(filters, dtype=np.float64)
+            return _through(seen, lower, window, window.pads(shape))
         case MaxPool(window=window):
             piece = _piece_of_pooling(window, pooling)
             alike = np.eye(channels)[:, np.newaxis, np.newaxis, :]
-            return _through(seen, alike * piece[:, :, np.newaxis], window)
+            lower = alike * piece[:, :, np.newaxis]
+            return _through(seen, lower, window, window.pads(shape))
         case ScaleChannels(mean=mean, scale=scale):
             filters = seen.filters / scale
             bias = seen.bias - (filters @ mean).sum(axis=(1, 2))
@@ -201,11 +207,11 @@ def _below(
             filters = np.zeros((*seen.filters.shape[:3], n_channels))
             filters[..., kept] = seen.filters
             return replace(seen, filters=filters)
-    return seen  # a ReLU, passed as if it were open
+    return seen  # a ReLU is replaced by the identity
 
 
 def _through(
-    seen: PropagatedFilters, lower: np.ndarray, window: Window
+    seen: PropagatedFilters, lower: np.ndarray, window: Window, pads: Pads
 ) -> PropagatedFilters:
     """Compose filters with the convolution below them."""
     n, height, width, _ = seen.filters.shape
@@ -220,20 +226,20 @@ def _through(
         filters=filters,
         stride=(seen.stride[0] * down, seen.stride[1] * across),
         offset=(
-            seen.offset[0] * down - window.before[0],
-            seen.offset[1] * across - window.before[1],
+            seen.offset[0] * down - pads.before[0],
+            seen.offset[1] * across - pads.before[1],
         ),
     )
 
 
 def _piece_of_pooling(window: Window, pooling: Literal["mean"] | Pair) -> np.ndarray:
-    """Return the weights that stand for a max pooling, of the window's size."""
+    """Return the weights over a pooling window that replace the maximum."""
     if isinstance(pooling, str) and pooling == "mean":
         return np.full(window.size, 1 / math.prod(window.size))
     positions = list(np.ndindex(*window.size))
     if isinstance(pooling, str) or tuple(pooling) not in positions:
         raise ValueError(
-            f"pooling={pooling!r} is no position in a window of {window.size[0]} x "
+            f"pooling={pooling!r} is not a position in a window of {window.size[0]} x "
             f"{window.size[1]}; pass 'mean', or (row, column) from (0, 0) to "
             f"{positions[-1]}."
         )

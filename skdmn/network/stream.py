@@ -1,0 +1,147 @@
+"""Images that run through operations batch by batch, whenever they are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import joblib
+
+from skdmn.data import transfer
+from skdmn.data.images import Images
+from skdmn.operations.fusion import needs_no_batches, planned
+from skdmn.operations.records import AverageFlips, Operation, run
+from skdmn.utils.array_api import Array, working_memory
+from skdmn.utils.validation import Shape
+
+STREAM_BYTES = 2**27  # half of what DensityMatrixNetwork promises to stay below
+
+Batches = Iterable[tuple[slice, Array]]
+
+
+def unwatched(batches: Batches) -> Batches:
+    """Return batches as they are."""
+    return batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream(Images):
+    """Images that are run through operations whenever a batch of them is asked for.
+
+    Attributes
+    ----------
+    operations : tuple of Operation
+        Planned for where the images are computed. Empty: the images themselves.
+    seen_as : (int, int, int)
+        Height, width and channels that the output is read as: one-dimensional signals
+        go on as rows, of one channel.
+    n_per_batch : int or "auto"
+        Number of images in a batch. "auto": as many as `STREAM_BYTES` hold, or half
+        of scikit-learn's ``working_memory`` if that is less.
+    watch : callable
+        Takes the batches and yields them on, to report progress.
+    """
+
+    operations: tuple[Operation, ...]
+    seen_as: Shape
+    n_per_batch: int | Literal["auto"]
+    watch: Callable[[Batches], Batches] = unwatched
+
+    @classmethod
+    def through(
+        cls,
+        images: Images,
+        operations: Iterable[Operation],
+        seen_as: Shape,
+        n_per_batch: int | Literal["auto"],
+    ) -> Stream:
+        """Run images through operations, planned for where they are computed."""
+        return cls(
+            images.data,
+            images.backend,
+            images.compute,
+            images.dtype,
+            images.chosen,
+            operations=planned(operations, images.compute, images.dtype),
+            seen_as=seen_as,
+            n_per_batch=n_per_batch,
+        )
+
+    @property
+    def shape(self) -> Shape:
+        """Height, width and channels, as read by whoever takes the batches."""
+        return self.seen_as
+
+    def read(self, some: slice) -> Array:
+        """Return some of the chosen images; consecutive ones are read as a slice."""
+        if self.chosen is None:
+            return super().read(some)
+        wanted = self.chosen[some]
+        if wanted[-1] - wanted[0] > len(wanted) - 1:
+            return super().read(some)
+        consecutive = slice(int(wanted[0]), int(wanted[-1]) + 1)
+        return replace(self._images(), chosen=None).read(consecutive)
+
+    def batch_size(self, values_per_image: int = 0) -> int:
+        """Return how many images make a batch."""
+        if self.n_per_batch != "auto":
+            return self.n_per_batch
+        # whoever takes the batches computes about as many values again
+        largest = math.prod(self.shape) + max(math.prod(self.shape), values_per_image)
+        largest = max(largest, _most_values(self.operations, self._images().shape))
+        # input, output and what is between: padded, of one class, or in float64
+        values = 3 * largest
+        itemsize = 8 if self.dtype == "float64" else 4
+        size = transfer.batch_bytes(self.compute, STREAM_BYTES)
+        size = min(size, working_memory() // 2)
+        return max(1, size // (values * itemsize))
+
+    def batches(
+        self,
+        values_per_image: int = 0,
+        function: Callable[[Array], Array] | None = None,
+    ) -> Iterator[tuple[slice, Array]]:
+        """Yield slices and the output of the last operation for their images."""
+        yield from self.watch(super().batches(values_per_image, function))
+
+    def _prepared(self, batch: Array) -> Array:
+        """Return the output of the last operation for a batch."""
+        if self.operations:
+            batch = run(self.operations, batch, self.dtype)
+        return self.compute.xp.reshape(batch, (batch.shape[0], *self.seen_as))
+
+    def collect(self) -> Array:
+        """Return the output for all chosen images, where X lives."""
+        if (
+            self.operations
+            and self.n_per_batch == "auto"
+            and needs_no_batches(self.operations)
+        ):
+            return self._images().map(self._prepared, self.seen_as, any_dtype=True)
+        return self.map(lambda batch: batch, self.shape)
+
+    def _images(self) -> Images:
+        """Return the images themselves."""
+        return Images(self.data, self.backend, self.compute, self.dtype, self.chosen)
+
+    def fingerprint(self) -> str:
+        """Hash the chosen images and the operations, running none of them."""
+        return joblib.hash((self._images().fingerprint(), self.model_fingerprint()))
+
+    def model_fingerprint(self) -> str:
+        """Hash the operations."""
+        return joblib.hash([operation.on_host() for operation in self.operations])
+
+
+def _most_values(operations: Iterable[Operation], shape: Shape) -> int:
+    """Return the largest sum of the values that go into an operation and come out."""
+    most = 0
+    for operation in operations:
+        if isinstance(operation, AverageFlips):
+            most = max(most, _most_values(operation.operations, shape))
+        after = operation.output_shape(shape)
+        most = max(most, math.prod(shape) + math.prod(after))
+        shape = after
+    return most

@@ -1,0 +1,382 @@
+"""The records: what each operation does to the shape of an image, and to images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
+
+import array_api_compat
+import numpy as np
+
+from skdmn.kernels import dispatch
+from skdmn.kernels.geometry import WHOLE, Padding, Pair, Window, output_size
+from skdmn.kernels.reference.contrast import Encoding
+from skdmn.utils.array_api import (
+    Array,
+    Backend,
+    own_backend,
+    take,
+    to_backend,
+    to_numpy,
+)
+from skdmn.utils.validation import Shape
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A step of a fitted model, from images to images.
+
+    An operation of your own is a frozen dataclass that inherits this one, holds its
+    arrays as fields, and defines `__call__` and, if it changes the shape of an image,
+    `output_shape`. Networks run it; exports refuse it by its name.
+    """
+
+    #: True if integers of any width are read as they are, without a copy as floats.
+    takes_any_dtype: ClassVar[bool] = False
+    #: True if any number of images can be passed at once, because the operation goes
+    #: through them in pieces that bound its memory.
+    is_tiled: ClassVar[bool] = False
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return height, width and channels of what comes out for those of an image."""
+        return shape
+
+    def __call__(self, images: Array) -> Array:
+        """Compute the operation on images of shape (n, height, width, channels)."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it does.")
+
+    def moved(self, backend: Backend, dtype: str) -> Self:
+        """Return a copy whose floating arrays have a namespace, device and dtype."""
+        wanted = getattr(backend.xp, dtype)
+
+        def move(array: Array) -> Array:
+            return backend.xp.astype(to_backend(array, backend), wanted, copy=False)
+
+        return self._with_arrays(move)
+
+    def on_host(self) -> Self:
+        """Return a copy whose arrays are NumPy arrays, of the dtypes they have."""
+        return self._with_arrays(to_numpy)
+
+    def _with_arrays(self, function: Callable[[Array], Array]) -> Self:
+        changed: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if _is_floating(value) and not one.metadata.get("stays"):
+                changed[one.name] = function(value)
+        return replace(self, **changed)
+
+
+@dataclass(frozen=True)
+class Convolve(Operation):
+    """Multiply patches by filters, then add a bias.
+
+    Attributes
+    ----------
+    filters : array of shape (n_filters, kernel height, kernel width, channels)
+    stride : (int, int), default=(1, 1)
+    padding : {"valid", "same"}, default="valid"
+    bias : array of shape (n_filters,) or None, default=None
+    """
+
+    filters: Array
+    stride: Pair = (1, 1)
+    padding: Padding = "valid"
+    bias: Array | None = None
+
+    takes_any_dtype = True
+    is_tiled = True
+
+    @property
+    def window(self) -> Window:
+        """Size, stride and padding of the kernel."""
+        _, height, width, _ = self.filters.shape
+        return Window((height, width), self.stride, self.padding)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return (rows, columns, n_filters)."""
+        return *self.window.output_size(shape), self.filters.shape[0]
+
+    def __call__(self, images: Array) -> Array:
+        """Convolve images."""
+        found = dispatch.convolve(images, self.filters, self.stride, self.padding, None)
+        return found if self.bias is None else found + self.bias
+
+
+@dataclass(frozen=True)
+class Rectify(Operation):
+    """Replace negative values by 0 (ReLU)."""
+
+    def __call__(self, images: Array) -> Array:
+        """Rectify images."""
+        xp = own_backend(images).xp
+        return xp.maximum(images, xp.zeros_like(images[:1, ...][:, :1, :1, :1]))
+
+
+@dataclass(frozen=True)
+class MaxPool(Operation):
+    """Keep the largest value of every window; padding adds minus infinity."""
+
+    window: Window
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return (rows, columns, channels)."""
+        return *self.window.output_size(shape), shape[2]
+
+    def __call__(self, images: Array) -> Array:
+        """Pool images."""
+        return dispatch.max_pool(images, self.window, images.dtype)
+
+
+@dataclass(frozen=True)
+class AveragePool(Operation):
+    """Average every window, over its pixels inside the image."""
+
+    window: Window
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return (rows, columns, channels)."""
+        return *self.window.output_size(shape), shape[2]
+
+    def __call__(self, images: Array) -> Array:
+        """Pool images."""
+        return dispatch.average_pool(images, self.window, 1.0, images.dtype)
+
+
+@dataclass(frozen=True)
+class Power(Operation):
+    """Raise magnitudes to a power and keep the signs."""
+
+    power: float
+
+    def __call__(self, images: Array) -> Array:
+        """Raise images to the power."""
+        return dispatch.average_pool(images, WHOLE, self.power, images.dtype)
+
+
+@dataclass(frozen=True)
+class Encode(Operation):
+    """Multiply contrast-normalized patches by filters, then soft-threshold two-sided.
+
+    A patch p becomes q = (p - mean(p)) / sqrt(var(p) + floor); the channels are
+    ``max(w q - threshold, 0)`` of all filters w, then ``max(-w q - threshold, 0)``.
+
+    Attributes
+    ----------
+    filters : array of shape (n_filters, kernel height, kernel width, channels)
+        The entries of each sum to 0.
+    floor, threshold : float
+    components : array of shape (n_components, kernel height, width, channels) or None
+        Orthonormal vectors that the filters are combinations of; kernels use them.
+    """
+
+    filters: Array
+    floor: float
+    threshold: float
+    components: Array | None = None
+
+    takes_any_dtype = True
+    is_tiled = True
+
+    @property
+    def how(self) -> Encoding:
+        """The same, as the kernels take it."""
+        return Encoding(self.filters, self.floor, self.threshold, self.components)
+
+    @property
+    def window(self) -> Window:
+        """Size, stride and padding of the patches."""
+        return Window(self.how.size, (1, 1), "valid")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return (rows, columns, 2 * n_filters)."""
+        size = output_size(shape, self.how.size, (1, 1), "valid")
+        return *size, 2 * self.filters.shape[0]
+
+    def __call__(self, images: Array) -> Array:
+        """Encode images."""
+        return dispatch.encode(images, self.how)
+
+
+@dataclass(frozen=True)
+class ScaleChannels(Operation):
+    """Subtract the mean of each channel and divide by its scale, which is positive."""
+
+    mean: Array
+    scale: Array
+
+    def __call__(self, images: Array) -> Array:
+        """Scale images."""
+        return (images - self.mean) / self.scale
+
+
+@dataclass(frozen=True)
+class Select(Operation):
+    """Keep some of the channels.
+
+    Attributes
+    ----------
+    channels : ndarray of shape (n_kept,), int
+    n_channels : int
+        Number of channels that come in.
+    """
+
+    channels: np.ndarray
+    n_channels: int
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return (height, width, n_kept)."""
+        return *shape[:2], len(self.channels)
+
+    def __call__(self, images: Array) -> Array:
+        """Select the channels of images."""
+        return take(images, self.channels, axis=3)
+
+
+@dataclass(frozen=True)
+class Flatten(Operation):
+    """Turn each image of a shape into a row, in C order of (y, x, channel)."""
+
+    shape: Shape
+
+    takes_any_dtype = True
+    is_tiled = True
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return the shape of a row, seen as an image of one channel."""
+        return 1, math.prod(self.shape), 1
+
+    def __call__(self, images: Array) -> Array:
+        """Flatten images."""
+        xp = own_backend(images).xp
+        return xp.reshape(images, (images.shape[0], math.prod(images.shape[1:])))
+
+
+@dataclass(frozen=True)
+class Unflatten(Operation):
+    """Turn each row into an image of a shape."""
+
+    shape: Shape
+
+    takes_any_dtype = True
+    is_tiled = True
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return the shape of the images."""
+        return self.shape
+
+    def __call__(self, images: Array) -> Array:
+        """Unflatten rows."""
+        return own_backend(images).xp.reshape(images, (images.shape[0], *self.shape))
+
+
+@dataclass(frozen=True)
+class ScaleValues(Operation):
+    """Subtract the mean of each value of a row and divide by its scale."""
+
+    mean: Array
+    scale: Array
+
+    def __call__(self, images: Array) -> Array:
+        """Scale rows."""
+        return (images - self.mean) / self.scale
+
+
+@dataclass(frozen=True)
+class Scores(Operation):
+    """Compute the logits of rows: (x - mean) coef^T + intercept; one for two classes.
+
+    Attributes
+    ----------
+    coef : array of shape (n_classes, n_features) or (1, n_features)
+    intercept : array of shape (n_classes,) or (1,)
+    mean : array of shape (n_features,)
+    classes : ndarray of shape (n_classes,)
+        The labels.
+    """
+
+    coef: Array
+    intercept: Array
+    mean: Array
+    classes: np.ndarray = field(metadata={"stays": True})
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return the shape of the logits, seen as an image of one channel."""
+        return 1, self.coef.shape[0], 1
+
+    def __call__(self, images: Array) -> Array:
+        """Compute the logits of rows."""
+        return (images - self.mean) @ self.coef.T + self.intercept
+
+    def of_all_classes(self) -> Scores:
+        """Return logits whose softmax are the probabilities of all classes."""
+        if len(self.coef) > 1:
+            return self
+        coef, intercept = (
+            np.concatenate([np.zeros_like(array), array])
+            for array in map(to_numpy, (self.coef, self.intercept))
+        )
+        return replace(self, coef=coef, intercept=intercept)
+
+
+@dataclass(frozen=True)
+class AverageFlips(Operation):
+    """Average what operations give for an image and for its horizontal flip."""
+
+    operations: tuple[Operation, ...]
+    dtype: str = "float32"
+
+    takes_any_dtype = True
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return the shape that the operations give."""
+        for operation in self.operations:
+            shape = operation.output_shape(shape)
+        return shape
+
+    def __call__(self, images: Array) -> Array:
+        """Run the operations twice and average."""
+        flipped = own_backend(images).xp.flip(images, axis=2)
+        total = run(self.operations, images, self.dtype)
+        total = total + run(self.operations, flipped, self.dtype)
+        total *= 0.5
+        return total
+
+    def moved(self, backend: Backend, dtype: str) -> Self:
+        """Return a copy whose floating arrays have a namespace, device and dtype."""
+        return replace(super().moved(backend, dtype), dtype=dtype)
+
+    def _with_arrays(self, function: Callable[[Array], Array]) -> Self:
+        moved = tuple(o._with_arrays(function) for o in self.operations)
+        return replace(self, operations=moved)
+
+
+def run(operations: Iterable[Operation], images: Array, dtype: str) -> Array:
+    """Run images through operations, one after the other.
+
+    Parameters
+    ----------
+    operations : iterable of Operation
+        Their arrays have the namespace and device of the images.
+    images : array of shape (n, height, width, channels)
+        Of any real dtype.
+    dtype : {"float32", "float64"}
+        What is computed and returned.
+    """
+    xp = own_backend(images).xp
+    floats = getattr(xp, dtype)
+    for operation in operations:
+        if not operation.takes_any_dtype:
+            images = xp.astype(images, floats, copy=False)
+        images = operation(images)
+    return xp.astype(images, floats, copy=False)
+
+
+def _is_floating(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind == "f"
+    if not array_api_compat.is_array_api_obj(value):
+        return False
+    return bool(own_backend(value).xp.isdtype(value.dtype, "real floating"))

@@ -1,0 +1,168 @@
+"""Statistics of a layer: how images are added to them, and what travels between sites.
+
+Every sum has the methods of `Sums`, so that one loop serves fits, files, threads,
+workers and sites that share no images.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
+
+import joblib
+import numpy as np
+from sklearn.utils.validation import check_memory
+
+from skdmn.data.images import Images
+from skdmn.utils.labels import union
+
+Report = Callable[[int], None]
+
+# to be raised if the meaning of sums changes: joblib sees the code of one function
+_FORMAT = 3
+
+
+class Sums(Protocol):
+    """A sum over images, of which two can be merged."""
+
+    def update(self, images: Any, labels: np.ndarray) -> None:
+        """Add images of shape (n, height, width, channels).
+
+        `labels` are their class indices, from 0, as an ndarray of shape (n,).
+        """
+
+    def merge(self, other: Any, labels: np.ndarray | None = None) -> None:
+        """Add another sum; `labels` are the indices of its classes among these."""
+
+    def like(self, n_classes: int) -> Self:
+        """Return a sum of the same kind, for some classes, that has seen nothing."""
+
+
+@dataclass
+class Statistics:
+    """What a layer has seen: a sum that merges, pickles, and holds no image.
+
+    ``layer.statistics(X, y)`` computes it, ``layer.finish(statistics)`` turns it into
+    the fitted attributes.
+
+    Attributes
+    ----------
+    layer : str
+        Name of the class of the layer.
+    sums : object
+        The sums themselves.
+    classes : ndarray of shape (n_classes,)
+        Labels of the classes; ``[0]`` if the layer is not class-based.
+    settings : dict
+        Parameters that the sums depend on.
+    images : dict
+        Shape and names of the images.
+    dtype : {"float32", "float64"}
+        What the fitted arrays are computed in.
+    """
+
+    layer: str
+    sums: Any
+    classes: np.ndarray
+    settings: dict[str, Any]
+    images: dict[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+
+    def merge(self, other: Statistics) -> Statistics:
+        """Return the statistics of the images of both.
+
+        Parameters
+        ----------
+        other : Statistics
+            Of the same layer, with the same settings, of images of the same shape.
+
+        Returns
+        -------
+        Statistics
+            New; neither of the two is changed.
+
+        Raises
+        ------
+        ValueError
+            If the two were not computed alike. The message says what differs.
+        """
+        check_mergeable(self, other)
+        classes = union(self.classes, other.classes)
+        sums = self.sums.like(len(classes))
+        for one in (self, other):
+            sums.merge(one.sums, np.searchsorted(classes, one.classes))
+        dtype = max(self.dtype, other.dtype)  # "float64" if one of them is
+        return replace(self, sums=sums, classes=classes, dtype=dtype)
+
+    def __add__(self, other: Statistics) -> Statistics:
+        return self.merge(other)
+
+
+def check_mergeable(first: Statistics, second: Statistics) -> None:
+    """Raise if two statistics cannot be added, and say what differs."""
+    if not isinstance(second, Statistics):
+        raise TypeError(
+            f"Statistics merge with Statistics, got {type(second).__name__}; pass what "
+            "layer.statistics(X, y) returns."
+        )
+    if first.layer != second.layer:
+        raise ValueError(
+            f"Statistics of {first.layer} and of {second.layer} cannot be merged; fit "
+            "layers of one class."
+        )
+    shapes = [one.images.get("image_shape_") for one in (first, second)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"Statistics of images of shape {shapes[0]} and of shape {shapes[1]} "
+            "(height, width, channels) cannot be merged; bring the images to one shape."
+        )
+    for name, value in first.settings.items():
+        other = second.settings.get(name)
+        if other != value:
+            raise ValueError(
+                f"Statistics with {name}={value} and with {name}={other} cannot be "
+                f"merged; compute both with the same {name}."
+            )
+
+
+def accumulate(
+    images: Images,
+    codes: np.ndarray,
+    sums: Any,
+    report: Report,
+    key: str | None = None,
+) -> Any:
+    """Add images to sums, batch by batch.
+
+    Parameters
+    ----------
+    images : Images
+    codes : ndarray of shape (len(images),), int
+        Class indices.
+    sums : Sums
+        Changed, and returned.
+    report : callable
+        Called with the number of images done.
+    key : str or None
+        Stands for the images if results are cached.
+    """
+    for some, batch in images.batches():
+        sums.update(batch, codes[some])
+        report(some.stop)
+    return sums
+
+
+def cached_accumulate(
+    memory: Any, images: Images, codes: np.ndarray, sums: Any, report: Report
+) -> Any:
+    """Call `accumulate` once for the same images and labels, with joblib's Memory."""
+    memory = check_memory(
+        os.fspath(memory) if hasattr(memory, "__fspath__") else memory
+    )
+    if getattr(memory, "location", "") is None:
+        return accumulate(images, codes, sums, report)
+    cached = memory.cache(accumulate, ignore=["images", "report"])
+    key = joblib.hash((_FORMAT, images.fingerprint()))
+    return cached(images, codes, sums, report, key=key)

@@ -1,0 +1,76 @@
+"""Mean and variance of every channel, as sums that merge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from skdmn.utils.array_api import Array, own_backend, to_numpy, widest_float
+
+Moments = tuple[float, np.ndarray, np.ndarray]  # weight, mean, variance
+
+
+@dataclass
+class ChannelMoments:
+    """Number of images, and mean and variance of each channel over their pixels.
+
+    Attributes
+    ----------
+    n_images : int
+    mean, var : ndarrays of shape (n_channels,), float64
+        Variances are divided by the number of values.
+    """
+
+    n_images: int
+    mean: np.ndarray
+    var: np.ndarray
+
+    @classmethod
+    def empty(cls, n_channels: int) -> Self:
+        """Return moments of no images."""
+        return cls(0, np.zeros(n_channels), np.zeros(n_channels))
+
+    def like(self, n_classes: int) -> Self:
+        """Return moments of no images, with as many channels."""
+        return self.empty(len(self.mean))
+
+    def update(self, images: Array, labels: np.ndarray) -> None:
+        """Add images of shape (n, height, width, channels); labels do not count."""
+        backend = own_backend(images)
+        xp, axes = backend.xp, (0, 1, 2)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = xp.astype(images, widest_float(backend))
+            mean, var = xp.mean(values, axis=axes), xp.var(values, axis=axes)
+        self._add((int(images.shape[0]), to_numpy(mean), to_numpy(var)))
+
+    def merge(self, other: ChannelMoments, labels: np.ndarray | None = None) -> None:
+        """Add what other moments have seen."""
+        self._add((other.n_images, other.mean, other.var))
+
+    def _add(self, other: Moments) -> None:
+        own = (self.n_images, self.mean, self.var)
+        n_images, self.mean, self.var = merged_moments([own, other])
+        self.n_images = int(n_images)
+
+
+def merged_moments(parts: Iterable[Moments]) -> Moments:
+    """Merge weights, means and variances of parts.
+
+    The update is that of T. Chan, G. Golub, R. LeVeque, "Algorithms for computing the
+    sample variance", The American Statistician 37, 1983.
+    """
+    total: float = 0
+    mean = var = np.zeros(())
+    with np.errstate(over="ignore", invalid="ignore"):
+        for added, part_mean, part_var in parts:
+            if added:
+                share, total = added / (total + added), total + added
+                away = part_mean - mean
+                var = var + share * (part_var - var + (1 - share) * away**2)
+                mean = mean + share * away
+            elif np.ndim(mean) == 0:
+                mean = var = np.zeros_like(np.asarray(part_mean, dtype=np.float64))
+    return total, mean, var
