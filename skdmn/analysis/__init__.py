@@ -1,25 +1,33 @@
-"""The papers' theory as functions, one module for each idea.
+"""Theory of the papers as functions, in four packages.
 
-================== ==============================================================
-module             what it computes
-================== ==============================================================
-spectrum           energies, partition function and Hamiltonian of density matrices
-subspaces          angles and overlaps of classes, which filters they share
-propagation        filters of higher layers, seen on the image
-convergence        how many images are enough for a density matrix
-fluctuations       the law of how eigenvalues fluctuate, tested
-sgd, history       weights during SGD, their singular values, how layers converge
-agreement          how far SGD's filters lie in the span of computed ones
-cost               operations of SGD and of computed layers
-deep_linear        exact time courses of deep linear networks, of any depth
-unequal_modes      the same where the weights of a mode begin unequal
-learning_rates     curvature, best learning rates, delays with depth
-simulation         the dynamics integrated, without passing over data
-initial_weights    decoupled, orthogonal, Gaussian and pretrained weights
-isometry           singular values of products and Jacobians, the mean-field map
-linear_network     deep linear networks trained in NumPy
-pc_bias            gradient scale matrices, predicted weights along components
-learning_order     accessibility, critical components and frequencies
-frequency_data     the data set of frequencies
-================== ==============================================================
+Each package re-exports its public functions, such as
+``from skdmn.analysis.density import layer_spectrum``.
+
+=========================== =======================================================
+package or module           contents
+=========================== =======================================================
+**density**                 density matrices of image patches
+density.spectrum            energies, partition functions and Hamiltonians
+density.subspaces           angles and overlaps between classes, shared filters
+density.propagation         filters of higher layers, propagated down to the image
+density.convergence         number of images that a density matrix needs
+density.fluctuations        fluctuations of eigenvalues, and tests of their law
+**sgd**                     weights learned by stochastic gradient descent
+sgd.weights                 singular values and convergence of weights
+sgd.history                 recording of weights while a network is trained
+sgd.agreement               agreement of trained filters with computed directions
+sgd.cost                    number of operations of training and of computed layers
+**deep_linear**             learning dynamics of deep linear networks
+deep_linear.modes           exact time courses, for any depth
+deep_linear.unequal_modes   exact time courses for unequal initial weights
+deep_linear.learning_rates  curvature, optimal learning rates, delay by depth
+deep_linear.simulation      gradient flow and gradient descent from correlations
+deep_linear.initial_weights decoupled, orthogonal, Gaussian and pretrained weights
+deep_linear.isometry        singular values of products and Jacobians, critical gain
+deep_linear.linear_network  networks trained in NumPy, as in the pc_bias paper
+**pc_bias**                 principal component bias of gradient descent
+pc_bias.directions          learning along the principal directions of the data
+pc_bias.learning_order      learning order of examples, and scores that explain it
+pc_bias.frequency_data      data sets that separate frequency bias from this bias
+=========================== =======================================================
 """

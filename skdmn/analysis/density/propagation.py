@@ -95,8 +95,8 @@ def propagate_filters(
     Raises
     ------
     TypeError
-        If `fitted` is not a Pipeline or DensityMatrixNetwork, or one of its steps up to
-        `layer` is not a layer of this package.
+        If `fitted` is not a Pipeline or DensityMatrixNetwork, one of its steps up to
+        `layer` has no method ``operations``, or the first step takes rows.
     ValueError
         If there is no such layer, its output is not feature maps, or a pooling window
         does not have the position `pooling`.
@@ -134,7 +134,10 @@ def propagate_filters(
     """
     chain = chain_of(step for _, step in _up_to(fitted, layer).steps)
     if chain.takes is None:
-        raise TypeError("propagate_filters takes layers of images, not of rows.")
+        raise TypeError(
+            "The first layer takes rows, but filters can be propagated to images only; "
+            "pass a network that is fitted on images."
+        )
     operations = simplified((o.on_host() for o in chain.operations), fold=False)
     shape, shapes = chain.takes, []
     for operation in operations:
