@@ -1,4 +1,4 @@
-"""Ready networks: the papers' layers, and the network to try first."""
+"""Ready-made networks: the papers' Density Matrix Network and the recommended one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from skdmn.network.network import DensityMatrixNetwork
 from skdmn.utils.validation import as_shape
 
 Signs = Literal["one", "both"]
-_SMALL = 32  # pixels: larger images are shrunk first, to that or more
-_MANY = 800  # filters: more of them need more components
+_SMALL = 32  # pixels; larger images are shrunk, but not below this size
+_MANY = 800  # filters; more of them need more components
 
 
 def make_dmn(
@@ -43,97 +43,111 @@ def make_dmn(
     random_state: Any = None,
     verbose: bool = False,
 ) -> Pipeline:
-    """Make a Density Matrix Network: computed layers, each pooled, and a softmax.
+    """Make a Density Matrix Network (DMN) as a scikit-learn Pipeline.
 
-    Returns a plain Pipeline with the steps ``conv1, pool1, ..., flatten, softmax``,
-    whose parameters can be set and searched by their names. A list gives one value for
-    each layer.
+    The DMN alternates convolutions and max pooling, and ends with a softmax classifier.
+    The filters of each convolution are computed, not trained: they are the leading
+    eigenvectors of the density matrix (trace-normalized second-moment matrix) of the
+    image patches of each class.
+
+    The steps are ``conv1, pool1, conv2, pool2, ..., flatten, softmax``. Their
+    parameters can be set and searched by name, such as ``conv1__n_filters``. Parameters
+    below that accept a list take one value for each layer.
 
     Parameters
     ----------
     n_layers : int, default=2
-        How many convolutions.
+        Number of convolutions.
     kernel_size : int, (int, int) or list of these, default=3
-        Height and width of the patches.
+        Height and width of the patches and filters.
     n_filters : int, None, "auto" or list of int or None, default="auto"
-        At most so many filters, before signs; None: all that the cutoffs leave.
-        "auto": 8 in the first layer and 96 in those above, 16 in a single layer.
+        Maximum number of filters, not counting the negatives that ``signs="both"``
+        adds. None keeps all filters that the cutoffs leave. "auto" means 8 in the first
+        layer and 96 in the others, or 16 if there is only one layer.
     variance_cutoff : float or list of float, default=0.999
-        Share of each class's variance up to which components are kept.
+        Share of each class's variance up to which eigenvectors are kept.
     correlation_cutoff : float or list of float, default=0.7
-        Overlap above which filters are merged.
+        Absolute cosine between two filters above which they are merged.
     class_based : bool, default=True
-        A density matrix for each class, or one for all (the naive DMN).
+        If True, compute a density matrix for each class; if False, one for all images
+        (the naive DMN).
     signs : {"one", "both"} or list of these, default="both"
-        "both" adds the negative of every filter.
+        "both" adds the negative of every filter (two-sided features, CReLU).
     activation : {"relu", None}, default="relu"
-        What is applied to the products.
+        Activation function after each convolution.
     centered : bool, default=False
-        Take mean patches away before second moments.
+        If True, subtract the mean patch before computing second moments.
     padding : {"valid", "same"}, default="same"
-        Of convolutions and pooling. Even with "same" each pooling halves an image, and
-        density matrices need images at least as large as the kernel: 8 x 8 pixels
-        are enough for two layers, 16 x 16 for three.
+        Padding of convolutions and pooling. The pooling shrinks images even with
+        "same", and the input of each layer must be at least as large as the kernel. For
+        the other defaults, two layers need images of 8 x 8 pixels, and three 16 x 16.
     pool_size : int, (int, int), "auto" or list of int or pairs, default="auto"
-        Height and width of the pooling behind each convolution. "auto": 3 behind the
-        last, 2 behind the others.
+        Height and width of the pooling after each convolution. "auto" means 3 after the
+        last convolution and 2 after the others.
     subsample : float or int, default=1.0
-        Share or number of the images that density matrices are computed from.
+        Share (float) or number (int) of images used to compute density matrices.
     C : float, default=0.01
-        Inverse strength of the softmax's L2 penalty. It multiplies a sum over images:
-        the best value falls as their number grows.
+        Inverse regularization strength of the softmax. It multiplies a sum over images,
+        so that the best value falls as the number of images grows.
     max_iter : int, default=200
-        Of the softmax's solver; where it stops there, it warns.
+        Maximum number of iterations of the softmax. It warns if it reaches them.
     image_shape : (int, int) or (int, int, int) or None, default=None
-        Height, width and channels, where `X` will hold images as rows.
+        Height, width and optionally channels of an image; required if each row of `X`
+        is a flattened image.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute.
+        Device for the computation. "auto" uses the device of `X`; for NumPy arrays it
+        uses the GPU if CuPy finds one, else the CPU.
     memory : str, path, joblib.Memory or None, default=None
-        Where to cache density matrices.
+        Cache for density matrices, which a grid search over cutoffs then reuses.
     random_state : int, RandomState instance or None, default=None
-        Seed of `subsample`.
+        Seed for `subsample`.
     verbose : bool, default=False
-        Print the progress.
+        Whether to print the progress.
 
     Returns
     -------
-    sklearn.pipeline.Pipeline
-        Unfitted. Takes images (n, height, width) or (n, height, width, channels).
+    dmn : sklearn.pipeline.Pipeline
+        Unfitted classifier of images of shape (n, height, width) or (n, height, width,
+        channels).
 
     Raises
     ------
     ValueError
-        Where a list has not one value for each layer. Values are checked by `fit`.
+        If `n_layers` is not a positive int, or the length of a list is not `n_layers`.
+        Other values are checked by `fit`.
 
     See Also
     --------
-    ClassPCAPatchTransformer : The convolutions, and what their parameters mean.
-    DensityMatrixNetwork : The same layers, without the feature maps between them.
+    recommended_dmn : Make the network to try first.
+    ClassPCAPatchTransformer : The convolutions, with details of their parameters.
+    DensityMatrixNetwork : The same layers, without storing all feature maps.
     SoftmaxClassifier : The classifier; it standardizes the features.
 
     Notes
     -----
-    The defaults were chosen by validation on training images of MNIST, MNIST inverted,
-    digits, CIFAR-10 and CIFAR-10 in grey, 6,000 to learn from and 3,000 to score on
-    (``benchmarks/choose_defaults.py``, whose results are kept beside it): the same for
-    all five, no test image used. What decided:
+    The defaults are the same for all images. They were chosen by validation on five
+    data sets: MNIST, inverted MNIST, scikit-learn's digits, and CIFAR-10 in color and
+    in greyscale, each with 6,000 images for fitting and 3,000 for scoring. All of them
+    are training images. ``benchmarks/choose_defaults.py`` and the results beside it
+    have the details. In short:
 
-    - The papers' variance cutoff of 0.95 suits MNIST, whose ground is black. On bright
-      images the constant filter alone holds most of the uncentred variance, and 0.95
-      leaves one filter (28 % on CIFAR-10, 89 % on inverted MNIST). A cutoff of 0.999
-      with a bound on the number of filters does well on all five.
-    - Merging above 0.7 instead of the paper's 0.9 leaves room for more that differ: 2.5
-      points on CIFAR-10, 0.2 or less elsewhere. Above 0.5 loses 0.4 of them again.
-    - Both signs are worth 0.4 to 2.4 points, 96 filters in the second layer instead
-      of 64 another 0.2 to 2.9. 16 filters in the first layer are worth 3.4 points on
-      CIFAR-10 and nothing on MNIST, at twice the memory and time: worth trying.
-    - Pooling over 3 x 3 behind the last layer loses nothing against 2 x 2 and halves
-      the features. Centring is worth -1.2 to 1.0 points.
+    - The papers' variance cutoff of 0.95 suits MNIST, whose background is black. On
+      bright images, the constant filter alone has most of the uncentered variance, so
+      that 0.95 leaves one filter (28 % accuracy on CIFAR-10, 89 % on inverted MNIST). A
+      cutoff of 0.999 with a maximum number of filters works well on all five.
+    - A correlation cutoff of 0.7 instead of the papers' 0.9 leaves more distinct
+      filters. It gains 2.5 points of accuracy on CIFAR-10, and at most 0.2 elsewhere. A
+      cutoff of 0.5 gains 0.4 points less.
+    - Both signs gain 0.4 to 2.4 points. 96 filters instead of 64 in the second layer
+      gain another 0.2 to 2.9 points. 16 filters instead of 8 in the first layer gain
+      3.4 points on CIFAR-10 and nothing on MNIST, for twice the memory and time.
+    - 3 x 3 instead of 2 x 2 pooling after the last layer loses nothing and halves the
+      number of features. Centering changes the accuracy by -1.2 to 1.0 points.
 
-    A Pipeline holds every feature map: for 60,000 images of 28 x 28 that is 3 GB
-    behind the first convolution (28 x 28 x 16 floats each) and 9 GB behind the second
-    (14 x 14 x 192). `DensityMatrixNetwork` runs the same layers batch by batch, and
-    holds what comes out of the last:
+    A Pipeline stores the whole output of each step. For 60,000 images of 28 x 28 pixels
+    that is 3 GB after the first convolution (28 x 28 x 16 floats per image) and 9 GB
+    after the second (14 x 14 x 192). To store only the output of the last layer,
+    convert the layers to a `DensityMatrixNetwork`, which runs them batch by batch:
     ``make_pipeline(DensityMatrixNetwork.from_pipeline(dmn[:-1]), dmn[-1])``.
 
     Examples
@@ -179,21 +193,21 @@ def make_dmn(
         pooling = MaxPool2DTransformer(size, padding=padding, device=device)
         steps += [(f"conv{number}", convolution), (f"pool{number}", pooling)]
     softmax = SoftmaxClassifier(C=C, max_iter=max_iter, device=device, verbose=verbose)
-    flatten = FlattenTransformer()  # rows, with names, for whoever takes the features
+    flatten = FlattenTransformer()  # gives rows with feature names
     return Pipeline([*steps, ("flatten", flatten), ("softmax", softmax)])
 
 
 def _per_layer(n_layers: int, **values: Any) -> list[dict[str, Any]]:
-    """Return the parameters of each layer; a list has one value for each."""
+    """Return the parameters of each layer from values or lists with one per layer."""
     for name, value in values.items():
         if isinstance(value, tuple) and name not in ("kernel_size", "pool_size"):
             raise ValueError(
-                f"{name}={value} is a tuple; pass a list of one value for each layer."
+                f"{name}={value} is a tuple; pass a list with one value for each layer."
             )
         if isinstance(value, list) and len(value) != n_layers:
             raise ValueError(
                 f"{name}={value} has {len(value)} values for {n_layers} layers; pass "
-                "one value, or a list of one for each layer."
+                "one value for all layers, or a list with one value for each layer."
             )
     return [
         {n: v[i] if isinstance(v, list) else v for n, v in values.items()}
@@ -213,69 +227,79 @@ def recommended_dmn(
     random_state: Any = 0,
     verbose: bool = False,
 ) -> Pipeline:
-    """Make the network to try first: whitened class-based PCA, averaged, a softmax.
+    """Make the network to try first: whitened class-based PCA, pooling, softmax.
 
-    It does better than `make_dmn`, which has the papers' layers, wherever we measured:
-    the README has accuracy against seconds. Returns a plain Pipeline with the steps
-    ``features`` (a DensityMatrixNetwork of ``conv`` and ``pool``) and ``softmax``; no
-    feature map is ever held.
+    It has one layer of filters, computed from patches with local contrast normalization
+    by class and position. It is more accurate than the papers' network (`make_dmn`) in
+    all our measurements; the README shows accuracy against seconds.
+
+    The result is a scikit-learn Pipeline with the steps ``features`` (a
+    DensityMatrixNetwork with the layers ``conv`` and ``pool``) and ``softmax``. Images
+    are processed batch by batch, so that whole feature maps are never stored.
 
     Parameters
     ----------
     image_shape : (int, int) or (int, int, int)
-        Height, width and, where there are several, channels of an image: what
-        ``X.shape[1:]`` says. Images without channels are taken for drawings and
-        letters, those with channels for photographs; those of 64 pixels and more on
-        their shorter side are averaged over blocks of pixels first (``shrink``).
+        Height, width and optionally channels of an image, as in ``X.shape[1:]``. The
+        settings for several channels suit natural images, and those for one channel
+        suit drawings and characters. If height and width are at least 64 pixels, a
+        first layer ``shrink`` averages blocks of pixels.
     n_filters : int or None, default=None
-        Fewer are faster, more are better. None: 400, without channels 200.
+        Maximum number of filters. More filters are more accurate and slower. None means
+        400 for images of several channels, and 200 for images of one channel.
     mirrored : bool, default=False
-        Take each image and its mirror image for the same, as suits photographs: their
-        features are the mean of both, so that there are no more rows than images.
+        If True, average the features of each image and its horizontal flip. This suits
+        natural images whose label survives a flip. The number of rows does not change.
     subsample : float or int, default=0.1
-        Share or number of the images that density matrices are computed from.
+        Share (float) or number (int) of images used to compute density matrices.
     C : float or None, default=None
-        Inverse strength of the softmax's L2 penalty. None: 0.005, without channels
-        0.01, `mirrored` 0.02, as suits some ten thousand images; the best value falls
-        as their number grows.
+        Inverse regularization strength of the softmax. None means 0.02 if `mirrored`,
+        else 0.005 for several channels and 0.01 for one. These values suit some ten
+        thousand images; the best value falls as the number of images grows.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute.
+        Device for the computation. "auto" uses the device of `X`; for NumPy arrays it
+        uses the GPU if CuPy finds one, else the CPU.
     memory : str, path, joblib.Memory or None, default=None
-        Where to cache density matrices.
+        Cache for density matrices.
     random_state : int, RandomState instance or None, default=0
-        Seed of `subsample`.
+        Seed for `subsample`.
     verbose : bool, default=False
-        Print the progress.
+        Whether to print the progress.
 
     Returns
     -------
-    sklearn.pipeline.Pipeline
-        Unfitted. Takes images (n, height, width) or (n, height, width, channels) of
-        that shape, or rows of their values.
+    dmn : sklearn.pipeline.Pipeline
+        Unfitted classifier of images of shape (n, *image_shape), or of rows with the
+        same number of values.
 
     Raises
     ------
     ValueError
-        Where `image_shape` is not the shape of an image of at least 4 x 4 pixels.
-        Other values are checked by `fit`.
+        If `image_shape` is not the shape of an image of at least 4 x 4 pixels. Other
+        values are checked by `fit`.
 
     See Also
     --------
-    make_dmn : The papers' network.
+    make_dmn : Make the papers' network.
+    WhitenedPCAPatchTransformer : The layer ``conv``, with details of the method.
+    SoftmaxClassifier : The classifier; it standardizes the features.
 
     Notes
     -----
-    Sizes, thresholds and cutoffs were chosen on training images of MNIST and CIFAR-10
-    held out; for larger images they are carried over, not chosen. Components of 0.95 of
-    the variance, 20 of 108 in photographs, did as well there as all (the benchmarks'
-    ablations), in less time. More than 800 filters are made of those of 0.98: of fewer
-    components there are hardly as many that differ, and they gained nothing. (That is
-    decided here: a search over ``features__conv__n_filters`` keeps the cutoff.)
+    Sizes, thresholds and cutoffs were chosen on held-out training images of MNIST and
+    CIFAR-10. Those for larger images were not validated separately.
 
-    The features of all images are held: by default 6,400 floats each for 28 x 28
-    pixels, 7,200 for 32 x 32 x 3, that is 1.5 GB for 60,000 images of MNIST. Fewer
-    `n_filters` take less; so does the softmax fitted to ``lazy_features``
-    (`DensityMatrixNetwork`).
+    Filters are made from the principal components that hold 0.95 of the variance: 20 of
+    108 for natural images. All components give the same accuracy and take more time
+    (see the ablations among the benchmarks). More than 800 filters are made from the
+    components of 0.98 of the variance, because fewer components hardly give as many
+    distinct filters. This choice depends on the argument `n_filters` only: a search
+    over ``features__conv__n_filters`` keeps the cutoff.
+
+    The features of all images are stored. By default these are 6,400 floats for each
+    image of 28 x 28 pixels and 7,200 for one of 32 x 32 x 3, or 1.5 GB for the 60,000
+    images of MNIST. To use less memory, reduce `n_filters`, or fit the softmax to the
+    network's ``lazy_features`` (see `DensityMatrixNetwork`).
 
     Examples
     --------
@@ -294,17 +318,17 @@ def recommended_dmn(
         )
     height, width, n_channels = shape
     shrink = max(1, min(height, width) // _SMALL)
-    size, photograph = (height // shrink, width // shrink), n_channels > 1
-    side = min(6 if photograph else 7, min(size) // 2)
-    cells = 3 if photograph else 4
+    size, has_channels = (height // shrink, width // shrink), n_channels > 1
+    side = min(6 if has_channels else 7, min(size) // 2)
+    cells = 3 if has_channels else 4
     window, stride = covering((size[0] - side + 1, size[1] - side + 1), cells)
-    count = (400 if photograph else 200) if n_filters is None else n_filters
-    many = isinstance(count, Real) and count > _MANY  # what is no number, fit refuses
+    count = (400 if has_channels else 200) if n_filters is None else n_filters
+    many = isinstance(count, Real) and count > _MANY  # fit rejects other types
     conv = WhitenedPCAPatchTransformer(
         side,
         n_filters=count,
         variance_cutoff=0.98 if many else 0.95,
-        threshold=0.5 if photograph else 1.0,
+        threshold=0.5 if has_channels else 1.0,
         mirrored=mirrored,
         subsample=subsample,
         image_shape=None if shrink > 1 else image_shape,
@@ -320,9 +344,9 @@ def recommended_dmn(
     features = DensityMatrixNetwork(
         layers, mirrored=mirrored, device=device, verbose=verbose
     )
-    suits = 0.02 if mirrored else 0.005 if photograph else 0.01
+    default_C = 0.02 if mirrored else 0.005 if has_channels else 0.01
     softmax = SoftmaxClassifier(
-        C=suits if C is None else C,
+        C=default_C if C is None else C,
         tol=1e-3,
         device=device,
         verbose=verbose,
@@ -331,7 +355,21 @@ def recommended_dmn(
 
 
 def covering(positions: Pair, cells: int) -> tuple[Pair, Pair]:
-    """Return size and stride of windows that cover all, overlapping by about half."""
+    """Return size and stride of pooling windows that cover all positions.
+
+    Neighbouring windows overlap by about half.
+
+    Parameters
+    ----------
+    positions : (int, int)
+        Height and width of the feature map.
+    cells : int
+        Number of windows along each axis.
+
+    Returns
+    -------
+    size, stride : (int, int), (int, int)
+    """
     strides = [max(1, round(n / (cells + 1))) for n in positions]
     sizes = [n - (cells - 1) * s for n, s in zip(positions, strides, strict=True)]
     return (max(1, sizes[0]), max(1, sizes[1])), (strides[0], strides[1])
