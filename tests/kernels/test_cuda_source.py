@@ -215,3 +215,29 @@ def test_max_pool_is_the_definition(kernels, rng, window, dtype, floats):
     pooled = call(kernels, name, (3, 32, 0), images, no_filters, -np.inf, g)
     expected = definition.max_pool(images.astype(floats), *window)
     assert_array_equal(pooled, expected)
+
+
+@pytest.mark.parametrize("window", WINDOWS[1:])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_pooling_keeps_nan(kernels, rng, window, dtype):
+    floats = "float64" if dtype == "float64" else "float32"
+    images = rng.integers(-9, 10, (4, 7, 8, 3)).astype(dtype)
+    images[rng.random(images.shape) < 0.1] = np.nan
+    g = tiling.whole((7, 8, 3), 3, (1, 1), (1, 1), "valid", window)
+    name, no_filters = f"max_pool_{dtype}_{floats}", np.empty(0, floats)
+    pooled = call(kernels, name, (3, 32, 0), images, no_filters, -np.inf, g)
+    expected = definition.max_pool(images.astype(floats), *window)
+    assert 0.1 < np.isnan(expected).mean() < 0.9
+    assert_array_equal(pooled, expected)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("activation", ["relu", None])
+def test_convolution_keeps_nan(kernels, rng, window, activation):
+    images = rng.integers(-9, 10, (4, 9, 8, 2)).astype(np.float32)
+    images[rng.random(images.shape) < 0.01] = np.nan
+    filters = rng.integers(-9, 10, (5, 3, 3, 2)).astype(np.float32)
+    arguments = images, filters, (1, 1), "valid", activation, window
+    expected = definition.convolve_and_pool(*arguments)
+    assert 0.1 < np.isnan(expected).mean() < 0.9
+    assert_array_equal(convolved(kernels, *arguments), expected)

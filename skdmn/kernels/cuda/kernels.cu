@@ -79,6 +79,12 @@ __device__ void load_images(const I* images, long long n_images, const Tile& til
     }
 }
 
+// Return the larger of two numbers, or NaN if one of them is NaN.
+template <typename T>
+__device__ T larger(T one, T other) {
+    return other > one || other != other ? other : one;
+}
+
 // Keep the largest of each window of the convolutions that lie in shared memory.
 template <typename T>
 __device__ void pool(const T* values, long long n_images, const Tile& tile, T start,
@@ -104,7 +110,7 @@ __device__ void pool(const T* values, long long n_images, const Tile& tile, T st
         for (int dy = first_y; dy < last_y; ++dy)
             for (int dx = first_x; dx < last_x; ++dx) {
                 T value = window[dy * g.conv_columns + dx];
-                largest = largest > value ? largest : value;
+                largest = larger(largest, value);
             }
         long long at = (image * g.out_rows + row) * g.out_columns + column;
         out[at * g.n_filters + filter] = largest;
@@ -201,7 +207,7 @@ __global__ void max_pool(const I* images, T* out, T start, long long n_images,
                 for (int x = left; x < right; ++x) {
                     long long at = (image * g.height + y) * g.width + x;
                     T value = T(images[at * g.channels + c]);
-                    largest = largest > value ? largest : value;
+                    largest = larger(largest, value);
                 }
             out[line * g.out_columns * g.channels + i] = largest;
         }
