@@ -58,12 +58,12 @@ def both(**options: Any) -> Layers:
     return two(options, options)
 
 
-BASE, ONE_SIGN = "two layers, 8 and 48 filters, both signs", "one sign"
+BASE, ONE_SIGN = "two layers, 8 and 48 filters, two-sided", "one-sided"
 PAPERS: dict[str, Layers] = {
     BASE: two(),
-    "naive: one density matrix": both(class_based=False),
+    "one density matrix for all classes (naive)": both(class_based=False),
     ONE_SIGN: both(signs="one"),
-    "one sign, twice the filters": two(
+    "one-sided, twice the filters": two(
         {"signs": "one", "n_filters": 16}, {"signs": "one", "n_filters": 96}
     ),
     "no ReLU": both(signs="one", activation=None),
@@ -75,12 +75,14 @@ PAPERS: dict[str, Layers] = {
     "correlation cutoff 1": both(correlation_cutoff=1.0),
     "5 x 5 in the first layer": two({"kernel": 5}),
     "5 x 5 in the second layer": two(None, {"kernel": 5}),
-    "second layer not pooled": two(None, {"stride": 3}, []),
-    "second layer averaged": two(None, None, [AveragePool2DTransformer(3)]),
-    "overlap pruned in front of pooling": two(
+    "no pooling in the second layer": two(None, {"stride": 3}, []),
+    "average pooling in the second layer": two(
+        None, None, [AveragePool2DTransformer(3)]
+    ),
+    "overlap channels pruned before pooling": two(
         None, None, [OverlapPruner(2), MaxPool2DTransformer(3)]
     ),
-    "first layer not pooled": [
+    "no pooling in the first layer": [
         *(conv(8), conv(48), MaxPool2DTransformer(6)),
     ],
     "one layer, 8 filters": [conv(8), MaxPool2DTransformer(2)],
@@ -88,22 +90,22 @@ PAPERS: dict[str, Layers] = {
         *(conv(8), MaxPool2DTransformer(2), conv(48), MaxPool2DTransformer(2)),
         *(conv(48, padding="same"), MaxPool2DTransformer(2)),
     ],
-    "density matrices of a tenth of the images": both(subsample=0.1, random_state=0),
+    "density matrices from 10 % of the images": both(subsample=0.1, random_state=0),
 }
 WHITENED_BASE, NO_THRESHOLD = "recommended_dmn, 100 filters", "no threshold"
 WHITENED: dict[str, dict[str, Any]] = {  # parameters of its layers
     WHITENED_BASE: {},
     "all components": {"conv__variance_cutoff": 1.0},
-    "of classes alone": {"conv__position_grid": 1},
-    "of places alone": {"conv__class_based": False},
-    "hardly any contrast": {"conv__contrast_floor": 1e5},
+    "groups: classes only": {"conv__position_grid": 1},
+    "groups: cells only": {"conv__class_based": False},
+    "almost no contrast normalization": {"conv__contrast_floor": 1e5},
     NO_THRESHOLD: {"conv__threshold": 0.0},
-    "hardly whitened, no threshold": {  # which is for products of mean square 1
+    "almost no whitening, no threshold": {  # which is for products of mean square 1
         "conv__regularization": 100.0,
         "conv__threshold": 0.0,
     },
-    "averages without the root": {"pool__power": 1.0},
-    "mirrored": {"mirrored": True, "conv__mirrored": True},
+    "average pooling without square root": {"pool__power": 1.0},
+    "horizontal-flip averaging (mirrored)": {"mirrored": True, "conv__mirrored": True},
 }
 
 

@@ -41,7 +41,7 @@ PAPER = {
 CANDIDATES = {
     "paper, 0.95": {**PAPER, "variance_cutoff": 0.95, "n_layers": 1},
     "paper, 0.99": {**PAPER, "variance_cutoff": 0.99, "n_layers": 1},
-    "0.99, both signs": {
+    "0.99, two-sided": {
         "variance_cutoff": 0.99,
         "correlation_cutoff": 0.9,
         "n_filters": None,
@@ -53,7 +53,7 @@ CANDIDATES = {
     "8 and 64 filters, pools 2, 2": {**ROBUST, "pool_size": [2, 2]},
     "8 and 64 filters, pools 2, 3": {**ROBUST, "pool_size": [2, 3]},
     "8 and 64 filters, pools 2, 4": {**ROBUST, "pool_size": [2, 4]},
-    "the same, one sign": {**ROBUST, "signs": "one", "pool_size": [2, 3]},
+    "the same, one-sided": {**ROBUST, "signs": "one", "pool_size": [2, 3]},
     "the same, centred": {**ROBUST, "centered": True, "pool_size": [2, 3]},
     "the same, 0.95 correlation": {
         **ROBUST,

@@ -44,16 +44,16 @@ def _each(words: str, values: tuple[float, ...]) -> dict[str, dict[str, Any]]:
 
 CHANGES: dict[str, dict[str, Any]] = {
     "200 filters": {},
-    "mirrored, if not; not, if so": {"toggled": True},
-    **{f"patches {n:+d} pixels": {"larger": n} for n in (-2, -1, 1, 2)},
-    **{f"windows {n:+d} each way": {"finer": n} for n in (-1, 1)},
+    "opposite value of mirrored": {"toggled": True},
+    **{f"patch size {n:+d}": {"larger": n} for n in (-2, -1, 1, 2)},
+    **{f"pooling grid {n:+d}": {"finer": n} for n in (-1, 1)},
     **{f"threshold times {f:g}": {"threshold": f} for f in (0.5, 2.0)},
     **_each("variance cutoff", (0.9, 0.98, 1.0)),
     **_each("regularization", (0.1, 1.0)),
     **_each("correlation cutoff", (0.7, 0.8, 0.95)),
     **_each("position grid", (1, 2, 8)),
-    "parts without classes": {"conv__class_based": False},
-    "averages without the root": {"pool__power": 1.0},
+    "groups: cells only": {"conv__class_based": False},
+    "average pooling without square root": {"pool__power": 1.0},
 }
 
 
@@ -61,7 +61,7 @@ def sizes(counts: tuple[int, ...]) -> dict[str, dict[str, Any]]:
     """Return candidates of more filters, with what does well at 200."""
     others: dict[str, dict[str, Any]] = {
         **_each("variance cutoff", (0.95, 0.98, 1.0)),
-        "patches -1 pixels": {"larger": -1, "conv__variance_cutoff": 0.98},
+        "patch size -1": {"larger": -1, "conv__variance_cutoff": 0.98},
         "correlation cutoff 0.7": {
             "conv__correlation_cutoff": 0.7,
             "conv__variance_cutoff": 0.98,

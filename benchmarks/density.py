@@ -182,13 +182,13 @@ def cases(data: str | None, share: float) -> Iterator[tuple[str, np.ndarray, int
     steps = [("conv", conv), ("pool", MaxPool2DTransformer(2))]
     maps = DensityMatrixNetwork(steps).fit(cifar, labels).transform_images(cifar)
     for size in (3, 5):
-        yield "CIFAR-10 behind 22 filters", maps, size
+        yield "CIFAR-10 after 22 filters", maps, size
     conv.set_params(padding="same")
     second = ClassPCAPatchTransformer(3, n_filters=96, padding="same", **layer)
     some = slice(int(2_000 * share))
     steps = [("conv", conv), ("conv2", second), ("pool", MaxPool2DTransformer(2))]
     wide = DensityMatrixNetwork(steps).fit(cifar[some], labels[some])
-    yield "CIFAR-10 behind 96 filters", wide.transform_images(cifar[some]), 3
+    yield "CIFAR-10 after 96 filters", wide.transform_images(cifar[some]), 3
 
 
 def cost_model(values: int, repeats: int) -> dict:

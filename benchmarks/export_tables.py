@@ -4,7 +4,7 @@ from speed_tables import read, table, where, with_spread
 
 
 def exported() -> str:
-    """Return a model in onnxruntime and torch, against itself."""
+    """Return the table of a model, compared with its exported versions."""
     results = read("exported")
     rows = []
     for row in results["rows"]:
@@ -26,15 +26,15 @@ def exported() -> str:
     head = ["model", "images", "skdmn, ms", "onnxruntime, ms", "torch, ms"]
     ratios = ["onnxruntime / skdmn", "torch / skdmn"]
     return table([*head, *ratios], rows) + (
-        "\n\nFrom uint8 images to labels, two computed layers and a softmax. The "
-        f"probabilities of 10,000 images differ by at most {onnx:.0e} (onnxruntime) "
-        f"and {torch:.0e} (torch), {differ} labels differ. "
+        "\n\nTime from uint8 images to labels, for two computed layers and a softmax. "
+        f"The probabilities of 10,000 images differ by at most {onnx:.0e} "
+        f"(onnxruntime) and {torch:.0e} (torch); {differ} labels differ. "
         + where(results, "exported", "torch", "onnxruntime")
     )
 
 
 def hybrids() -> str:
-    """Return the papers' hybrid rows."""
+    """Return the tables of hybrid networks."""
     results = read("hybrids")["data"]
     rows = [
         [
@@ -49,7 +49,7 @@ def hybrids() -> str:
         for name, found in results.items()
         for row in found["rows"]
     ]
-    head = ["images", "architecture", "held out", "paper", "training", "paper"]
+    head = ["images", "architecture", "held-out", "paper", "training", "paper"]
     best = [
         [name, way, f"{with_spread(of)} %", f"{of['seconds']:.0f}"]
         for name, found in results.items()
@@ -58,18 +58,19 @@ def hybrids() -> str:
     first = next(iter(results.values()))
     return (
         table([*head, "seconds"], rows)
-        + "\n\n`d9`: a computed layer of 9 filters, frozen; `c81`: a trained one; `m`: "
-        "pooling; `BN`: batch normalization; `de10`: the softmax. "
-        f"{first['epochs']} epochs of Adam with batches of 128 at a rate that rises "
-        "and falls, the best of three on some of the training images; 10,000 others "
-        f"held out; means and standard deviations of {first['seeds']} seeds. "
+        + "\n\n`d9`: a computed, frozen layer of 9 filters; `c81`: a trained layer of "
+        "81 filters; `m`: pooling; `BN`: batch normalization; `de10`: the softmax. "
+        f"{first['epochs']} epochs of Adam with batches of 128 and a learning rate "
+        "that first increases and then decreases; the best of three rates was chosen "
+        "on a part of the training images. Accuracy on 10,000 held-out and on training "
+        f"images, means and standard deviations of {first['seeds']} seeds. "
         + where(first, "hybrids", "torch")
-        + "\n\nThe paper's best hybrid, and the ConvNet of its shape, trained from "
-        "torch's usual initialization and from class filters:\n\n"
-        + table(["images", "start", "held out", "seconds"], best)
+        + "\n\nThe best hybrid of the paper and a ConvNet of the same shape, trained "
+        "from the default initialization of torch and from class filters:\n\n"
+        + table(["images", "first layer", "held-out", "seconds"], best)
         + "\n\n![Accuracy against epochs and seconds]"
         "(results/hybrids.png)\n\n"
-        "Medians of the seeds; bands: lowest to highest."
+        "Lines: medians of the seeds; bands: minimum to maximum."
     )
 
 

@@ -1,10 +1,10 @@
-"""Tables of how good computed features are; see `tables`."""
+"""Tables of accuracy; see `tables`."""
 
 from speed_tables import MIB, read, table, where, with_spread
 
 
 def frontier() -> str:
-    """Return accuracy against seconds, computed and trained."""
+    """Return the table of accuracy and time of computed and trained networks."""
     results = read("frontier")["data"]
     rows = []
     for name, found in results.items():
@@ -33,30 +33,32 @@ def frontier() -> str:
             )
     head = ["images", "network", "thousand parameters", "accuracy", "seconds"]
     sizes = "; ".join(
-        f"{name}: {found['n_training']} training images, {found['n_test']} others, "
-        f"rate {net['rate']:g}, batches of {net['batch_size']} and "
-        f"{'no ' if net['plain'] else ''}batch normalization, the best of "
-        f"{len(net['tuning'])} after {net['tuned_for']:g} s, {net['seeds']} seeds"
+        f"{name}: {found['n_training']} training and {found['n_test']} test images, "
+        f"learning rate {net['rate']:g}, batches of {net['batch_size']} and "
+        f"{'no ' if net['plain'] else ''}batch normalization (the best of "
+        f"{len(net['tuning'])} settings after {net['tuned_for']:g} s), "
+        f"{net['seeds']} seeds"
         for name, found in results.items()
         for net in [found["convnet"]]
     )
     return (
         "![Accuracy against seconds](benchmarks/results/frontier.png)\n\n"
         + table(head, rows)
-        + "\n\nFrom uint8 images in memory to a fitted classifier. "
-        "`recommended_dmn` in sizes fixed beforehand. The ConvNet has AdamW, a rate "
-        "that rises and falls over the seconds it is given, each number of seconds a "
-        "run of its own, the best of three widths, and photographs mirrored at random; "
-        "all that is chosen for it is chosen on training images held out. "
-        f"{sizes}. Of CIFAR-10 the accuracy is that on held-out training images (the "
-        "fifth batch). Medians; one seed of 400 computed filters and more. The "
+        + "\n\nTime from uint8 images in memory to a fitted classifier. Computed: "
+        "`recommended_dmn` with numbers of filters that were fixed in advance. The "
+        "ConvNet is trained with AdamW and a learning rate that first increases and "
+        "then decreases over the available time; each time is a separate run. It has "
+        "the best of three widths, and the images of CIFAR-10 are flipped at random. "
+        "All settings of the ConvNet are chosen on held-out training images. "
+        f"{sizes}. The test images of CIFAR-10 are held-out training images (the fifth "
+        "batch). Medians over seeds; one seed for 400 or more computed filters. The "
         "standard error of an accuracy is about 0.1 on MNIST and 0.4 on CIFAR-10. "
         + where(next(iter(results.values())), "frontier", "torch")
     )
 
 
 def paper_tables() -> str:
-    """Return Table 2, the fraction claim and Fig. 6."""
+    """Return the tables of Table 2, of Fig. 6 and of fractions of the images."""
     results = read("paper_tables")["data"]
     rows = []
     for name, found in results.items():
@@ -94,19 +96,23 @@ def paper_tables() -> str:
     some = next(iter(results.values()))
     return (
         table([*head, "paper", "s"], rows)
-        + f"\n\nMeans and standard deviations of {some['draws']} draws and seeds. A "
-        "ConvNet of the same architecture, trained for as many seconds as stand there, "
-        "its rate chosen on training images held out; of CIFAR-10, held-out training "
-        "images. " + where(some, "paper_tables", "torch") + "\n\n"
-        "By the share of the images that density matrices see; the softmax sees "
-        "all:\n\n" + table(["layers", "share", "accuracy"], seen) + "\n\n"
-        "One layer, by its number of filters (the paper's Fig. 6):\n\n"
+        + f"\n\nMeans and standard deviations of {some['draws']} draws or seeds. "
+        "Share: part of the images that the density matrices are computed from. The "
+        "ConvNet has the same architecture and is trained for the number of seconds in "
+        "the last column, with a learning rate chosen on held-out training images. "
+        "Accuracy on the test images of MNIST and on held-out training images of "
+        "CIFAR-10. " + where(some, "paper_tables", "torch") + "\n\n"
+        "Accuracy by the share of the images that the density matrices are computed "
+        "from; the softmax is fitted to all images:\n\n"
+        + table(["layers", "share", "accuracy"], seen)
+        + "\n\n"
+        "Accuracy of one layer by its number of filters (Fig. 6 of the paper):\n\n"
         + table(["images", *[""] * (widest - 1)], counts)
     )
 
 
 def hierarchical() -> str:
-    """Return the other paper's Table II."""
+    """Return the table of Table II of the hierarchical-covariance paper."""
     results = read("hierarchical")
     rows = [
         [
@@ -119,8 +125,8 @@ def hierarchical() -> str:
     ]
     return table(["layers below the softmax", "accuracy", "paper", "s"], rows) + (
         f"\n\n{results['n']} training images of MNIST, {results['epochs']} epochs of "
-        "Adam at the best of three rates; means and standard deviations of "
-        f"{results['seeds']} seeds; base: 128 perceptrons. "
+        "Adam with the best of three learning rates; means and standard deviations of "
+        f"{results['seeds']} seeds; base: a hidden layer of 128 units. "
         + where(results, "hierarchical", "torch")
     )
 
@@ -130,17 +136,17 @@ def of_figure(found: dict) -> list[tuple[int, float]]:
 
 
 def peers() -> str:
-    """Return other features, and other filters in the same place."""
+    """Return the tables of other features and of other filters in the same layer."""
     results = read("peers")
     rows = []
     for name, found in results["peers"].items():
         for row in found:
             if "error" in row:
-                rows.append([name, row["peer"], "", "does not import", *[""] * 4])
+                rows.append([name, row["peer"], "", "import fails", *[""] * 4])
                 continue
             parts = ("fit_seconds", "transform_seconds", "softmax_seconds")
             seconds = [f"{row[part]:.1f}" if part in row else "" for part in parts]
-            if "seconds" in row:  # a ConvNet: all at once
+            if "seconds" in row:  # a ConvNet has only one time
                 seconds = [f"{row['seconds']:.1f}", "", ""]
             rows.append(
                 [
@@ -152,7 +158,7 @@ def peers() -> str:
                     f"{row['held'] / MIB:.0f} MiB",
                 ]
             )
-    head = ["images", "features from", "number", "accuracy", "fit, s", "transform, s"]
+    head = ["images", "features", "number", "accuracy", "fit, s", "transform, s"]
     asked = sorted({row["asked"] for row in results["same_place"]})
     kinds = dict.fromkeys(row["kind"] for row in results["same_place"])
     found = {(row["kind"], row["asked"]): row for row in results["same_place"]}
@@ -160,7 +166,7 @@ def peers() -> str:
     def cell(kind: str, n: int) -> str:
         row = found.get((kind, n))
         if row is None:
-            return "no more"
+            return "not enough"
         fewer = "" if row["filters"] == n else f" ({row['filters']})"
         return f"{row['accuracy']:.1f}{fewer}"
 
@@ -175,22 +181,22 @@ def peers() -> str:
     n = results["n_training"]
     return (
         "![Accuracy against seconds](results/peers.png)\n\n"
-        + table([*head, "softmax, s", "held"], rows)
-        + f"\n\n{n['MNIST']} training images of each, the same softmax, C chosen on a "
-        "fifth of them, the ConvNet's rate on such images; what is tried for that is "
-        "not in the seconds. Held: the most memory at a time, beside the images. "
+        + table([*head, "softmax, s", "memory"], rows)
+        + f"\n\n{n['MNIST']} training images of each data set and the same softmax. C "
+        "and the learning rate of the ConvNet are chosen on a fifth of them; the times "
+        "do not include this choice. Memory: peak in addition to the images. "
         + where(results, "peers")
-        + "\n\nOther filters in the place of those of `WhitenedPCAPatchTransformer`: "
-        f"accuracy, %, on CIFAR-10, {n['same place']} training images, by the number "
-        "of filters asked for (in brackets: found), the threshold the best on "
-        "validation images for each kind. The standard error of an accuracy is about "
-        "0.5, of a difference less:\n\n"
-        + table(["filters from", "threshold", *map(str, asked)], backend)
+        + "\n\nOther filters in place of those of `WhitenedPCAPatchTransformer`: "
+        f"accuracy in % on CIFAR-10 with {n['same place']} training images, by the "
+        "requested number of filters (in parentheses: the number found). The threshold "
+        "is the best on validation images for each kind of filter. The standard error "
+        "of an accuracy is about 0.5, that of a difference is smaller.\n\n"
+        + table(["filters", "threshold", *map(str, asked)], backend)
     )
 
 
 def ablations() -> str:
-    """Return what each choice is worth."""
+    """Return the table of the effect of each setting."""
     results = read("ablations")
     names = list(results["data"])
     found = {
@@ -209,16 +215,17 @@ def ablations() -> str:
         rows.append(line)
     head = ["", *(text for name in names for text in (f"{name}, %", "features", "s"))]
     return table(head, rows) + (
-        f"\n\n{results['n_training']} training images, accuracy on "
-        f"{results['n_held_out']} others held out, in brackets the difference to the "
-        "base in bold above it (without ReLU: to one sign; without whitening: to no "
-        "threshold). The standard error of an accuracy is about 0.15 and 0.5, of a "
-        "difference less. " + where(results, "ablations")
+        f"\n\n{results['n_training']} training images; accuracy on "
+        f"{results['n_held_out']} held-out images. In parentheses: the difference from "
+        "the row in bold above (without ReLU: from one-sided features; without "
+        "whitening: from no threshold). The standard error of an accuracy is about "
+        "0.15 on MNIST and 0.5 on CIFAR-10, that of a difference is smaller. "
+        + where(results, "ablations")
     )
 
 
 def choices() -> str:
-    """Return what speaks for the settings of recommended_dmn."""
+    """Return the table of neighbouring settings of recommended_dmn."""
     found = {
         name: {row["candidate"]: max(row["accuracy"].values()) for row in rows}
         for name, rows in read("choose_recommended")["data"].items()
@@ -234,16 +241,17 @@ def choices() -> str:
     rows += [[name, *(cell(of, name) for of in found.values())] for name in others]
     return (
         table(["", *(f"{name}, %" for name in found)], rows)
-        + "\n\nTraining images held out (10,000 of MNIST, 5,000 of CIFAR-10), C the "
-        "best on them, too; in brackets the difference to the first row, of which the "
-        "standard error is about 0.1 and 0.5. Beyond 200 filters, other patches and "
-        "cutoffs of correlation stand at a variance cutoff of 0.98. Printed by "
+        + "\n\nAccuracy on held-out training images (10,000 of MNIST, 5,000 of "
+        "CIFAR-10), with the best C on the same images. In parentheses: the difference "
+        "from the first row, with a standard error of about 0.1 on MNIST and 0.5 on "
+        "CIFAR-10. Rows of 400 and 800 filters with other patches or correlation "
+        "cutoffs have a variance cutoff of 0.98. Printed by "
         "`python benchmarks/choose_recommended.py --data DIR`."
     )
 
 
 def leads() -> str:
-    """Return what was tried beyond."""
+    """Return the tables of ideas that did not help."""
     results = read("leads")
     beside = [
         [row["lead"], str(row["n_features"]), f"{row['accuracy']:.1f} %"]
@@ -258,7 +266,7 @@ def leads() -> str:
         for (name, cutoff, echo), without in found.items()
         if not echo
     ]
-    head = ["images", "correlation cutoff", "rho_hh", "without the linear echo"]
+    head = ["images", "correlation cutoff", "rho_hh", "residual"]
     by = {(row["filters"], row["path"]): row for row in results["by_path"]}
     paths = [
         [
@@ -270,30 +278,30 @@ def leads() -> str:
         for (n, path), row in by.items()
         if path
     ]
-    groups = ["filters", "of classes by cell", "of patches by path", "s to group them"]
+    groups = ["filters", "classes by cell", "patches by path", "grouping, s"]
     return (
         table(["features", "number", "accuracy on validation images"], beside)
-        + "\n\nMirrored networks on training images of CIFAR-10, C the best on the "
-        "same validation images. Filters of their density matrices by class and cell, "
-        "and of those of patches by path, `directions.py`:\n\n"
+        + "\n\nNetworks with `mirrored=True` on training images of CIFAR-10, with the "
+        "best C on the same validation images. Filters of density matrices of classes "
+        "by cell, and of patches by path (`directions.py`):\n\n"
         + table(groups, paths)
-        + "\n\nSecond layers of the papers' kind, of 48 filters and "
-        "both signs, from density matrices and from what the image below does not "
-        "predict of them linearly:\n\n"
+        + "\n\nTwo layers of the papers. The second has 48 filters and two-sided "
+        "features; it is computed from density matrices, or from residual density "
+        "matrices without what the image predicts linearly:\n\n"
         + table(head, echoes)
         + "\n\nPrinted by `python benchmarks/leads.py --data DIR`."
     )
 
 
 def recipe() -> str:
-    """Return the searches to run first."""
+    """Return the table of recommended searches."""
     results = read("recipe")
 
     def short(name: str) -> str:
         return name.removeprefix("features__")
 
     grids = [
-        f"of `{model}` "
+        f"for `{model}` "
         + ", ".join(f"`{short(name)}` {values}" for name, values in grid.items())
         for model, grid in results["grids"].items()
     ]
@@ -312,8 +320,8 @@ def recipe() -> str:
     head = ["network", "search", "settings", "layers, s", "then C, s", "best"]
     return table([*head, "accuracy"], rows) + (
         f"\n\n{results['n_training']} training images of MNIST, {results['folds']} "
-        f"folds. Searched: {'; '.join(grids)}; and C. Accuracy on "
-        "10,000 training images held out. " + where(results, "recipe")
+        f"folds. Search space: {'; '.join(grids)}; and C. Accuracy on 10,000 held-out "
+        "training images. " + where(results, "recipe")
     )
 
 

@@ -51,7 +51,7 @@ ROWS: dict[str, tuple[Callable[..., list[nn.Module]], float | None]] = {
     "base + 2 CNN, 3 x 3, 32 filters each": (lenet, 97.6),
     "base + 1 DMN, 5 x 5, 9 filters": (dmn(5), 98.7),
     "base + 1 DMN, 3 x 3, 9 filters": (dmn(3), 94.9),
-    "the same, 5 x 5, of classes": (dmn(5, class_based=True), None),
+    "base + 1 DMN, 5 x 5, 9 filters, class-based": (dmn(5, class_based=True), None),
 }
 
 

@@ -120,16 +120,16 @@ PARTS: dict[str, Features] = {
     BASE: of(mirrored(200)),
     "400 filters": of(mirrored(400)),
     "600 filters": of(mirrored(600)),
-    "patches of 4 x 4": of(mirrored(200, larger=-2)),
-    "patches of 9 x 9": of(mirrored(200, larger=3)),
-    "images of half size": of(of_half_size()),
+    "filters of 4 x 4 patches": of(mirrored(200, larger=-2)),
+    "filters of 9 x 9 patches": of(mirrored(200, larger=3)),
+    "images of half the size": of(of_half_size()),
     "a second layer": of(second_layer()),
     "second moments": second_moments,
 }
 ROWS = [
     *([BASE], ["400 filters"], ["600 filters"]),
-    *([BASE, "patches of 4 x 4"], [BASE, "patches of 9 x 9"]),
-    *([BASE, "images of half size"], ["a second layer"], [BASE, "a second layer"]),
+    *([BASE, "filters of 4 x 4 patches"], [BASE, "filters of 9 x 9 patches"]),
+    *([BASE, "images of half the size"], ["a second layer"], [BASE, "a second layer"]),
     *(["400 filters", "a second layer"], ["second moments"], [BASE, "second moments"]),
 ]
 
@@ -164,10 +164,10 @@ def side_by_side(data: str | None) -> list[dict]:
     for row in ROWS:
         score(" and ".join(row), np.concatenate([parts[name] for name in row], axis=1))
     lengths = np.linalg.norm(parts[BASE], axis=1, keepdims=True)
-    score(f"{BASE}, each image of length 1", parts[BASE] / lengths)
+    score(f"{BASE}, rows normalized to length 1", parts[BASE] / lengths)
     network = mirrored(200).fit(X[:N], y[:N])
     moved = network.transform(shifted(X[:N]))
-    score(f"{BASE}, learned from moved images, too", parts[BASE], moved)
+    score(f"{BASE}, with shifted training images", parts[BASE], moved)
     return found
 
 

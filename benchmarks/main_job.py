@@ -32,7 +32,7 @@ ROWS = [  # name, variance cutoffs, signs, share of the images, paper's accuracy
     ("one layer, 0.95", [0.95], "one", 0.3, 97.78),
     ("one layer, 0.99", [0.99], "one", 0.3, 97.28),
     ("two layers, 0.95 and 0.95", [0.95, 0.95], "one", 0.3, 98.5),
-    ("two layers, both signs", [0.95, 0.95], "both", 0.3, None),
+    ("two layers, two-sided features", [0.95, 0.95], "both", 0.3, None),
 ]
 
 

@@ -177,8 +177,8 @@ def peers(name: str, data: Data) -> list[dict]:
         "recommended_dmn, mirrored": lambda: (
             recommended_dmn(shape, mirrored=True)["features"].fit(X, y).transform
         ),
-        "its layer, k-means": lambda: in_its_place("k-means"),
-        "its layer, random filters": lambda: in_its_place("random"),
+        "same layer, k-means filters": lambda: in_its_place("k-means"),
+        "same layer, random filters": lambda: in_its_place("random"),
     }
     if name == "MNIST":
         del fits["recommended_dmn, mirrored"]

@@ -86,7 +86,7 @@ def defaults(name: str, data: tuple[np.ndarray, ...]) -> dict:
     fitted = model(name, X.shape[1:]).fit(X, y)
     seconds = time.perf_counter() - started
     accuracy = 100 * fitted.score(X_test, y_test)
-    row = {"model": name, "search": "none: defaults", "seconds": seconds, "best": {}}
+    row = {"model": name, "search": "none (defaults)", "seconds": seconds, "best": {}}
     print({**row, "accuracy": accuracy}, flush=True)
     return {**row, "accuracy": accuracy}
 

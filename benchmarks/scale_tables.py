@@ -1,4 +1,4 @@
-"""Tables of more images than memory and more machines than one; see `tables`."""
+"""Tables of data sets larger than memory and of Dask; see `tables`."""
 
 from speed_tables import MIB, read, table
 
@@ -12,7 +12,7 @@ def machine_of(results: dict) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds, minutes or hours."""
+    """Return a time in a suitable unit."""
     if seconds < 0.1:
         return f"{1000 * seconds:.2g} ms"
     if seconds < 100:
@@ -23,7 +23,7 @@ def duration(seconds: float) -> str:
 
 
 def size(n: float) -> str:
-    """Return bytes in a unit that fits."""
+    """Return a number of bytes in a suitable unit."""
     for unit, bytes_of in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if n >= bytes_of:
             return f"{n / bytes_of:.3g} {unit}"
@@ -31,13 +31,13 @@ def size(n: float) -> str:
 
 
 def process(row: dict) -> int:
-    """Return the most that a process held, with features that are kept in memory."""
+    """Return the peak memory of a process, with the features that it keeps."""
     features = row["output"] if row["source"] == "memory" else 0
     return row["before"] + row["beside"] + features
 
 
 def out_of_core() -> str:
-    """Return time and memory of a file larger than memory."""
+    """Return the table of time and memory for a file larger than memory."""
     results = read("out_of_core")
     speed = {
         row["task"]: row["images_per_second"]
@@ -57,19 +57,21 @@ def out_of_core() -> str:
         ]
         for row in results["rows"]
     ]
-    head = ["images in", "task", "in", "out", "beside them", "process", "images / s"]
-    return table([*head, "in memory: 1"], rows) + (
-        "\n\nTwo layers on images of 64 x 64 x 3 pixels; a file of which a tenth is "
-        "images and the rest zeros that take no room on the disk. Features of files "
-        "are written to another one, which is in the time. Of the array in memory the "
-        "process holds images and features, too. "
+    head = ["images in", "task", "input", "output", "additional memory"]
+    head += ["process", "images / s"]
+    return table([*head, "relative to memory"], rows) + (
+        "\n\nTwo layers on images of 64 x 64 x 3 pixels. A tenth of each file is "
+        "images; the rest are zeros that take no space on the disk. The features of "
+        "files are written to another file, and the time includes this. Additional "
+        "memory does not count images and features. For images in memory, the process "
+        "also holds images and features. "
         f"{machine_of(results)}. Printed by `python benchmarks/out_of_core.py "
         "--gigabytes 20`."
     )
 
 
 def on_dask() -> str:
-    """Return a fit on Dask beside one process, and the reduction."""
+    """Return the tables of a fit on Dask and of the reduction."""
     results = read("on_dask")
     fits = [
         [
@@ -89,24 +91,24 @@ def on_dask() -> str:
         ]
         for row in results["reductions"]
     ]
-    head = ["", "seconds", "layer 1 differs by", "layer 2", "same labels"]
+    head = ["", "seconds", "difference of layer 1", "of layer 2", "equal labels"]
     killed = results["fits"][-1].get("same bytes")
     return (
         table(head, fits)
         + f"\n\nTwo layers and a softmax on {results['n_images']} images of MNIST in "
-        f"blocks of {results['block']}; workers are processes of one thread. Density "
-        "matrices and coefficients of the fit with a killed worker are the same to the "
-        f"last bit as without: {'yes' if killed else 'no'}. Density matrices alone, of "
-        "more "
-        f"and more blocks, {results['reductions'][0]['workers']} workers:\n\n"
-        + table(["blocks", "seconds", "one process, s", "more, ms a block"], blocks)
+        f"blocks of {results['block']}. Each worker is a process with one thread. The "
+        "density matrices and coefficients of the fit with a killed worker are "
+        f"{'identical to' if killed else 'different from'} those without. Density "
+        "matrices only, for an increasing number of blocks and "
+        f"{results['reductions'][0]['workers']} workers:\n\n"
+        + table(["blocks", "seconds", "one process, s", "overhead, ms / block"], blocks)
         + f"\n\n{machine_of(results)}, Dask {results['dask']}. Printed by `python "
         "benchmarks/on_dask.py --data DIR`."
     )
 
 
 def costs() -> str:
-    """Return what things cost, and what many images will."""
+    """Return the tables of measured costs and of the estimates from them."""
     results = read("costs")
     by_size = results["images"]
     parts = list(next(iter(by_size.values())))
@@ -127,29 +129,29 @@ def costs() -> str:
     softmax = results["softmax"]
     columns = [f"{pixels} x {pixels}, µs" for pixels in by_size]
     return (
-        table(["an image in", *columns], measured)
+        table(["per image", *columns], measured)
         + "\n\n"
         + table(
             [
                 "merging two accumulators",
                 "bytes",
                 "seconds",
-                "eigenvectors, ms a class",
+                "eigenvectors, ms per class",
             ],
             merging,
         )
         + f"\n\nThe softmax took {softmax['passes']:.0f} passes of "
-        f"{1e12 * softmax['of one']:.1f} ps for an image, a feature and a class, "
-        "of 20,000 images and 100 classes, to tol=1e-3; as many are assumed. "
-        f"Measured on {machine_of(results)}. From these, by calculation alone, for "
-        "workers of that kind and 10 Gbit/s into each:\n\n"
+        f"{1e12 * softmax['of one']:.1f} ps per image, feature and class, for 20,000 "
+        "images, 100 classes and tol=1e-3; the estimates assume the same number of "
+        f"passes. Measured on {machine_of(results)}. The following is calculated from "
+        "these costs, for workers of this kind with a network of 10 Gbit/s each:\n\n"
         + calculated(results["plans"])
         + "\n\nPrinted by `python benchmarks/costs.py`."
     )
 
 
 def calculated(results: list[dict]) -> str:
-    """Return what each plan moves, and how long it takes so many workers."""
+    """Return the tables of the transferred bytes and the time of each plan."""
     plans = [
         [
             plan["plan"],
@@ -172,8 +174,8 @@ def calculated(results: list[dict]) -> str:
         ]
         for plan in results
     ]
-    head = ["", "images, each pass", "blocks", "density matrices", "features"]
-    head += ["merged for the layers", "for each softmax pass", "most workers"]
+    head = ["", "images, per pass", "blocks", "density matrices", "features"]
+    head += ["merged for the layers", "per softmax pass", "most workers"]
     return f"{table(head, moved)}\n\n{table(['', 'workers', *PARTS], plans)}"
 
 

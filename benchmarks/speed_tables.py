@@ -1,4 +1,4 @@
-"""Tables of what things cost; see `tables`."""
+"""Tables of time and memory; see `tables`."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def read(name: str) -> dict:
 
 
 def where(results: dict, script: str, *libraries: str) -> str:
-    """Return the machine, and the command that prints the table."""
+    """Return the machine and the command that measures a table again."""
     machine = results["machine"]
     versions = "".join(f", {name} {machine[name]}" for name in libraries)
     return (
@@ -30,18 +30,18 @@ def where(results: dict, script: str, *libraries: str) -> str:
 
 
 def with_spread(row: dict) -> str:
-    """Return a mean with its standard deviation, where there is one."""
+    """Return a mean, with its standard deviation if there are several values."""
     spread = f" ± {row['std']:.2f}" if len(row["accuracies"]) > 1 else ""
     return f"{row['accuracy']:.2f}{spread}"
 
 
 def sized(shape: list[int]) -> str:
-    """Return the shape of images, without a single channel."""
+    """Return the shape of images; a single channel is left out."""
     return " x ".join(str(n) for n in (shape if shape[3] > 1 else shape[:3]))
 
 
 def convnet() -> str:
-    """Return the whole job, beside a ConvNet's training."""
+    """Return the table of the whole job, compared with training a ConvNet."""
     results = read("convnet")
     job, rival = results["job"], results["convnet"]
     filters, kernels = (job["model"][key] for key in ("filters", "kernels"))
@@ -58,26 +58,28 @@ def convnet() -> str:
         key = "98.2" if name == "98.2" else "that of the computed layers"
         seconds, ratio = results["seconds_of_convnet"][key], results["ratios"][key]
         took = "not reached" if seconds is None else f"{seconds:.2f}"
-        share = "" if ratio is None else f"computed in {ratio:.2f} of that"
-        rows.append([f"ConvNet until {accuracy:.2f} %", "", took, share])
+        share = "" if ratio is None else f"computed: {ratio:.2f} of this time"
+        rows.append([f"ConvNet, up to {accuracy:.2f} %", "", took, share])
     return table(["", "test accuracy", "seconds", ""], rows) + (
         "\n\n![Accuracy against seconds](results/convnet.png)\n\n"
-        "Thick lines: the median of when a run is first so good; thin ones: runs. "
+        "Thick lines: median time until a run first reaches an accuracy; thin lines: "
+        "single runs. "
         f"{results['data']}; {filters[0]} filters of {kernels[0]} x {kernels[0]} and "
         f"{filters[1]} of {kernels[1]} x {kernels[1]} pixels, medians of "
         f"{results['seeds']} seeds. Adam with batches of {rival['batch_size']} and a "
-        f"rate of {rival['rate']:g}, the best of {len(rival['tuning'])} tried on "
-        "training images held out, as the layers were; its evaluations not counted. "
+        f"learning rate of {rival['rate']:g}, the best of {len(rival['tuning'])} "
+        "settings on held-out training images, which the layers were chosen on, too. "
+        "The time for evaluating the ConvNet is not counted. "
         + where(results, "convnet", "torch")
     )
 
 
 def density() -> str:
-    """Return density matrices against windows."""
+    """Return the table of density matrices, compared with copied patches."""
     results = read("density")
     shown, narrow = [], []
     for row in results["rows"]:
-        if row["dtype"] == "float32" and "behind" not in row["name"]:
+        if row["dtype"] == "float32" and "after" not in row["name"]:
             narrow.append(row["ratio"])
             continue
         shown.append(
@@ -90,7 +92,7 @@ def density() -> str:
                 f"{row['times_products_alone']:.1f}",
             ]
         )
-    head = ["images", "patches", "seconds", "windows, s", "times faster"]
+    head = ["images", "patches", "seconds", "copied patches, s", "times faster"]
     rows, losses = results["rows"], []
     for row in results["cost_model"]["rows"]:
         size = (row["kernel_size"],) * 2
@@ -99,20 +101,21 @@ def density() -> str:
         losses.append(seconds["rows" if chosen else "windows"] / min(seconds.values()))
     right = sum(loss == 1 for loss in losses) / len(losses)
     worst = max(row["relative_errors"]["skdmn"] for row in rows)
-    return table([*head, "times its products alone"], shown) + (
-        "\n\n8-bit images, and feature maps in float32; the same images in float32: "
-        f"{min(narrow):.1f} to {max(narrow):.1f} times faster. Windows are those of "
-        "the fastest of NumPy's and torch's ways, the products alone those of one "
-        f"large matrix product. Relative error at most {worst:.0e}. Without "
-        f"Numba, the faster of two forms is chosen in {right:.0%} of {len(losses)} "
-        "cases, from which the choice's constants come, at worst one that takes "
-        f"{max(losses):.2f} times as long. "
+    return table([*head, "relative to the products alone"], shown) + (
+        "\n\nImages have 8-bit integers, feature maps float32. For the same images in "
+        f"float32: {min(narrow):.1f} to {max(narrow):.1f} times faster. Patches are "
+        "copied in the fastest way of NumPy and torch. The last column is the time "
+        "relative to that of one large matrix product with as many operations. The "
+        f"relative error is at most {worst:.0e}. Without Numba, one of two methods is "
+        f"chosen by a cost model. It chooses the faster one in {right:.0%} of "
+        f"{len(losses)} cases (its constants were fitted to these cases); at worst the "
+        f"chosen one takes {max(losses):.2f} times as long. "
         + where(results, "density", "numpy", "torch")
     )
 
 
 def forward() -> str:
-    """Return convolution, ReLU and pooling against torch."""
+    """Return the table of convolution, ReLU and pooling, compared with torch."""
     results = read("forward")
     threads = max(row["threads"] for row in results["rows"])
     alone = {
@@ -134,20 +137,20 @@ def forward() -> str:
                     f"{alone[row['name'], row['what']]['ratio']:.1f}",
                 ]
             )
-    head = ["filters", "what", "µs an image", "torch, µs", "times faster"]
+    head = ["filters", "operation", "µs per image", "torch, µs", "times faster"]
     first = results["first_calls"]
     return table([*head, "with one thread"], rows) + (
-        "\n\ntorch in its fastest layout and chunks, into an output that is there "
-        "already (in brackets: a new one, as here); the process keeps freed memory, so "
-        "that new arrays have their pages. The first calls of five kernels in "
-        f"a process take {first['filled']['all calls']:.1f} s together, "
-        f"{first['empty']['all calls']:.0f} s where nothing has been compiled yet. "
+        "\n\ntorch uses its fastest layout and batch size and writes to an existing "
+        "output (in parentheses: to a new array, as skdmn does). The process keeps "
+        "freed memory, so new arrays need no new pages. In a new process the first "
+        f"calls of five kernels take {first['filled']['all calls']:.1f} s together, "
+        f"and {first['empty']['all calls']:.0f} s if they have to be compiled first. "
         + where(results, "forward", "torch", "numba")
     )
 
 
 def softmax() -> str:
-    """Return the softmax against scikit-learn's."""
+    """Return the table of the softmax, compared with that of scikit-learn."""
     results = read("softmax")
     rows = [
         [
@@ -161,13 +164,14 @@ def softmax() -> str:
     ]
     head = ["rows x columns", "C", "seconds", "LogisticRegression, s", "times faster"]
     return table(head, rows) + (
-        "\n\nUntil the objective is within 1e-4 of its minimum, scaling included; "
-        "CIFAR-10 timed once. " + where(results, "softmax", "scikit-learn")
+        "\n\nTime until the objective is within 1e-4 of its minimum, including the "
+        "scaling of features. CIFAR-10 was timed once. "
+        + where(results, "softmax", "scikit-learn")
     )
 
 
 def memory() -> str:
-    """Return what two layers hold."""
+    """Return the table of the memory of two layers."""
     results = read("memory")
     cases: dict[tuple, dict] = {}
     for row in results["rows"]:
@@ -186,13 +190,14 @@ def memory() -> str:
         for (data, kind, n, filters), of in cases.items()
     ]
     return table(["images", "", "fit", "transform", "features"], rows) + (
-        "\n\nMost memory at a time beside images and features. A Pipeline holds every "
-        "feature map, and was given a fifth of the images. " + where(results, "memory")
+        "\n\nPeak memory in addition to images and features. A Pipeline holds every "
+        "feature map, so it was given a fifth of the images. "
+        + where(results, "memory")
     )
 
 
 def grid_search() -> str:
-    """Return a search with and without memory."""
+    """Return the table of a grid search with and without memory."""
     results = read("grid_search")
     rows = [
         [
@@ -204,16 +209,16 @@ def grid_search() -> str:
         ]
         for row in results["rows"]
     ]
-    head = ["patches", "`memory`", "passes over a fold's images"]
-    return table([*head, "in fits of the layer, s", "search, s"], rows) + (
+    head = ["patches", "`memory`", "passes over the images of a fold"]
+    return table([*head, "fits of the layer, s", "search, s"], rows) + (
         f"\n\n5 x 4 cutoffs of one layer, {results['folds']} folds of "
-        f"{results['data']}, a softmax for each; hashing and the cache's files are in "
-        "the times. " + where(results, "grid_search")
+        f"{results['data']}, and a softmax for each combination. The times include "
+        "hashing and the files of the cache. " + where(results, "grid_search")
     )
 
 
 def at_a_glance() -> str:
-    """Return how many times faster each part is than the best of its rivals."""
+    """Return the table of speedups over the fastest alternative for each task."""
     job = read("convnet")
     exported = [row["seconds"]["10000"] for row in read("exported")["rows"]]
     forward = [
@@ -223,32 +228,32 @@ def at_a_glance() -> str:
     ]
     cases = [
         (
-            f"{job['job']['accuracy']:.1f} % on MNIST, from images on",
-            "a ConvNet of the same architecture, trained (torch)",
+            f"from MNIST images to an accuracy of {job['job']['accuracy']:.1f} %",
+            "training a ConvNet of the same architecture (torch)",
             [1 / job["ratios"]["that of the computed layers"]],
             "convnet",
         ),
         (
             "density matrices",
-            "patches copied and multiplied (NumPy, torch)",
+            "copying and multiplying patches (NumPy, torch)",
             [row["ratio"] for row in read("density")["rows"]],
             "density",
         ),
         (
             "convolution, ReLU and pooling in one pass",
-            "torch, channels-last, in chunks",
+            "torch, channels-last, in batches",
             forward,
             "forward",
         ),
         (
             "softmax",
-            "LogisticRegression, to the same objective",
+            "LogisticRegression, up to the same objective",
             [row["times_faster"] for row in read("softmax")["rows"]],
             "softmax",
         ),
         (
-            "labels of 10,000 images",
-            "the same model exported, in onnxruntime",
+            "predicting the labels of 10,000 images",
+            "the same model, exported to onnxruntime",
             [seconds["onnxruntime"] / seconds["skdmn"] for seconds in exported],
             "exported",
         ),
@@ -263,7 +268,7 @@ def at_a_glance() -> str:
         for what, rival, ratios, script in cases
     ]
     machine = job["machine"]
-    return table(["", "against", "times faster", "printed by"], rows) + (
+    return table(["task", "compared with", "times faster", "script"], rows) + (
         f"\n\n{machine['processor']}, {machine['threads']} threads, torch "
         f"{machine['torch']}."
     )

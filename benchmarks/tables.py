@@ -1,8 +1,8 @@
-"""Render the tables of all pages from the JSON that the benchmarks wrote.
+"""Render the tables of all pages from the JSON files of the benchmarks.
 
     python benchmarks/tables.py
 
-A table whose benchmark has not been run is left out.
+A table is left empty if there is no JSON file of its benchmark.
 """
 
 import json
@@ -20,7 +20,7 @@ RESULTS = HERE / "results"
 
 
 def main_job() -> str:
-    """Return the MNIST table."""
+    """Return the table of the papers' layers on MNIST."""
     results = json.loads((RESULTS / "main_job.json").read_text())
     machine, first = results["machine"], results["first_layer"]
     lines = [
@@ -43,13 +43,13 @@ def main_job() -> str:
         )
     softmax = results["softmax"]
     return "\n".join(lines) + (
-        f"\n\n{results['data']}; {results['draws']} draws of the 30 % of the images "
-        "that the density matrices see. Features are scaled by channel, C is chosen "
-        f"by cross-validation on training images; softmax by {softmax}. Layer one of "
-        "the first row on all 60,000 images: "
+        f"\n\n{results['data']}; {results['draws']} random draws of the 30 % of the "
+        "images that the density matrices are computed from. Features are scaled by "
+        "channel, and C is chosen by cross-validation on training images; the softmax "
+        f"is {softmax}. The first layer of the first row on all 60,000 images: "
         f"{first['fit_seconds']:.1f} s to fit, {first['transform_seconds']:.1f} s to "
-        f"transform, {first['transform_peak_bytes_beside_output'] / 2**20:.0f} MB held "
-        f"beside input and output. {machine['processor']}, {machine['threads']} "
+        f"transform, {first['transform_peak_bytes_beside_output'] / 2**20:.0f} MB in "
+        f"addition to input and output. {machine['processor']}, {machine['threads']} "
         f"threads, NumPy {machine['numpy']}, scikit-learn {machine['scikit-learn']}. "
         "Printed by `python benchmarks/main_job.py --data DIR`."
         f"\n\n{untuned()}"
@@ -57,27 +57,28 @@ def main_job() -> str:
 
 
 def untuned() -> str:
-    """Return what the defaults of make_dmn do on MNIST."""
+    """Return the accuracy and time of the defaults of make_dmn on MNIST."""
     demo = json.loads((RESULTS / "demo_mnist.json").read_text())
     raw = demo["raw_pixels"]
     return (
-        f"The defaults of `make_dmn`, the same for all data: {demo['accuracy']:.2%} on "
-        f"MNIST's test images in {demo['seconds']:.0f} s (raw pixels "
-        f"{raw['accuracy']:.2%} in {raw['seconds']:.0f} s), same machine, all images. "
+        f"The defaults of `make_dmn`, which are the same for all data sets, reach "
+        f"{demo['accuracy']:.2%} on the test images of MNIST in {demo['seconds']:.0f} "
+        f"s (raw pixels {raw['accuracy']:.2%} in {raw['seconds']:.0f} s), on the same "
+        "machine and with all images. "
         "Printed by `skdmn demo --dataset mnist --data DIR`."
     )
 
 
 def pruning() -> str:
-    """Return the table of what OverlapPruner finds and costs."""
+    """Return the table of OverlapPruner: the gaps and the loss in accuracy."""
     results = json.loads((RESULTS / "pruning.json").read_text())
     cases: dict[tuple, dict] = {}
     for row in results["rows"]:
         cases.setdefault((row["activation"], row["pooled"]), {})[row["asked"]] = row
     asked = [n for n in results["pruning"] if n != "auto"]
     lines = [
-        "| behind | channels | overlap found | widest gap, nats | "
-        + " | ".join(f"{n} dropped" for n in asked)
+        "| second layer after | channels | overlap channels | widest gap, nats | "
+        + " | ".join(f"{n} removed" for n in asked)
         + " |",
         "| --- " * (4 + len(asked)) + "|",
     ]
@@ -90,9 +91,9 @@ def pruning() -> str:
             f"{auto['widest_gap']:.1f} | {scores} |"
         )
     return "\n".join(lines) + (
-        "\n\nA second 3 x 3 layer with all its components on MNIST, and the accuracy "
-        "on 3,000 training images held out of 9,000 when the channels of lowest "
-        "energy are dropped. Printed by `python benchmarks/pruning.py --data DIR`."
+        "\n\nA second 3 x 3 layer with all its components on MNIST. Accuracy after "
+        "removing the channels of lowest energy, on 3,000 held-out images of 9,000 "
+        "training images. Printed by `python benchmarks/pruning.py --data DIR`."
     )
 
 
@@ -107,7 +108,7 @@ TABLES = (
 
 
 def rendered(text: str) -> str:
-    """Return a page with its tables filled in."""
+    """Return the text of a page with all its tables rendered again."""
     for table in TABLES:
         pattern = rf"(<!-- {table.__name__} -->\n).*?(<!-- end -->)"
         try:
