@@ -1,12 +1,15 @@
-"""What each choice in a network of the papers' layers is worth.
+"""Accuracy of networks with one setting changed at a time.
 
     python benchmarks/ablations.py --data DIR
 
-One network of the papers' layers is the base, `recommended_dmn` with 100 filters
-another; each row changes one thing about one of them (where there is no ReLU, one sign:
-both would say the same, and it is compared with that of one sign; where there is no
-whitening, no threshold, likewise). Accuracy is that on 10,000 training images held out,
-C chosen on a fifth of the 10,000 learned from; seconds are those of layers, features
+There are two base networks: a network of the papers' layers, and `recommended_dmn` with
+100 filters. Each row changes one setting of one of them. Without a ReLU, two-sided
+features contain nothing new, so these rows have one-sided features and are compared
+with the row of one-sided features. Without whitening, rows have no threshold and are
+compared with the row without threshold.
+
+The networks are fitted to 10,000 training images and scored on 10,000 held-out ones. C
+is chosen on a fifth of the former. The seconds are those of the layers, the features
 and the last softmax.
 """
 
@@ -42,10 +45,10 @@ def conv(n_filters: int, kernel: int = 3, **options: Any) -> ClassPCAPatchTransf
 
 
 def two(
-    first: dict | None = None, second: dict | None = None, behind: Layers | None = None
+    first: dict | None = None, second: dict | None = None, after: Layers | None = None
 ) -> Layers:
-    """Return the base, with other options, or other layers behind the second."""
-    pools = [MaxPool2DTransformer(3)] if behind is None else behind
+    """Return the base with other options, or with other layers after the second."""
+    pools = [MaxPool2DTransformer(3)] if after is None else after
     return [
         conv(**{"n_filters": 8, **(first or {})}),
         MaxPool2DTransformer(2),
@@ -100,7 +103,7 @@ WHITENED: dict[str, dict[str, Any]] = {  # parameters of its layers
     "groups: cells only": {"conv__class_based": False},
     "almost no contrast normalization": {"conv__contrast_floor": 1e5},
     NO_THRESHOLD: {"conv__threshold": 0.0},
-    "almost no whitening, no threshold": {  # which is for products of mean square 1
+    "almost no whitening, no threshold": {  # thresholds assume mean square 1
         "conv__regularization": 100.0,
         "conv__threshold": 0.0,
     },
@@ -110,7 +113,7 @@ WHITENED: dict[str, dict[str, Any]] = {  # parameters of its layers
 
 
 def networks(shape: tuple[int, ...]) -> Iterator[tuple[str, str, DensityMatrixNetwork]]:
-    """Yield the name of each row, of its base, and the network, not fitted."""
+    """Yield the name of each row, the name of its base, and the unfitted network."""
     for name, layers in PAPERS.items():
         steps = [(f"layer{i}", layer) for i, layer in enumerate(layers)]
         base = ONE_SIGN if name == "no ReLU" else BASE
@@ -151,7 +154,7 @@ def main() -> None:
         some, others = order[:n], order[-N_HELD_OUT:]
         data = X[some], y[some], X[others], y[others]
         rows = list(networks(X.shape[1:]))
-        for row in (rows[0], rows[-1]):  # kernels are loaded
+        for row in (rows[0], rows[-1]):  # load kernels
             run(*row, tuple(part[:300] for part in data))
         results["data"][name] = [run(*row, data) for row in rows]
         machine.write(options.json, results)

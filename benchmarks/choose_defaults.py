@@ -1,13 +1,13 @@
-"""How the defaults of make_dmn were chosen: by validation on training images.
+"""Choose the defaults of make_dmn by validation on training images.
 
     python benchmarks/choose_defaults.py --data DIR
 
-Each candidate is fitted on 6,000 training images of each data set (digits: 1,297) and
-scored on 3,000 other training images (digits: 500). Test images are not touched. DIR
-holds MNIST and CIFAR-10 in their official files. The inverted MNIST and the grey
-CIFAR-10 stand for grey images with a bright ground, on which the constant filter alone
-holds most of the uncentred variance. Candidates whose results are there already are
-left out.
+Each candidate is fitted to 6,000 training images of each data set (digits: 1,297) and
+scored on 3,000 other training images (digits: 500). Test images are not used. DIR
+contains the official files of MNIST and CIFAR-10. Inverted MNIST and greyscale CIFAR-10
+represent greyscale images with a bright background: on these, the constant filter alone
+explains most of the uncentred variance. Candidates that already have results are
+skipped.
 """
 
 import time

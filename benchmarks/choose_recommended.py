@@ -1,13 +1,13 @@
-"""How the settings of recommended_dmn were chosen: by validation on training images.
+"""Choose the settings of recommended_dmn by validation on training images.
 
     python benchmarks/choose_recommended.py --data DIR [--only CIFAR-10]
 
-Each candidate changes one thing about a network of 200 filters, or is another size. It
-learns from part of the training images and is scored on others: of MNIST the first
-50,000 and the last 10,000; of CIFAR-10 the first 35,000 and the 5,000 behind them, in
-front of the fifth batch, which is what is reported on elsewhere. C is the best of four
-for each. Candidates whose results are there already are left out, so that it can be run
-in parts.
+Each candidate changes one setting of a network of 200 filters, or is a larger network.
+It is fitted to a part of the training images and scored on others: for MNIST the first
+50,000 and the last 10,000; for CIFAR-10 the first 35,000 and the next 5,000 (the fifth
+batch is the test set of the other benchmarks). C is the best of four values for each
+candidate. Candidates that already have results are skipped, so the script can be run in
+parts.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from skdmn import DensityMatrixNetwork, recommended_dmn
 from skdmn.datasets import load_cifar10, load_mnist
 from skdmn.presets import covering
 
-# reader, images learned from, end of those scored on, mirrored, C, more filters
+# loader, end of training and of validation images, mirrored, C, larger networks
 SETS: dict[str, tuple] = {
     "MNIST": (load_mnist, 50_000, 60_000, False, (0.005, 0.01, 0.02, 0.04), (400,)),
     "CIFAR-10": (
@@ -58,7 +58,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def sizes(counts: tuple[int, ...]) -> dict[str, dict[str, Any]]:
-    """Return candidates of more filters, with what does well at 200."""
+    """Return candidates with more filters and the best other changes."""
     others: dict[str, dict[str, Any]] = {
         **_each("variance cutoff", (0.95, 0.98, 1.0)),
         "patch size -1": {"larger": -1, "conv__variance_cutoff": 0.98},

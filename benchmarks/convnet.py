@@ -1,22 +1,24 @@
-"""The whole job on MNIST, against a ConvNet of the same architecture trained by torch.
+"""Time from MNIST images to a classifier, compared with training a ConvNet.
 
     python benchmarks/convnet.py --data DIR
 
-From 60,000 uint8 images in memory to a fitted classifier: two computed layers and a
-softmax, against convolution, ReLU and pooling twice and a linear layer, trained by
-Adam.
+The time starts with 60,000 uint8 images in memory and ends with a fitted classifier.
+Two computed layers and a softmax are compared with a ConvNet of the same architecture
+(twice convolution, ReLU and pooling, then a linear layer), trained by Adam in torch.
 
-Nothing is chosen by test images. Of `CANDIDATES`, fitted to 50,000 training images, the
-fastest that reaches `ENOUGH` on the other 10,000 is taken. The ConvNet has as many
-filters of the same sizes; its batch size and learning rate are those that first reach
-the same accuracy on the same 10,000 images, its layout the one whose steps are faster.
+Nothing is chosen on test images. Of `CANDIDATES`, fitted to 50,000 training images, we
+take the fastest that reaches `ENOUGH` on the other 10,000. The ConvNet has the same
+numbers and sizes of filters. Its batch size and learning rate are those that first
+reach the same accuracy on the same 10,000 images; its memory layout is the one with the
+faster steps.
 
-Then both see 60,000 images, in turn, with five seeds: here for the images that density
-matrices see, there for weights and batches. The ConvNet's clock starts with uint8
-images, too, and stands still while its accuracy is measured, after every 6,000 images;
-the first time that a run reaches an accuracy, even by luck, is when it reached it.
-Larger and smaller computed layers make a curve (sizes chosen on the images held out,
-too); a ConvNet of the largest ones' architecture is beside it.
+Then both are fitted to 60,000 images, alternately and with five seeds. The seed selects
+the images of the density matrices, or the initial weights and batches. The time of the
+ConvNet starts with uint8 images, too, and does not include the evaluation of its
+accuracy after every 6,000 images. A run reaches an accuracy when it has it for the
+first time, even by chance. Larger and smaller computed layers give a curve (their sizes
+are chosen on the held-out images, too). A ConvNet with the architecture of the largest
+ones is compared with it.
 """
 
 import time
@@ -36,14 +38,14 @@ from skdmn.datasets import load_mnist
 from trained import Data, Trained, train
 
 TARGET = 98.2  # % of the test images
-ENOUGH = 98.4  # % of the images held out
+ENOUGH = 98.4  # % of the held-out images
 BATCH_SIZES = (32, 64, 128, 256)
 RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 
 
 @dataclass(frozen=True)
 class Computed:
-    """Two computed layers and a softmax; "filters" are what comes out of a layer."""
+    """Two computed layers and a softmax; `filters` are the output channels."""
 
     filters: tuple[int, int]
     kernels: tuple[int, int] = (3, 3)
@@ -51,7 +53,7 @@ class Computed:
     subsample: float = 0.1
     C: float = 0.01
     tol: float = 1e-2
-    n_images: int | None = None  # that anything sees; None: all
+    n_images: int | None = None  # training images that are used; None: all
 
     def layers(self, seed: int) -> DensityMatrixNetwork:
         steps = []
@@ -88,7 +90,7 @@ CANDIDATES = [
     Computed((6, 24), (7, 3), C=0.03),
     Computed((6, 33), (5, 5)),
 ]
-# points of the curve, from little to much; the one that is chosen is added
+# points of the curve, from small to large; the chosen one is added
 CURVE = [
     Computed((6, 24), (5, 3), C=0.1, n_images=5_000),
     Computed((6, 24), (5, 3), C=0.03, n_images=15_000),
@@ -123,7 +125,7 @@ def fit_computed(model: Computed, data: Data, seed: int) -> dict:
 
 
 def summary(model: Computed, runs: list[dict]) -> dict:
-    """Return medians beside all runs."""
+    """Return all runs and their medians."""
     result = {"model": asdict(model), "runs": runs}
     result |= {key: median(run[key] for run in runs) for key in runs[0]}
     print(model, {k: v for k, v in result.items() if k not in ("model", "runs")})
@@ -136,11 +138,11 @@ def several(model: Computed, data: Data, seeds: int) -> dict:
 
 
 def choose(split: Data, seeds: int) -> tuple[Computed, list[dict]]:
-    """Return the fastest candidate that is good enough on images held out."""
-    fit_computed(CANDIDATES[0], split, 0)  # kernels are loaded
+    """Return the fastest candidate that is good enough on held-out images."""
+    fit_computed(CANDIDATES[0], split, 0)  # load kernels
     tried = [several(model, split, seeds) for model in CANDIDATES]
     good = [i for i, one in enumerate(tried) if one["accuracy"] >= ENOUGH]
-    if not good:  # with few images: the best
+    if not good:  # take the best (happens with few images)
         good = [max(range(len(tried)), key=lambda i: tried[i]["accuracy"])]
     return CANDIDATES[min(good, key=lambda i: tried[i]["seconds"])], tried
 
@@ -148,7 +150,7 @@ def choose(split: Data, seeds: int) -> tuple[Computed, list[dict]]:
 def tune(
     model: Computed, split: Data, until: float, patience: float
 ) -> tuple[Trained, list[dict]]:
-    """Return how the ConvNet first reaches an accuracy on images held out, and tries.
+    """Return the fastest settings to an accuracy on held-out images, and all runs.
 
     A run that takes longer than the best one so far is stopped.
     """
@@ -177,7 +179,7 @@ def first_time(curve: list[tuple[float, float]], accuracy: float) -> float | Non
 
 
 def median_time(curves: list, accuracy: float) -> float | None:
-    """Return the median; a run that never was so good counts as later than all."""
+    """Return the median time; a run that never reaches the accuracy counts as last."""
     times = [first_time(curve, accuracy) or np.inf for curve in curves]
     found = float(median(times))
     return found if np.isfinite(found) else None

@@ -1,11 +1,12 @@
-"""What each part costs for an image, a filter, a merge; and what many images will.
+"""Cost of each part of a fit, and estimates for large data sets.
 
     python benchmarks/costs.py
 
-Measured on images made on the spot: density matrices and features of two layers,
-merging of accumulators, eigenvectors, passes of the softmax. From them, by calculation
-alone: ImageNet-1k at 224 pixels and a billion thumbnails of 32 pixels on workers like
-this machine. The network between workers is an assumption, `NETWORK`.
+The costs are measured on generated images: density matrices and features of two layers,
+merging of accumulators, eigenvectors, and passes of the softmax. From these we
+calculate the time for ImageNet-1k at 224 pixels and for a billion thumbnails of 32
+pixels, on workers like this machine. The bandwidth between workers is an assumption,
+`NETWORK`.
 """
 
 import math
@@ -25,24 +26,27 @@ from skdmn import (
 from skdmn.statistics.density import DensityAccumulator
 from skdmn.statistics.filters import eigenbases
 
-KERNEL, FILTERS = (3, 3), (32, 64)  # of both layers, each pooled
-GRID = 6  # pooled to, in the end
+KERNEL, FILTERS = (3, 3), (32, 64)  # of both layers, each followed by pooling
+GRID = 6  # size of the last pooling grid
 REPEATS = 5
 NETWORK = 1.25e9  # bytes per second into a worker: 10 Gbit/s, assumed
 WORKERS = (1, 10, 100, 1000)
 N_CLASSES = 1000
-PLANS = {  # images, and their number
+PLANS = {  # size and number of the images
     "ImageNet-1k, 224 x 224": (1_281_167, 224),
     "a billion thumbnails, 32 x 32": (1_000_000_000, 32),
 }
-MEASURED = {224: (148, 37), 32: (7280, 1820)}  # images of a size, and in a batch
-BLOCK = 128 * 2**20  # bytes: of images in a block of Dask's
+MEASURED = {
+    224: (148, 37),
+    32: (7280, 1820),
+}  # number of images, and batch size
+BLOCK = 128 * 2**20  # bytes of images in a block of Dask
 FAN_IN = 8  # sums that one task of `skdmn.distributed` merges
 TASK = 0.006  # seconds that Dask takes for a block in every pass (on_dask.json)
 
 
 def seconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Return the median of some runs, after one that does not count."""
+    """Return the median of several runs, after one run that is not counted."""
     run()
     times = []
     for _ in range(repeats):
@@ -59,14 +63,14 @@ def conv(n_filters: int) -> ClassPCAPatchTransformer:
 
 
 def some_images(size: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return noise: what things cost does not depend on what is seen."""
+    """Return noise: the costs do not depend on the content of the images."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8)
     return images, rng.integers(0, N_CLASSES, n)
 
 
 def density(images: np.ndarray, labels: np.ndarray, batch: int) -> float:
-    """Return seconds an image in the sums of outer products, batch by batch."""
+    """Return seconds per image for the sums of outer products, batch by batch."""
     n_channels = images.shape[3]
     found = DensityAccumulator.empty(N_CLASSES, KERNEL, n_channels, centered=False)
 
@@ -79,11 +83,11 @@ def density(images: np.ndarray, labels: np.ndarray, batch: int) -> float:
 
 
 def of_images(size: int, quick: bool) -> dict[str, float]:
-    """Return seconds an image in each pass over the data."""
+    """Return seconds per image in each pass over the data."""
     n, batch = MEASURED[size]
     n = batch if quick else n
     images, labels = some_images(size, n)
-    ten = labels % 10  # that filters are of, which are not timed
+    ten = labels % 10  # classes of the filters, which are not timed
     pool = MaxPool2DTransformer(2)
     first = [("conv1", conv(FILTERS[0])), ("pool1", pool)]
     below = DensityMatrixNetwork(first).fit(images, ten)
@@ -109,7 +113,7 @@ def of_images(size: int, quick: bool) -> dict[str, float]:
 
 
 def of_merging(n_classes: int, d: int) -> dict[str, float]:
-    """Return what it costs to add two accumulators, and to find all eigenvectors."""
+    """Return the cost of adding two accumulators, and of all eigenvectors."""
     one, other = (
         DensityAccumulator.empty(n_classes, (1, 1), d, centered=False) for _ in "ab"
     )
@@ -126,7 +130,7 @@ def of_merging(n_classes: int, d: int) -> dict[str, float]:
 
 
 def of_softmax(n: int, n_features: int, n_classes: int) -> dict[str, float]:
-    """Return what a fit costs, for an image, a feature and a class in each pass."""
+    """Return the cost of a fit, per image, feature and class in each pass."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(n_classes, n_features)).astype(np.float32)
     y = np.arange(n) % n_classes
@@ -140,10 +144,10 @@ def of_softmax(n: int, n_features: int, n_classes: int) -> dict[str, float]:
 def reduced(
     n_blocks: int, of_block: float, whole: float, speed: float
 ) -> dict[str, float]:
-    """Return what it takes to merge sums over blocks, as `skdmn.distributed` does.
+    """Return the cost of merging the sums of blocks as in `skdmn.distributed`.
 
-    Bytes; and seconds in all, which workers share, and one after the other, which none
-    can shorten.
+    Returns bytes, seconds that the workers share, and sequential seconds, which do not
+    depend on the number of workers.
     """
     merged = n_blocks * of_block + n_blocks / (FAN_IN - 1) * whole
     rounds = math.ceil(math.log(n_blocks, FAN_IN))
@@ -194,7 +198,7 @@ def calculated(name: str, images: dict, softmax: dict, merging: list[dict]) -> d
         for workers in WORKERS
     ]
     kept = n * of_one["n_features"] * 4
-    # what none can shorten takes a tenth of what is shared
+    # the sequential part takes a tenth of the shared part
     all_alone = alone + n_passes * gradients["alone"] + rows[0]["tasks"]
     all_shared = sum(passes.values()) + n_passes * a_pass
     return {

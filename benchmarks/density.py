@@ -1,16 +1,19 @@
-"""Density matrices of patches: kernels against windows copied by NumPy and by torch.
+"""Time of density matrices, compared with copied patches in NumPy and torch.
 
     python benchmarks/density.py --data DIR
 
-The matrix of all images at once, which is what a class costs. Rivals copy the windows
-of a chunk of images and multiply them: NumPy's `sliding_window_view`, torch's `unfold`
-followed by one product of the chunk or by one of each image; torch has its images
-channels first beforehand. All add up chunks in float64. What the products alone would
-take is computed from the rate of a large float32 product, measured in the same rounds:
-those of this package's form, and those that are needed, one for each pair of pixels.
+Timed is one density matrix of all images, which is the cost of one class. The
+alternatives copy the patches of a chunk of images and multiply them: NumPy's
+`sliding_window_view`, and torch's `unfold` followed by one product per chunk or one per
+image; torch gets its images in channels-first order. All add up the chunks in float64.
 
-The second part justifies `core.moments.rows_are_cheaper`, which chooses between two
-forms where there are no kernels: without Numba, and for arrays of other libraries.
+The time of the products alone is computed from the rate of a large float32 product,
+which is measured in the same rounds. It is given for the products of this package's
+method, and for the necessary products, one for each pair of pixels.
+
+The second part justifies `skdmn.kernels.reference.moments.rows_are_cheaper`, which
+chooses between two methods if there are no compiled kernels: without Numba, and for
+arrays of other libraries.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,7 +43,7 @@ except ImportError:
 CHUNKS = (64, 512)  # images
 REPEATS = 3
 GEMM = 3072  # rows and columns of the large product
-MODEL_SHAPES = [  # height and width, channels, sides of kernels
+MODEL_SHAPES = [  # height and width, channels, kernel sizes
     (8, 1, (2, 3, 5)),
     (28, 1, (3, 5, 7)),
     (32, 3, (3, 5, 7)),
@@ -61,7 +64,7 @@ def chunks(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 
 def numpy_windows(images: np.ndarray, size: int, chunk: int) -> np.ndarray:
-    """Copy windows, then one product of a chunk; entries in C order of (c, y, x)."""
+    """Copy patches, then one product per chunk; entries in C order of (c, y, x)."""
     d = size * size * images.shape[3]
     total = np.zeros((d, d))
     for some in chunks(images, chunk):
@@ -74,7 +77,7 @@ def numpy_windows(images: np.ndarray, size: int, chunk: int) -> np.ndarray:
 
 
 def torch_windows(images, size: int, chunk: int, by_image: bool) -> np.ndarray:
-    """Unfold, then one product of a chunk, or one of each image."""
+    """Unfold, then one product per chunk or per image."""
     d = size * size * images.shape[1]
     total = torch.zeros((d, d), dtype=torch.float64)
     for some in chunks(images, chunk):
@@ -104,7 +107,7 @@ def rivals(images: np.ndarray, size: int) -> dict[str, Callable[[], np.ndarray]]
 
 
 def products(shape: tuple[int, ...], size: int) -> tuple[int, int]:
-    """Return the products of an image in this package's form, and those needed."""
+    """Return products per image: of this package's method, and the necessary ones."""
     height, width, channels = shape
     cut = cpu_density._cut(shape, (size, size), np.dtype(np.float32))
     pairs = sum(
@@ -169,7 +172,7 @@ def compare(name: str, images: np.ndarray, size: int, repeats: int) -> dict:
 
 
 def cases(data: str | None, share: float) -> Iterator[tuple[str, np.ndarray, int]]:
-    """Return real images, and feature maps that layers made of them."""
+    """Return real images, and feature maps that were computed from them."""
     mnist = load_mnist("train", data_home=data)[0][: int(20_000 * share), ..., None]
     cifar, labels = load_cifar10("train", data_home=data)
     cifar, labels = cifar[: int(5_000 * share)], labels[: int(5_000 * share)]
@@ -192,7 +195,7 @@ def cases(data: str | None, share: float) -> Iterator[tuple[str, np.ndarray, int
 
 
 def cost_model(values: int, repeats: int) -> dict:
-    """Time both forms without kernels, and see which one the model chooses."""
+    """Time both methods without kernels, and record which one the model chooses."""
     rng = np.random.default_rng(0)
     rows = []
     libraries = ["NumPy"] if torch is None else ["NumPy", "torch"]
@@ -209,7 +212,7 @@ def cost_model(values: int, repeats: int) -> dict:
                     "rows": partial(moments.row_moments, images, members, pair),
                     "windows": partial(moments.second_moments, images, members, pair),
                 }
-                machine.in_turn(forms, 1)  # before they are timed
+                machine.in_turn(forms, 1)  # warm up
                 seconds = machine.in_turn(forms, repeats)
                 chosen = seconds["rows" if by_rows else "windows"]
                 rows.append(

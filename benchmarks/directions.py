@@ -1,4 +1,4 @@
-"""Filters in the place of those of `WhitenedPCAPatchTransformer`, all else the same."""
+"""Other filters in place of those of `WhitenedPCAPatchTransformer`."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ from skdmn.kernels.reference.contrast import by_contrast
 from skdmn.statistics.filters import eigenbasis
 from skdmn.statistics.whitened_filters import mirrored_order
 
-N_PATCHES = 200_000  # that filters are from
+N_PATCHES = 200_000  # to compute the filters from
 ROUNDS = 10  # of k-means
 ROUNDS_BY_PATH = 5
 
 
 class Whitened:
-    """What `WhitenedPCAPatchTransformer` makes of patches before it chooses filters."""
+    """Normalized and whitened patches, as in `WhitenedPCAPatchTransformer`."""
 
     def __init__(self, fitted: DensityMatrixNetwork, X: np.ndarray):
         self.network, conv = fitted, fitted["conv"]
@@ -30,7 +30,7 @@ class Whitened:
             ]
         )
         patches = by_contrast(patches.astype(np.float64), conv.contrast_floor_)
-        # flat ones have no direction
+        # constant patches have no direction
         patches = patches[(patches**2).sum(axis=1) > 0.01]
         self.patches = patches @ self.matrix.T
 
@@ -53,9 +53,9 @@ class Whitened:
         return starts if kind == "patches" else self._k_means(unit(starts))
 
     def _k_means(self, centroids: np.ndarray) -> np.ndarray:
-        """Return what Coates and Ng learn: spherical k-means, by projection."""
+        """Return centroids of spherical k-means, as Coates and Ng compute them."""
         for _ in range(ROUNDS):
-            sums = centroids * 1e-6  # one without patches stays where it is
+            sums = centroids * 1e-6  # a centroid without patches stays unchanged
             for some in np.array_split(self.patches, 20):
                 products = some @ centroids.T
                 nearest = np.abs(products).argmax(axis=1)
@@ -67,9 +67,9 @@ class Whitened:
     def group_by_path(self) -> DensityMatrixNetwork:
         """Return the mirrored network with filters of groups by path.
 
-        A group: the patches of which the same filter has the largest product, they or
-        their mirror images. Its filter is the leading eigenvector of their density
-        matrix, in whitened space.
+        A group consists of the patches for which the same filter has the largest
+        response, to the patch or its mirror image. The new filter is the leading
+        eigenvector of the density matrix of the group, in whitened space.
         """
         conv = self.network["conv"]
         mirror = mirrored_order(conv.kernel_size_, conv.image_shape_[2])
@@ -93,7 +93,7 @@ class Whitened:
 def strongest(
     patches: np.ndarray, directions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return each patch's largest product, without its sign, and whose it is."""
+    """Return the largest absolute response to each patch, and the filter's index."""
     products = np.abs(patches @ directions.T)
     return products.max(axis=1), products.argmax(axis=1)
 

@@ -1,11 +1,12 @@
-"""A fitted model in onnxruntime and in torch, against the model itself.
+"""Time and accuracy of a fitted model in onnxruntime and in torch.
 
     python benchmarks/exported.py --data DIR
 
-Images held out, uint8, in batches of 1, 100 and 10,000, on the same threads: labels by
-the fitted Pipeline, by the ONNX model of `to_onnx` in onnxruntime, and logits by the
-modules of `to_torch`. The largest differences of probabilities and the number of labels
-that differ are those of all 10,000.
+The data are held-out uint8 images in batches of 1, 100 and 10,000, with the same number
+of threads. We compare the labels of the fitted Pipeline with those of the ONNX model of
+`to_onnx` in onnxruntime, and with the logits of the modules of `to_torch`. The largest
+difference of probabilities and the number of different labels are those of all 10,000
+images.
 """
 
 from collections.abc import Callable

@@ -1,19 +1,20 @@
-"""Convolution, ReLU and 2 x 2 max pooling, against torch at its best.
+"""Time of convolution, ReLU and 2 x 2 max pooling, compared with torch.
 
     python benchmarks/forward.py --data DIR
 
-Real images and feature maps, float32, with filters computed from them. torch runs
-`conv2d`, `relu_` and `max_pool2d` in both layouts (images laid out so beforehand), by
-chunks of 64, 256 and 1024 images or all at once, with the ReLU before the pooling or
-behind it, which is less work and the same. Its three fastest ways and this package's
-`core.dispatch.convolve` take turns, with one thread and with all.
+The data are real images and feature maps in float32, with filters that were computed
+from them. torch runs `conv2d`, `relu_` and `max_pool2d` in both memory layouts (images
+are converted beforehand), in batches of 64, 256 and 1024 images or all at once, with
+the ReLU before or after the pooling (after it is less work with the same result). Its
+three fastest variants and `skdmn.kernels.dispatch.convolve` are timed alternately, with
+one thread and with all threads.
 
-torch writes into an output that is there before, while this package's makes its own
-anew each time, in memory that the process kept: what the system takes to find pages is
-not timed. The fastest way is also timed with an output of its own.
+torch writes to an existing output, while this package allocates a new array in each
+call. The process keeps freed memory, so the time of the system to provide pages is not
+included. The fastest variant of torch is also timed with a new output.
 
-The first call of each kernel in a new process is timed apart: with nothing compiled,
-and with what an earlier process left in Numba's cache.
+The first call of each kernel in a new process is timed separately: with an empty cache
+of Numba, and with a cache that an earlier process filled.
 """
 
 import json
@@ -80,7 +81,7 @@ print(json.dumps(seconds))
 def torch_way(
     images, weights, out, chunk: int | None, convolve: bool, pool: bool, early: bool
 ) -> None:
-    """Convolve, activate (before the pooling, or behind it), pool, into out."""
+    """Convolve, apply the ReLU (before or after pooling) and pool, into out."""
     with torch.inference_mode():
         for start in range(0, len(images), chunk or len(images)):
             some = slice(start, start + (chunk or len(images)))
@@ -95,7 +96,7 @@ def torch_way(
 
 
 def with_new_output(way: partial) -> None:
-    """Do the same into an output that was not there before."""
+    """Do the same into a new output array."""
     given, laid, out, *options = way.args
     torch_way(given, laid, torch.empty_like(out), *options)
 
@@ -160,7 +161,7 @@ def compare(
     }
     if convolve:
         height, width = images.shape[1] - 2, images.shape[2] - 2
-        if pool:  # what no window looks at need not be computed
+        if pool:  # leave out rows and columns outside all windows
             height, width = height // 2 * 2, width // 2 * 2
         products = len(images) * height * width * filters.size
         row["gflops"] = 2e-9 * products / seconds["skdmn"]
@@ -178,7 +179,7 @@ def compare(
 def cases(
     data: str | None, share: float
 ) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """Return real images or feature maps, float32, and filters computed from them."""
+    """Return float32 images or feature maps, and filters computed from them."""
     layer = {"variance_cutoff": 1.0, "correlation_cutoff": 1.0}
     loaded = (
         ("MNIST", load_mnist, 20_000, (6, 33)),
@@ -207,7 +208,7 @@ def cases(
 
 
 def first_calls(threads: int) -> dict[str, dict[str, float]]:
-    """Time kernels in new processes, with an empty cache and a filled one."""
+    """Time the kernels in new processes, with an empty and with a filled cache."""
     found = {}
     with TemporaryDirectory() as folder:
         environment = {

@@ -1,15 +1,16 @@
-"""Accuracy against seconds: features that are computed, and a ConvNet trained well.
+"""Accuracy and time of computed features, compared with a well-trained ConvNet.
 
     python benchmarks/frontier.py --data DIR [--only MNIST]
 
-`recommended_dmn` in the sizes of `PRESETS`, fixed beforehand, from uint8 images in
-memory to a fitted classifier; and a ConvNet, trained for `BUDGETS` of seconds, each a
-run of its own with a schedule for that time. Its rate and batch size are the best of
-`RATES` and `BATCH_SIZES` on 5,000 training images held out, after `TUNED_FOR` seconds;
-then its width for each budget, too, is the best of `CONVNETS` on such images.
+Computed: `recommended_dmn` with the settings of `PRESETS`, which were fixed in advance;
+timed from uint8 images in memory to a fitted classifier. Trained: a ConvNet for each of
+the `BUDGETS` in seconds; each budget is a separate run with its own learning rate
+schedule. Its learning rate and batch size are the best of `RATES` and `BATCH_SIZES`
+after `TUNED_FOR` seconds, on 5,000 held-out training images. Then its width is the best
+of `CONVNETS` for each budget, on the same images.
 
-MNIST's test images; of CIFAR-10, which has no test batch here, the fifth training
-batch. Neither is what settings are chosen on; earlier lists of sizes were measured on
+The accuracy is measured on the test images of MNIST, and on the fifth training batch of
+CIFAR-10. No settings are chosen on them, but earlier lists of presets were evaluated on
 them, too.
 """
 
@@ -31,12 +32,12 @@ PLAIN_RATES = (1e-3, 2e-3, 4e-3, 8e-3)  # without batch normalization
 BATCH_SIZES = (32, 64, 128)
 TUNED_FOR = {"MNIST": 8.0, "CIFAR-10": 15.0}  # seconds
 BUDGETS = {"MNIST": (3, 6, 12, 25, 50, 120), "CIFAR-10": (8, 15, 30, 60, 120)}
-# narrow, middle and wide; what is narrow sees more images in few seconds
+# three widths; a narrow network processes more images per second
 CONVNETS = {
     "MNIST": [(16, 32), (32, 64), (64, 128)],
     "CIFAR-10": [(16, 32, 64), (32, 64, 128), (64, 128, 256)],
 }
-# filters, share of the images, whether mirror images are taken for the same
+# filters, share of the images, mirrored
 PRESETS = {
     "MNIST": [
         *[(15, 0.2, False), (25, 0.5, False), (50, 1.0, False)],
@@ -61,7 +62,7 @@ def load(name: str, data: str | None, quick: bool) -> tuple[np.ndarray, ...]:
 
 
 def fit(preset: tuple, data: tuple[np.ndarray, ...], seed: int) -> dict:
-    """Fit one preset; return seconds, accuracy, and numbers of what was learned."""
+    """Fit one preset; return seconds, accuracy and numbers of filters and weights."""
     n_filters, share, mirrored = preset
     X, y, X_test, y_test = data
     started = time.perf_counter()
@@ -95,12 +96,12 @@ def medians(runs: list[dict]) -> dict:
 
 
 def compare(name: str, options: argparse.Namespace) -> dict:
-    """Run both on one data set."""
+    """Run computed and trained networks on one data set."""
     data = load(name, options.data, options.quick)
-    fit(PRESETS[name][0], tuple(part[:500] for part in data), 0)  # kernels are loaded
+    fit(PRESETS[name][0], tuple(part[:500] for part in data), 0)  # load kernels
     computed = []
     for preset in PRESETS[name]:
-        # what is computed hardly depends on the seed: the largest run once
+        # computed networks hardly depend on the seed: run the largest ones once
         seeds = range(options.seeds if preset[0] < 400 else 1)
         found = medians([fit(preset, data, seed) for seed in seeds])
         keys = ("n_filters", "share", "mirrored")
@@ -179,7 +180,7 @@ def draw(results: dict[str, dict], path: Path) -> None:
             ("computed", "computed", "o-C0"),
         ):
             line = envelope(found[key], found["trained"][-1]["budget"])
-            # what goes on to the last second is no point of its own
+            # no marker where a curve is only continued to the last second
             ends = {"drawstyle": "steps-post", "markevery": slice(0, -1)}
             axis.plot(*line, style, label=label, ms=4, **ends)
         axis.set(xscale="log", xlabel="seconds, two cores", title=name)
@@ -196,7 +197,7 @@ def draw(results: dict[str, dict], path: Path) -> None:
 def main() -> None:
     parser = machine.timing_parser(__doc__.splitlines()[0], "frontier.json")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--only", choices=PRESETS, help="keep the other's results")
+    parser.add_argument("--only", choices=PRESETS, help="keep the results of the other")
     options = parser.parse_args()
     machine.limit(options.threads)
     machine.keep_memory()

@@ -1,11 +1,12 @@
-"""Two layers on a GPU: the whole job from host memory, and each kernel by itself.
+"""Two layers on a GPU: the time from host memory, and the time of each kernel.
 
     python benchmarks/gpu.py --data DIR
 
-The job is to fit two layers on 60,000 MNIST images in host memory, both layers' density
-matrices included, and to compute all features into host memory. A kernel's floor is the
-larger of two times: that of a copy within the GPU's memory of as many bytes as it reads
-and writes, and that of a matrix product of as many operations, both measured here.
+The whole job is to fit two layers to 60,000 MNIST images in host memory, including the
+density matrices of both layers, and to compute all features into host memory. The lower
+bound of a kernel is the larger of two times: that of a copy within GPU memory of as
+many bytes as it reads and writes, and that of a matrix product of as many operations.
+Both are measured here.
 """
 
 import sys
@@ -33,7 +34,7 @@ SHAPES = [  # name, number of images, height, width, channels, dtype, number of 
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Return the GPU's median time for a call, after one that is not counted."""
+    """Return the median GPU time of a call, after one that is not counted."""
     import cupy
 
     function()
@@ -64,7 +65,7 @@ def floors() -> dict[str, float]:
 
 
 def kernel(shape: tuple, rates: dict[str, float]) -> dict:
-    """Time one convolution with pooling beside its floor, and PyTorch's."""
+    """Time one convolution with pooling, its lower bound, and that of PyTorch."""
     import cupy
 
     name, n, height, width, channels, dtype, n_filters = shape
@@ -92,7 +93,7 @@ def kernel(shape: tuple, rates: dict[str, float]) -> dict:
 
 
 def with_torch(images: object, filters: np.ndarray) -> float | None:
-    """Time PyTorch's convolution, ReLU and pooling, channels last, in full float32."""
+    """Time convolution, ReLU and pooling of PyTorch, channels-last, in full float32."""
     try:
         import torch
     except ImportError:
@@ -115,7 +116,7 @@ def with_torch(images: object, filters: np.ndarray) -> float | None:
 
 
 def job(X: np.ndarray, y: np.ndarray) -> dict:
-    """Time the whole job, the first time with compiling and once more without."""
+    """Time the whole job, once with and once without the time to compile."""
     layers = [
         ("conv1", ClassPCAPatchTransformer(3)),
         ("pool1", MaxPool2DTransformer(2)),

@@ -2,9 +2,9 @@
 
     python benchmarks/grid_search.py --data DIR
 
-On MNIST with three folds. Counted is how many times all images of a fold went into
-density matrices; hashing images, and reading and writing the cache, are in the times.
-The cache is empty when a search begins, so that nothing is found of an earlier one.
+The data are MNIST images in three folds. We count how often the images of a fold are
+used for density matrices. The times include hashing the images and reading and writing
+the cache. The cache is empty at the start of each search.
 """
 
 import time
@@ -31,7 +31,7 @@ IMAGES = 6_000
 
 @contextmanager
 def watched() -> Iterator[dict[str, float]]:
-    """Count images that go into density matrices, and time the fits of layers."""
+    """Count the images used for density matrices, and time the fits of layers."""
     seen = {"images": 0, "seconds_in_fits_of_layers": 0.0}
     update, fit = DensityAccumulator.update, ClassPCAPatchTransformer.fit
 
@@ -83,7 +83,7 @@ def main() -> None:
     X, y = X[:n], y[:n]
     rows = []
     for kernel_size in (3, 7):
-        search(X[: n // 10], y[: n // 10], kernel_size, None)  # kernels are loaded
+        search(X[: n // 10], y[: n // 10], kernel_size, None)  # load kernels
         for with_memory in (False, True):
             with TemporaryDirectory() as folder:
                 folder = folder if with_memory else None

@@ -1,13 +1,14 @@
-"""The hierarchical-covariance paper's Table II: one computed layer under a dense one.
+"""Table II of the hierarchical-covariance paper: a computed layer below a dense one.
 
     python benchmarks/hierarchical.py --data DIR
 
-9,000 training images of MNIST, as there; the layers of the table under 128 perceptrons
-and a softmax, which torch's Adam trains, at the best rate for each (`hybrids`). The
-density matrix is of all classes at once, as in that paper; a last row has that of each
-class. The paper says nothing of pooling: there is none behind the computed layer, and
-one behind the two convolutions. Accuracy is that on MNIST's test images, which nothing
-was chosen on; each seed draws other images.
+The data are 9,000 training images of MNIST, as in the paper. The layers of the table
+are below a hidden layer of 128 units and a softmax, which are trained by Adam in torch
+with the best learning rate for each row (see `hybrids`). As in the paper, one density
+matrix is computed for all classes; the last row has one for each class. The paper does
+not mention pooling: here there is none after the computed layer, and one after the two
+convolutions. The accuracy is measured on the test images of MNIST, on which nothing was
+chosen. Each seed draws other training images.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def dmn(kernel: int, class_based: bool = False) -> Callable[..., list[nn.Module]
     return computed
 
 
-# what is below the perceptrons, and the paper's accuracy
+# layers below the hidden layer, and the accuracy in the paper
 ROWS: dict[str, tuple[Callable[..., list[nn.Module]], float | None]] = {
     "base": (lambda *_: [], 91.9),
     "base + 2 CNN, 3 x 3, 32 filters each": (lenet, 97.6),
@@ -56,7 +57,7 @@ ROWS: dict[str, tuple[Callable[..., list[nn.Module]], float | None]] = {
 
 
 def network(below: list[nn.Module]) -> nn.Sequential:
-    """Return layers and the perceptrons above them."""
+    """Return the layers with the hidden layer and the softmax on top."""
     with torch.inference_mode():
         shown = nn.Sequential(*below)(torch.zeros(1, 1, 28, 28))
     dense = nn.Linear(shown.numel(), PERCEPTRONS)
@@ -75,7 +76,7 @@ def run(
     test: Data,
     options: argparse.Namespace,
 ) -> dict:
-    """Train one row several times."""
+    """Train one row with several seeds."""
     build, paper = ROWS[name]
     runs, rate = [], 0.0
 

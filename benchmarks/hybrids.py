@@ -1,17 +1,18 @@
-"""Networks that are half computed, half trained: the class-PCA paper's Tables 3 to 5.
+"""Tables 3 to 5 of the class-PCA paper: networks with computed and trained layers.
 
     python benchmarks/hybrids.py --data DIR [--only MNIST]
 
-Every architecture of the tables is built by `skdmn.export.make_hybrid` and what is to
-be trained is trained by torch's Adam, several times, at a rate that rises and falls;
-the highest is the best of `RATES` on some of the training images, in short. Accuracy is
-that of 10,000 training images held out, as the paper's "validation"; the test images
-are not used. Data whose files are not there (CIFAR-100, mostly) are left out.
+Every architecture of the tables is built by `skdmn.export.make_hybrid`. Its trained
+layers are trained by Adam in torch, with several seeds and a learning rate that first
+increases and then decreases. The maximum rate is the best of `RATES` in short runs on a
+part of the training images. The accuracy is measured on 10,000 held-out training
+images, which correspond to the "validation" images of the paper; the test images are
+not used. Data sets without files (usually CIFAR-100) are left out.
 
-The best hybrid of each table is compared with the ConvNet of the same shape from
-torch's usual initialization, and with one whose convolutions start from class density
-matrices (`init_conv_`): accuracy against epochs and seconds. Seconds hold all that is
-computed and trained, not what looks at the accuracy.
+The best hybrid of each table is compared with a ConvNet of the same shape, which starts
+from the default initialization of torch, or from class density matrices (`init_conv_`).
+The comparison shows accuracy against epochs and seconds. The seconds include
+computation and training, but not the evaluation of the accuracy.
 """
 
 import argparse
@@ -35,7 +36,7 @@ HELD_OUT = 10_000
 BATCH = 128
 RATES = (1e-3, 3e-3, 1e-2)
 TUNED_ON, TUNING_EPOCHS = 10_000, 2
-# architecture, and the paper's accuracies on training and validation images
+# architecture, and accuracies in the paper on training and validation images
 TABLES = {
     "MNIST": [
         ("de10", 93.51, 92.90),
@@ -82,7 +83,7 @@ Build = Callable[..., torch.nn.Sequential]  # from images and labels
 
 
 def split(name: str, data: str | None, share: float) -> tuple[Data, Data]:
-    """Return training images and those held out, from 0 to 1, channels first."""
+    """Return training and held-out images, scaled to [0, 1], channels-first."""
     X, y = LOAD[name]("train", data_home=data)
     order = np.random.default_rng(0).permutation(len(X))
     X = X[order].reshape(len(X), *X.shape[1:3], -1)
@@ -93,7 +94,7 @@ def split(name: str, data: str | None, share: float) -> tuple[Data, Data]:
 
 
 def frozen_part(network: torch.nn.Sequential) -> int:
-    """Return how many modules come before the first that is to be trained."""
+    """Return the number of modules before the first one with trained parameters."""
     for number, module in enumerate(network):
         if any(parameter.requires_grad for parameter in module.parameters()):
             return number
@@ -106,7 +107,7 @@ def outputs(modules: torch.nn.Sequential, images: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
         found = torch.cat([modules(part) for part in images.split(500)])
     modules.train()
-    return found.clone()  # no inference tensor: it is trained on
+    return found.clone()  # inference tensors cannot be trained on
 
 
 def accuracy(modules: torch.nn.Sequential, data: Data) -> float:
@@ -115,7 +116,7 @@ def accuracy(modules: torch.nn.Sequential, data: Data) -> float:
 
 
 def best_rate(build: Build, data: Data) -> float:
-    """Return the best of `RATES` on a fifth of some training images."""
+    """Return the best of `RATES` on a fifth of a part of the training images."""
     n = min(len(data[0]), TUNED_ON)
     learned, others = (
         (data[0][some], data[1][some])
@@ -138,7 +139,7 @@ def train(
     seed: int,
     looks: int = 1,
 ) -> dict:
-    """Train what is to be trained; look at the accuracy so often in an epoch."""
+    """Train the network; evaluate the accuracy several times per epoch."""
     torch.manual_seed(seed)
     started = time.perf_counter()
     network = build(*data).to(memory_format=torch.channels_last)
@@ -175,7 +176,7 @@ def train(
 def initialized(
     architecture: str, images: torch.Tensor, labels: torch.Tensor
 ) -> torch.nn.Sequential:
-    """Return the ConvNet of an architecture, its convolutions from density matrices."""
+    """Return the ConvNet of an architecture, initialized from density matrices."""
     convnet = architecture.replace("d", "c").replace("ce", "de")
     network = make_hybrid(convnet, images, labels)
     gain = torch.nn.init.calculate_gain("relu")
@@ -196,7 +197,7 @@ def starts(architecture: str) -> dict[str, Build]:
 
 
 def draw(results: dict[str, dict[str, dict]], path: Path) -> None:
-    """Draw the median accuracy of seeds against epochs and against seconds."""
+    """Plot the median accuracy over seeds against epochs and against seconds."""
     figure, axes = plt.subplots(
         len(results), 2, figsize=(9, 3.2 * len(results)), sharey="row", squeeze=False
     )
@@ -220,7 +221,7 @@ def draw(results: dict[str, dict[str, dict]], path: Path) -> None:
 
 
 def compare(name: str, data: Data, held_out: Data, options: argparse.Namespace) -> dict:
-    """Train everything that one data set's table has."""
+    """Train all rows of the table of one data set."""
 
     def several(build: Build, looks: int = 1) -> dict:
         rate = best_rate(build, data)
@@ -265,7 +266,7 @@ def main() -> None:
     parser = machine.timing_parser(__doc__.splitlines()[0], "hybrids.json")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", choices=TABLES, help="keep the others' results")
+    parser.add_argument("--only", choices=TABLES, help="keep the results of the others")
     options = parser.parse_args()
     machine.limit(options.threads)
     results = machine.kept(options.json).get("data", {})

@@ -1,20 +1,21 @@
-"""What was tried beyond recommended_dmn and the papers' layers, and did not pay.
+"""Ideas that did not improve recommended_dmn or the layers of the papers.
 
     python benchmarks/leads.py --data DIR [--only by_path]
 
-On training images of CIFAR-10, the first 35,000 to learn from and the 5,000 behind them
-to score on; C is the best of `C_GRID` on these, too. Features of other layers stand
-beside those of 200 mirrored filters, to be compared with more such filters.
+*More features.* The data are training images of CIFAR-10: the first 35,000 to fit, the
+next 5,000 to score on and to choose C from `C_GRID`. The features of other layers are
+combined with those of 200 filters and `mirrored=True`, and compared with more filters.
 
-Then groups finer than classes by cell. The papers' argument is that inputs that take
-the same path through a network share a density matrix; here patches of which the same
-filter has the largest product, and that filter becomes the leading eigenvector of
-theirs, in whitened space, five times over.
+*Groups by path.* According to the papers, inputs that take the same path through a
+network share a density matrix. Here a group consists of the patches for which the same
+filter has the largest response. The filter is replaced by the leading eigenvector of
+the density matrix of its group, in whitened space. This is repeated five times.
 
-The last lead is about the papers' layers: filters of the second layer from the part of
-its density matrices that the image below does not predict linearly, rho_hh - rho_hx
-rho_xx^-1 rho_xh, which is free of overlap and of every other linear echo; beside the
-same filters from rho_hh. 10,000 images of each data set to learn from, 10,000 others.
+*Residual density matrices.* The filters of a second layer of the papers are computed
+from the part of its density matrices that the image does not predict linearly, rho_hh -
+rho_hx rho_xx^-1 rho_xh. This part is free of the effect of overlapping patches and of
+all other linear dependence on the image (called "echo" below). It is compared with
+rho_hh, with 10,000 images of each data set to fit and 10,000 others to score on.
 """
 
 import time
@@ -41,10 +42,10 @@ from skdmn.statistics.filters import filter_bank
 
 N, END = 35_000, 40_000
 C_GRID = (0.003, 0.005, 0.01, 0.02, 0.04)
-PER_IMAGE = 24  # patches that the echo is found in
+PER_IMAGE = 24  # patches to fit the linear echo on
 MOST, FILTERS = 10_000, 48
 SHIFT = 2
-N_FILTERS = (200, 400, 800)  # of groups by path
+N_FILTERS = (200, 400, 800)  # for groups by path
 
 Features = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -60,7 +61,7 @@ def of_half_size() -> DensityMatrixNetwork:
 
 
 def second_layer() -> DensityMatrixNetwork:
-    """Return a whitened layer of 200 filters on one of 64."""
+    """Return a whitened layer of 200 filters on top of one of 64 filters."""
     first = dict(mirrored(64).layers)["conv"]
     second = WhitenedPCAPatchTransformer(
         3,
@@ -86,7 +87,7 @@ def of(network: DensityMatrixNetwork) -> Features:
 
 
 def second_moments(X: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return each image's own density matrices, of whitened components, by window."""
+    """Return density matrices of each image by window, of whitened components."""
     conv = mirrored(50).fit(X[:N], y[:N])["conv"]
     matrix = whitening(conv).T.astype(np.float32)
     d = len(matrix)
@@ -142,7 +143,7 @@ def photographs(data: str | None) -> tuple[np.ndarray, np.ndarray]:
 def validated(
     features: np.ndarray, y: np.ndarray, more: np.ndarray | None = None
 ) -> dict:
-    """Return the best C and its accuracy, learned from some more images, too."""
+    """Return the best C and its accuracy, optionally with more training images."""
     learned = (features[:N], y[:N])
     if more is not None:
         learned = (np.concatenate([features[:N], more]), np.tile(y[:N], 2))
@@ -172,7 +173,7 @@ def side_by_side(data: str | None) -> list[dict]:
 
 
 def shifted(X: np.ndarray) -> np.ndarray:
-    """Return images moved by up to `SHIFT` pixels, reflected at their edges."""
+    """Return images shifted by up to `SHIFT` pixels, reflected at the border."""
     rows, columns = X.shape[1:3]
     margin = (SHIFT, SHIFT)
     padded = np.pad(X, ((0, 0), margin, margin, (0, 0)), "reflect")
@@ -210,7 +211,7 @@ def both_without_echo(data: str | None) -> list[dict]:
 
 
 def without_echo(name: str, X: np.ndarray, y: np.ndarray) -> list[dict]:
-    """Compare second layers of rho_hh and of what the image does not predict of it."""
+    """Compare second layers from density matrices and from residual ones."""
     order = np.random.default_rng(0).permutation(40_000)
     (X, y), (X_other, y_other) = (
         (X[some].reshape(len(some), *X.shape[1:3], -1), y[some])
@@ -231,7 +232,7 @@ def without_echo(name: str, X: np.ndarray, y: np.ndarray) -> list[dict]:
     which = np.repeat(np.arange(len(X)), PER_IMAGE)
     corners = list(zip(which, down, across, strict=True))
     above = np.stack([maps[i, u : u + 3, v : v + 3].ravel() for i, u, v in corners])
-    below = np.stack(  # the pixels that these are computed from
+    below = np.stack(  # the pixels that the patches are computed from
         [X[i, 2 * u : 2 * u + 8, 2 * v : 2 * v + 8].ravel() for i, u, v in corners]
     )
     rows = []
@@ -261,7 +262,7 @@ def without_echo(name: str, X: np.ndarray, y: np.ndarray) -> list[dict]:
 
 
 def density(above: np.ndarray, below: np.ndarray, echo: bool) -> np.ndarray:
-    """Return rho_hh, without what is linear in the image unless echo."""
+    """Return rho_hh, or without `echo` the residual density matrix."""
     above, below = above.astype(np.float64), below.astype(np.float64)
     rho_hh = above.T @ above
     if echo:

@@ -1,4 +1,4 @@
-"""What every benchmark says of the machine it ran on, where data is, and who waits."""
+"""Helpers of all benchmarks: facts about the machine, options, data and timing."""
 
 import argparse
 import ctypes
@@ -21,7 +21,7 @@ PAUSE = 0.05  # seconds
 
 
 def facts() -> dict[str, str | int]:
-    """Return processor, threads and versions."""
+    """Return the CPU, the number of threads, and versions."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -52,24 +52,24 @@ def parser(description: str, result: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         default=os.environ.get("SKDMN_DATA"),
-        help="folder with the official files (default: $SKDMN_DATA, else OpenML)",
+        help="folder with the official files (default: $SKDMN_DATA, or OpenML)",
     )
     parser.add_argument("--json", default=RESULTS / result, type=Path)
     return parser
 
 
 def timing_parser(description: str, result: str) -> argparse.ArgumentParser:
-    """Return a parser for a benchmark whose result is time; see `limit`."""
+    """Return a parser for a benchmark that measures time; see `limit`."""
     timing = parser(description, result)
     timing.add_argument("--threads", type=int, default=cpu_count())
     timing.add_argument(
-        "--quick", action="store_true", help="see it run, on little data"
+        "--quick", action="store_true", help="short test run on few images"
     )
     return timing
 
 
 def limit(threads: int) -> None:
-    """Let kernels, BLAS, OpenMP and torch use so many threads each."""
+    """Limit kernels, BLAS, OpenMP and torch to this number of threads each."""
     if find_spec("torch"):
         import torch
 
@@ -79,10 +79,10 @@ def limit(threads: int) -> None:
 
 
 def keep_memory() -> None:
-    """Let this process keep the memory of arrays that are gone for the next ones.
+    """Let this process keep the memory of deleted arrays for new ones.
 
-    Else new arrays are timed with the system's search for their pages, which on virtual
-    machines takes several times as long as to fill them. Does nothing but on Linux.
+    Otherwise the times include the time of the system to provide pages for new arrays,
+    which on virtual machines is several times the time to fill them. Only on Linux.
     """
     if platform.system() == "Linux":
         libc = ctypes.CDLL(None)
@@ -94,10 +94,10 @@ def keep_memory() -> None:
 def in_turn(
     contestants: Mapping[str, Callable[[], object]], repeats: int
 ) -> dict[str, float]:
-    """Run all one after the other, so many times; return each one's median seconds.
+    """Run the functions alternately; return the median seconds of each.
 
-    What disturbs the machine for a while disturbs all of them. Run each once before.
-    Pauses let the threads of the one before stop waiting for more work.
+    A temporary load of the machine then affects all of them. Run each once before.
+    Pauses between them give the threads of the previous one time to go idle.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats):
@@ -112,7 +112,7 @@ def in_turn(
 def fastest(
     contestants: Mapping[str, Callable[[], object]], most: int = 3
 ) -> dict[str, Callable[[], object]]:
-    """Return those that are worth timing well: the fastest in their second run."""
+    """Return the functions that are fastest in their second run."""
     in_turn(contestants, 1)
     seconds = in_turn(contestants, 1)
     return {name: contestants[name] for name in sorted(seconds, key=seconds.get)[:most]}
@@ -121,7 +121,7 @@ def fastest(
 def found(
     names: Iterable[str], load: Callable[[str], tuple]
 ) -> Iterator[tuple[str, tuple]]:
-    """Yield names and data, leaving out with a word what has no files."""
+    """Yield names and data; print a message for data sets without files."""
     for name in names:
         try:
             data = load(name)
@@ -132,7 +132,7 @@ def found(
 
 
 def kept(path: Path) -> dict:
-    """Return results that were written before, if any, without the facts."""
+    """Return earlier results, if there are any, without the facts."""
     if not path.exists():
         return {}
     results = json.loads(path.read_text())
@@ -140,7 +140,7 @@ def kept(path: Path) -> dict:
 
 
 def write(path: Path, results: dict) -> None:
-    """Keep results beside the facts about the machine."""
+    """Write the results with the facts about the machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": facts(), **results}, indent=1) + "\n")
     print(f"written to {path}")

@@ -1,13 +1,13 @@
-"""The main job on MNIST: computed layers, then a softmax; Table 2 of the paper.
+"""The layers of Table 2 of the class-PCA paper and a softmax on MNIST.
 
     python benchmarks/main_job.py --data DIR
 
-Each row is fitted for several draws of the images that the density matrices see; the
-softmax sees all training images, each channel scaled (batch normalization, computed).
-Its C is chosen once a row, by cross-validation on the training images in two folds.
-That channels are scaled, not single features, was chosen on 10,000 training images held
-out of 60,000 (98.1 % against 97.7 %, first row), after a first run with single features
-scaled and a looser tolerance had reached 97.5 % on the test images.
+Each row is fitted with several random draws of the images that the density matrices are
+computed from. The softmax is fitted to all training images, with each channel scaled to
+unit variance. C is chosen once per row, by two-fold cross-validation on training
+images. Scaling channels rather than single features was chosen on 10,000 of the 60,000
+training images (98.1 % instead of 97.7 %, first row), after a first run with scaled
+features and a looser tolerance had reached 97.5 % on the test images.
 """
 
 import time
@@ -39,7 +39,7 @@ ROWS = [  # name, variance cutoffs, signs, share of the images, paper's accuracy
 def layers(
     cutoffs: list[float], signs: str, share: float, seed: int
 ) -> DensityMatrixNetwork:
-    """Return the layers as the paper has them: 3 x 3 patches, 2 x 2 pooling."""
+    """Return the layers of the paper: 3 x 3 patches, 2 x 2 pooling."""
     steps = []
     for number, cutoff in enumerate(cutoffs, start=1):
         conv = ClassPCAPatchTransformer(
@@ -67,7 +67,7 @@ def choose_C(features: np.ndarray, y: np.ndarray) -> tuple[float, dict[str, floa
 
 
 def run(row: tuple, data: tuple[np.ndarray, ...], draws: int) -> dict:
-    """Fit one row for several draws."""
+    """Fit one row with several draws."""
     name, cutoffs, signs, share, paper = row
     X, y, X_test, y_test = data
     C, scores = None, None
@@ -106,7 +106,7 @@ def run(row: tuple, data: tuple[np.ndarray, ...], draws: int) -> dict:
 
 
 def first_layer(X: np.ndarray, y: np.ndarray) -> dict:
-    """Time layer one on all images, and measure what it allocates beside its output."""
+    """Time the first layer on all images, and measure its additional memory."""
     layer = ClassPCAPatchTransformer(3)
     fit_seconds, transform_seconds = [], []
     for _ in range(5):

@@ -1,12 +1,12 @@
-"""What two layers hold in memory beside input and output, as a network and a Pipeline.
+"""Memory of two layers in a network and in a Pipeline.
 
     python benchmarks/memory.py --data DIR
 
-Each case is a process of its own, that has run the same layers on a few images before.
-Counted is the most memory that it holds while it runs, less what it held before, and
-less the output. (Linux tells and resets that number; elsewhere it says 0 as long as
-reading the data took more.) A Pipeline holds every feature map, so that its memory
-grows with the images; it gets a fifth of them, which the result says.
+Each case runs in a separate process that has run the same layers on a few images
+before. The result is the peak memory during the run, minus the memory before it and
+minus the output. (Linux reports and resets this peak. On other systems the result is 0
+if reading the data needed more.) A Pipeline holds every feature map, so its memory
+grows with the number of images; it gets a fifth of them, and the result says so.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ FEW = 500
 
 
 def stack(kind: str, filters: tuple[int, int]) -> Any:
-    """Return two layers that keep exactly so many filters."""
+    """Return two layers with exactly these numbers of filters."""
     steps = []
     for number, n_filters in enumerate(filters, start=1):
         conv = ClassPCAPatchTransformer(
@@ -53,7 +53,7 @@ def stack(kind: str, filters: tuple[int, int]) -> Any:
 
 
 def memory(name: str) -> int:
-    """Return bytes that this process has in memory, VmRSS, or had at most, VmHWM."""
+    """Return the memory of this process (VmRSS) or its peak (VmHWM), in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
         lines = status.read_text().splitlines()
@@ -63,7 +63,7 @@ def memory(name: str) -> int:
 
 
 def forget_peak() -> None:
-    """Give free memory back, and let VmHWM count from now on."""
+    """Release free memory, and reset VmHWM."""
     if platform.system() == "Linux":
         ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):
@@ -96,7 +96,7 @@ def measure(options: Namespace) -> dict:
 
 
 def in_process(options: Namespace, case: tuple) -> dict:
-    """Run one case in a process of its own."""
+    """Run one case in a separate process."""
     command = [sys.executable, __file__, "--threads", str(options.threads)]
     command += ["--data", options.data] if options.data else []
     command += ["--case", *map(str, case)]
@@ -116,7 +116,7 @@ def in_process(options: Namespace, case: tuple) -> dict:
 
 def main() -> None:
     parser = machine.timing_parser(__doc__.splitlines()[0], "memory.json")
-    parser.add_argument("--case", nargs=4, help="measure one in this process")
+    parser.add_argument("--case", nargs=4, help="measure one case in this process")
     options = parser.parse_args()
     machine.limit(options.threads)
     if options.case:

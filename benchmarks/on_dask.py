@@ -1,14 +1,15 @@
-"""A fit on Dask: equal to one process, a killed worker, overhead, and many blocks.
+"""A fit on Dask: equality with one process, a killed worker, and overhead.
 
     python benchmarks/on_dask.py --data DIR
 
-Two layers and a softmax on MNIST, in one process, on Dask's threads and on clusters of
-worker processes of one thread each; then on the largest cluster again, of which one
-worker is killed while the layers are fitted. Compared is what they learned. A first
-fit, not timed, loads kernels and modules in every worker.
+Two layers and a softmax are fitted to MNIST in one process, on Dask's threads, and on
+clusters of worker processes with one thread each; then once more on the largest
+cluster, of which one worker is killed while the layers are fitted. The fitted
+attributes are compared. A first fit, which is not timed, loads kernels and modules in
+every worker.
 
-Then the reduction: density matrices of the same images in more and more blocks, by the
-largest cluster, against one process.
+Then the reduction is timed: the density matrices of the same images in an increasing
+number of blocks, on the largest cluster and in one process.
 """
 
 import os
@@ -66,7 +67,7 @@ def cluster(n_workers: int) -> Iterator[Client]:
 
 
 def fit(estimator: Any, X: Any, y: np.ndarray) -> tuple[Any, float]:
-    """Fit a copy, on Dask where X is Dask's; return it and the seconds."""
+    """Fit a copy, on Dask if X is a Dask array; return it and the seconds."""
     estimator, started = clone(estimator), time.perf_counter()
     if isinstance(X, da.Array):
         distributed.fit(estimator, X, y)
@@ -76,13 +77,13 @@ def fit(estimator: Any, X: Any, y: np.ndarray) -> tuple[Any, float]:
 
 
 def timed(estimator: Any, X: Any, y: np.ndarray, repeats: int) -> tuple[Any, float]:
-    """Return a fitted copy and the median seconds, after a fit that does not count."""
+    """Return a fitted copy and the median seconds, after a fit that is not counted."""
     fits = [fit(estimator, X, y) for _ in range(repeats + 1)][1:]
     return fits[-1][0], float(np.median([seconds for _, seconds in fits]))
 
 
 def kill_one(client: Client, after: float) -> threading.Timer:
-    """Kill a worker in some seconds."""
+    """Kill a worker after some seconds."""
     worker = next(iter(client.run(os.getpid).values()))
     timer = threading.Timer(after, os.kill, (worker, signal.SIGKILL))
     timer.start()
@@ -90,7 +91,7 @@ def kill_one(client: Client, after: float) -> threading.Timer:
 
 
 def compared(found: Any, expected: Any, X: np.ndarray) -> dict[str, float]:
-    """Return how far what was learned is from what one process learned."""
+    """Return the differences from the fit in one process."""
     differences = {
         name: float(
             np.abs(
@@ -105,7 +106,7 @@ def compared(found: Any, expected: Any, X: np.ndarray) -> dict[str, float]:
 
 
 def same_bytes(one: Any, other: Any) -> bool:
-    """Whether two fits learned the same to the last bit."""
+    """Return True if the results of two fits are identical."""
     pairs = [(one["softmax"].coef_, other["softmax"].coef_)]
     for name in ("conv1", "conv2"):
         layers = (fitted["layers"][name] for fitted in (one, other))
@@ -144,7 +145,7 @@ def fits(options: Namespace, X: np.ndarray, y: np.ndarray) -> list[dict]:
 
 
 def reductions(options: Namespace, X: np.ndarray, y: np.ndarray) -> list[dict]:
-    """Time density matrices of more and more blocks."""
+    """Time density matrices of an increasing number of blocks."""
     layer, rows = ClassPCAPatchTransformer(5), []
     _, alone = timed(layer, X, y, REPEATS)
     n_workers = 2 if options.quick else WORKERS[-1]

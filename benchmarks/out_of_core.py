@@ -1,15 +1,16 @@
-"""Two layers fitted on a file larger than memory, and features written to another one.
+"""Two layers fitted to a file larger than memory, with features written to a file.
 
     python benchmarks/out_of_core.py --gigabytes 20
 
-Makes a sparse .npy file of images in `--folder`, a tenth of it images, in blocks spread
-over it, the rest zeros, which take no room on the disk: what is timed is reading from
-the system, computing, and where features of a file are written, that, too. Each case is
-a process of its own, that has run the same layers on a few images before. Counted is
-the most memory that it holds while it runs, less what it held before (and, in memory,
-less the output); Linux tells it.
+The script makes a sparse .npy file of images in `--folder`. A tenth of it is images, in
+blocks spread over the file; the rest are zeros that take no space on the disk. The time
+includes reading from the system, computing and, if the features of a file are written,
+writing them. Each case runs in a separate process that has run the same layers on a few
+images before. The result is the peak memory during the run, minus the memory before it
+(and, for images in memory, minus the output), as reported by Linux.
+
 Images per second are compared with the same layers on an array in memory, of at most
-`--in-memory` gigabytes of the same images. The file and the features are removed.
+`--in-memory` gigabytes of the same images. The files are removed at the end.
 """
 
 import json
@@ -36,7 +37,7 @@ from skdmn.data.files import Batches
 SHAPE = (64, 64, 3)
 IMAGE_BYTES = 64 * 64 * 3
 N_CLASSES = 10
-BLOCK, EVERY = 1000, 10  # one block in ten holds images
+BLOCK, EVERY = 1000, 10  # one block in ten contains images
 FEW = 1000
 CASES = [
     (source, task)
@@ -46,7 +47,7 @@ CASES = [
 
 
 def network() -> DensityMatrixNetwork:
-    """Return two layers that keep exactly 8 and 24 filters."""
+    """Return two layers with exactly 8 and 24 filters."""
     layers: list[tuple[str, Any]] = []
     for number, n_filters in enumerate((8, 24), start=1):
         conv = ClassPCAPatchTransformer(
@@ -61,7 +62,7 @@ def labels(n: int) -> np.ndarray:
 
 
 def block(seed: int) -> np.ndarray:
-    """Return images whose classes differ in how smooth they are, and where to."""
+    """Return images whose classes differ in smoothness and its direction."""
     noise = np.random.default_rng(seed).normal(size=(BLOCK, *SHAPE)).astype(np.float32)
     for label in range(N_CLASSES):
         of_class = noise[labels(BLOCK) == label]
@@ -72,7 +73,7 @@ def block(seed: int) -> np.ndarray:
 
 
 def make_file(path: Path, n: int) -> None:
-    """Write a sparse file of so many images."""
+    """Write a sparse file of n images."""
     mapped = np.lib.format.open_memmap(path, "w+", np.uint8, (n, *SHAPE))
     offset = mapped.offset
     del mapped
@@ -84,7 +85,7 @@ def make_file(path: Path, n: int) -> None:
 
 
 def source_of(name: str, path: Path, n: int) -> Any:
-    """Return the first images of the file, as one of the kinds that are compared."""
+    """Return the first images of the file, as one of the compared sources."""
     if name == "file":
         return Batches([path])
     mapped = np.load(path, mmap_mode="r")
@@ -121,7 +122,7 @@ def measure(options: Namespace) -> dict:
 
 
 def in_process(options: Namespace, name: str, task: str, n: int) -> dict:
-    """Run one case in a process of its own."""
+    """Run one case in a separate process."""
     command = [sys.executable, __file__, "--threads", str(options.threads)]
     command += ["--folder", str(options.folder), "--case", name, task, str(n)]
     child = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -137,12 +138,12 @@ def in_process(options: Namespace, name: str, task: str, n: int) -> dict:
 
 def main() -> None:
     parser = machine.timing_parser(__doc__.splitlines()[0], "out_of_core.json")
-    parser.add_argument("--gigabytes", type=float, default=20.0, help="of the file")
-    parser.add_argument("--in-memory", type=float, default=2.0, help="of the array")
+    parser.add_argument("--gigabytes", type=float, default=20.0, help="file size")
+    parser.add_argument("--in-memory", type=float, default=2.0, help="array size")
     parser.add_argument(
-        "--folder", type=Path, help="for the files (default: temporary)"
+        "--folder", type=Path, help="folder for the files (default: temporary)"
     )
-    parser.add_argument("--case", nargs=3, help="measure one in this process")
+    parser.add_argument("--case", nargs=3, help="measure one case in this process")
     options = parser.parse_args()
     machine.limit(options.threads)
     if options.case:

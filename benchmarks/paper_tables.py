@@ -1,17 +1,18 @@
-"""The class-PCA paper's Table 2, its Fig. 6, and its claim that a fraction is enough.
+"""Table 2 and Fig. 6 of the class-PCA paper, and fractions of the images.
 
     python benchmarks/paper_tables.py --data DIR [--only MNIST]
 
-Each row is built twice. The DMN: as many filters as the paper has, class density
-matrices of as large a share of the images as the paper's, ReLU, pooling, our softmax,
-its C the best of `C_GRID` on a fifth of the training images; several draws. The ConvNet
-of the same architecture: torch, as `rival` trains it, its rate the best of `RATES` on
-5,000 such images; several seeds. The paper stopped a layer at a share of the variance,
-which on our images gives other numbers of filters; equal numbers compare better.
+Each row has two networks. The DMN has the same number of filters as in the paper, and
+class density matrices of the same share of the images, ReLU, pooling and our softmax.
+Its C is the best of `C_GRID` on a fifth of the training images; there are several
+draws. The ConvNet has the same architecture and is trained in torch (see `rival`), with
+the best learning rate of `RATES` on 5,000 training images and several seeds. The paper
+chose the number of filters by a variance cutoff, which gives other numbers on our
+images; equal numbers are easier to compare.
 
-MNIST on its official split; of CIFAR-10 the fifth training batch is what the accuracy
-is measured on; data whose files are not there (CIFAR-100, mostly) are left out. Tables
-3 to 5 are in `hybrids`, the hierarchical-covariance paper's in `hierarchical`.
+MNIST has its official split. For CIFAR-10 the accuracy is measured on the fifth
+training batch. Data sets without files (usually CIFAR-100) are left out. Tables 3 to 5
+are in `hybrids`, the table of the hierarchical-covariance paper is in `hierarchical`.
 """
 
 import argparse
@@ -37,8 +38,8 @@ SECONDS = {
     "MNIST": 15.0,
     "CIFAR-10": 30.0,
     "CIFAR-100": 60.0,
-}  # of a ConvNet's training
-# filters, share of the images, the paper's accuracy of the DMN and of its ConvNet
+}  # training time of a ConvNet
+# filters, share of the images, accuracy of the DMN and of the ConvNet in the paper
 TABLE_2 = {
     "MNIST": [
         ((4,), 0.5, 96.81, 97.47),
@@ -71,7 +72,7 @@ Data = tuple[np.ndarray, ...]
 
 
 def layers(filters: tuple[int, ...], share: float, seed: int) -> DensityMatrixNetwork:
-    """Return the paper's layers: 3 x 3 patches, 2 x 2 pooling."""
+    """Return the layers of the paper: 3 x 3 patches, 2 x 2 pooling."""
     steps = []
     for number, n in enumerate(filters, start=1):
         conv = ClassPCAPatchTransformer(
@@ -82,7 +83,7 @@ def layers(filters: tuple[int, ...], share: float, seed: int) -> DensityMatrixNe
 
 
 def choose_C(filters: tuple[int, ...], share: float, data: Data) -> float:
-    """Return the best C on training images held out."""
+    """Return the best C on held-out training images."""
     X, y = data[:2]
     order = np.random.default_rng(0).permutation(len(X))
     features = layers(filters, share, 0).fit_transform(X, y)
@@ -92,7 +93,7 @@ def choose_C(filters: tuple[int, ...], share: float, data: Data) -> float:
 def computed(
     filters: tuple[int, ...], share: float, data: Data, draws: int, C: float
 ) -> dict:
-    """Fit the layers and a softmax, several times."""
+    """Fit the layers and a softmax with several seeds."""
     X, y, X_test, y_test = data
     accuracies, seconds = [], []
     for seed in range(draws):
@@ -109,7 +110,7 @@ def computed(
 def trained(
     name: str, filters: tuple[int, ...], data: Data, options: argparse.Namespace
 ) -> dict:
-    """Train the ConvNet of the same architecture, several times."""
+    """Train the ConvNet of the same architecture with several seeds."""
     seconds = 1.0 if options.quick else SECONDS[name]
     models = [Rival(filters, rate, BATCH_SIZE, plain=True) for rate in RATES]
     best, _ = best_of(models, data, seconds)
@@ -133,18 +134,18 @@ def table_2(name: str, data: Data, options: argparse.Namespace) -> list[dict]:
 
 
 def shares(name: str, data: Data, options: argparse.Namespace) -> list[dict]:
-    """Return accuracies by how many images density matrices saw."""
+    """Return accuracies by the share of the images of the density matrices."""
     rows, filters = [], OF_SHARES[name]
     C = choose_C(filters, 1.0, data)
     for share in SHARES:
-        draws = options.draws if share < 1 else 1  # all images are all images
+        draws = options.draws if share < 1 else 1  # draws of all images are the same
         rows.append({"share": share, **computed(filters, share, data, draws, C)})
         print(rows[-1], flush=True)
     return rows
 
 
 def figure_6(name: str, data: Data) -> list[dict]:
-    """Return accuracies of one layer by how many filters it has."""
+    """Return accuracies of one layer by its number of filters."""
     rows = []
     for n in FIGURE_6[name]:
         C = choose_C((n,), 0.2, data)
@@ -156,7 +157,7 @@ def figure_6(name: str, data: Data) -> list[dict]:
 def main() -> None:
     parser = machine.timing_parser(__doc__.splitlines()[0], "paper_tables.json")
     parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument("--only", choices=TABLE_2, help="keep the other's results")
+    parser.add_argument("--only", choices=TABLE_2, help="keep other results")
     options = parser.parse_args()
     machine.limit(options.threads)
     machine.keep_memory()

@@ -1,11 +1,11 @@
-"""PCANet, a rival in features without gradient descent.
+"""PCANet, another method to compute features without gradient descent.
 
 T. Chan, K. Jia, S. Gao, J. Lu, Z. Zeng, Y. Ma, "PCANet: a simple deep learning baseline
-for image classification?", IEEE Transactions on Image Processing 24, 2015. Two stages
-of PCA filters of patches less their means; the signs of the second stage's outputs are
-the bits of numbers, whose histograms over blocks are the features. Published with
-blocks that overlap by half; here they lie side by side, less than half of the features,
-so that a softmax can be fitted to them in memory.
+for image classification?", IEEE Transactions on Image Processing 24, 2015. There are
+two stages of PCA filters of centred patches. The signs of the outputs of the second
+stage are the bits of integers, and the histograms of these integers over blocks are the
+features. In the paper, blocks overlap by half; here they do not overlap, which gives
+less than half of the features, so that a softmax can be fitted in memory.
 """
 
 import numpy as np
@@ -13,11 +13,11 @@ import numpy as np
 from skdmn.kernels.dispatch import convolve
 from skdmn.kernels.reference.convolution import patches
 
-SAMPLE = 2_000  # images that patches are taken from
+SAMPLE = 2_000  # images to take patches from
 
 
 class PCANet:
-    """Two stages, eight filters each, blocks of 7 x 7 side by side."""
+    """Two stages of eight filters each, and adjacent blocks of 7 x 7 pixels."""
 
     def __init__(
         self, kernel: int = 7, filters: tuple[int, int] = (8, 8), block: int = 7
@@ -38,7 +38,7 @@ class PCANet:
         )
 
     def _principal(self, images: np.ndarray, n: int) -> np.ndarray:
-        """Return the leading components of all patches less their means."""
+        """Return the leading components of all centred patches."""
         size, moment = (self.kernel, self.kernel), 0
         for i in range(0, len(images), 100):
             found = patches(images[i : i + 100], size)

@@ -1,19 +1,19 @@
-"""Features without gradient descent, side by side under the same softmax.
+"""Features without gradient descent, compared with the same softmax.
 
     python benchmarks/peers.py --data DIR
 
-First other features: raw pixels, the papers' layers (`make_dmn`), wavelet scattering
-(kymatio 0.3, which needs SciPy before 1.15), PCANet, `recommended_dmn`, the same with
-filters from k-means or at random, and a ConvNet, trained. Then other filters in the
-place of the class-based ones, from the same whitened patches of CIFAR-10, encoded and
-averaged the same way: of classes, of classes by cell, of cells alone, random
-directions, patches as they are, k-means, and plain PCA.
+The first part compares features: raw pixels, the papers' layers (`make_dmn`), wavelet
+scattering (kymatio 0.3, which needs SciPy before 1.15), PCANet, `recommended_dmn`, the
+same with k-means or random filters, and a trained ConvNet. The second part compares
+filters in the same layer, from the same whitened patches of CIFAR-10 and with the same
+encoding and pooling: of classes, of classes by cell, of cells, random directions,
+patches, k-means, and plain PCA.
 
-C is the best of `C_GRID` (PCANet: of three of them) on a fifth of the training images,
-the accuracy that on images that nothing was chosen on: MNIST's test images, the fifth
-training batch of CIFAR-10. In the same place C is one of `C_OF_FILTERS`, and the
-threshold, too, is chosen for each kind of filters on such a fifth, with `TUNED_AT`
-filters.
+C is the best of `C_GRID` (PCANet: of three of them) on a fifth of the training images.
+The accuracy is measured on images on which nothing was chosen: the test images of MNIST
+and the fifth training batch of CIFAR-10. In the second part C is one of `C_OF_FILTERS`,
+and the threshold is also chosen on such a fifth, for each kind of filters with
+`TUNED_AT` filters.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from skdmn import (
 )
 
 C_GRID = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-C_OF_FILTERS = (0.0003, *C_GRID[:4])  # in the same place
+C_OF_FILTERS = (0.0003, *C_GRID[:4])  # for the second part
 THRESHOLDS, TUNED_AT = (0.25, 0.5, 1.0), 200
 N_TRAINING = {"same place": 10_000, "MNIST": 10_000, "CIFAR-10": 10_000}
 N_FILTERS = (50, 100, 200, 400, 1000)
@@ -56,7 +56,7 @@ def scored(
     data: Data,
     grid: tuple[float, ...] = C_GRID,
 ) -> dict:
-    """Choose C, fit a softmax."""
+    """Choose C, fit a softmax and score it."""
     X, y, X_test, y_test = data
     started = time.perf_counter()
     found = features(X)
@@ -75,7 +75,7 @@ def scored(
     }
 
 
-# in the same place
+# second part: other filters in the same layer
 
 
 def network(n_filters: int, **options: object) -> DensityMatrixNetwork:
@@ -97,7 +97,7 @@ KINDS = (*OF_GROUPS, "k-means", "patches", "random", "plain PCA")
 def in_place(
     kind: str, n: int, threshold: float, data: Data, whitened: Whitened
 ) -> dict | None:
-    """Return accuracies with so many filters of a kind, if there are so many."""
+    """Return accuracies with each number of filters, if there are enough filters."""
     if kind in OF_GROUPS:
         net = network(n, threshold=threshold, **OF_GROUPS[kind]).fit(*data[:2])
     else:
@@ -113,7 +113,7 @@ def in_place(
 
 
 def same_place(data: Data, counts: tuple[int, ...], kinds: list[str]) -> list[dict]:
-    """Return accuracies of some kinds, with their best threshold."""
+    """Return accuracies of several kinds of filters with their best threshold."""
     rows: list[dict] = []
     whitened = Whitened(network(1).fit(*data[:2]), data[0])
     for kind in kinds:
@@ -129,7 +129,7 @@ def same_place(data: Data, counts: tuple[int, ...], kinds: list[str]) -> list[di
     return rows
 
 
-# other features
+# first part: other features
 
 
 def rows_of(X: np.ndarray) -> np.ndarray:
@@ -137,7 +137,7 @@ def rows_of(X: np.ndarray) -> np.ndarray:
 
 
 def scattering(shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
-    """Return kymatio's scattering of second order, J=2; ImportError without it."""
+    """Return the scattering of kymatio (second order, J=2), or raise ImportError."""
     import torch
     from kymatio.torch import Scattering2D
 
@@ -182,7 +182,7 @@ def peers(name: str, data: Data) -> list[dict]:
     }
     if name == "MNIST":
         del fits["recommended_dmn, mirrored"]
-        # for photographs the published one has far more features
+        # for CIFAR-10 the published network has far more features
         fits["PCANet"] = lambda: PCANet().fit(X[..., np.newaxis]).transform
     rows = []
     for peer, fit in fits.items():
@@ -190,7 +190,7 @@ def peers(name: str, data: Data) -> list[dict]:
         if peer == "PCANet":
             given = (X[..., np.newaxis], y, data[2][..., np.newaxis], data[3])
         try:
-            fit()(given[0][:200])  # kernels are loaded
+            fit()(given[0][:200])  # load kernels
         except ImportError as error:
             rows.append({"peer": peer, "error": str(error)})
             print(rows[-1], flush=True)
@@ -199,7 +199,7 @@ def peers(name: str, data: Data) -> list[dict]:
         before, started = memory("VmRSS"), time.perf_counter()
         features = fit()
         seconds = time.perf_counter() - started
-        # a minute for each C
+        # each C takes a minute
         found = scored(features, given, C_GRID[1::2] if peer == "PCANet" else C_GRID)
         held = memory("VmHWM") - before
         rows.append({"peer": peer, "fit_seconds": seconds, **found, "held": held})
@@ -208,7 +208,7 @@ def peers(name: str, data: Data) -> list[dict]:
 
 
 def convnets(name: str, data: Data, budgets: tuple[float, ...]) -> list[dict]:
-    """Train the ConvNet for some seconds, its rate chosen for each."""
+    """Train the ConvNet for each budget, with the best learning rate."""
     rows = []
     for seconds in budgets:
         mirrored = name != "MNIST"
@@ -226,13 +226,13 @@ def convnets(name: str, data: Data, budgets: tuple[float, ...]) -> list[dict]:
 
 
 def seconds_of(row: dict) -> float:
-    """Return what a peer took in all, for training images."""
+    """Return the total time of a peer for the training images."""
     parts = ("seconds", "fit_seconds", "transform_seconds", "softmax_seconds")
     return sum(row.get(part, 0.0) for part in parts)
 
 
 def draw(results: dict[str, list[dict]], path: Path) -> None:
-    """Draw accuracy against seconds; raw pixels, far below, are in the table."""
+    """Plot accuracy against seconds, without raw pixels, which are far below."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -270,12 +270,12 @@ def some(data: Data, n: int) -> Data:
 
 def main() -> None:
     parser = machine.timing_parser(__doc__.splitlines()[0], "peers.json")
-    parser.add_argument("--only", choices=N_TRAINING, help="keep the others' results")
-    of_kinds = "only these in the same place; all else is kept"
+    parser.add_argument("--only", choices=N_TRAINING, help="keep other results")
+    of_kinds = "only these filters of the second part; keep all other results"
     parser.add_argument("--kinds", choices=KINDS, nargs="+", help=of_kinds)
     options: argparse.Namespace = parser.parse_args()
     options.only = "same place" if options.kinds else options.only
-    machine.limit(options.threads)  # and memory is given back, as it is counted
+    machine.limit(options.threads)  # freed memory is returned, because it is measured
     budgets = (1.0,) if options.quick else CONVNET_SECONDS
     kept = machine.kept(options.json) if options.only else {}
     results: dict = {"peers": {}, **kept, "n_training": N_TRAINING}

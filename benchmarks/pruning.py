@@ -1,10 +1,11 @@
-"""What OverlapPruner finds behind a second layer, and what pruning does to accuracy.
+"""Gaps that OverlapPruner finds in a second layer, and the effect of pruning.
 
     python benchmarks/pruning.py --data DIR
 
-Two 3 x 3 layers on MNIST, 6,000 training images to learn from and 3,000 others to score
-on; the same softmax on what is left of the second layer's channels, after pooling over
-4 x 4 positions. "Noise" is the part of the mean square behind the overlap channels.
+Two 3 x 3 layers on MNIST, with 6,000 training images to fit and 3,000 others to score
+on. The same softmax is fitted to the remaining channels of the second layer, after
+pooling over 4 x 4 positions. "Noise" is the share of the mean square in the channels
+above the gap.
 """
 
 import warnings
@@ -25,7 +26,7 @@ from skdmn import (
 )
 from skdmn.datasets import load_mnist
 
-CASES = [  # first layer's activation, pooling behind it
+CASES = [  # activation of the first layer, pooling after it
     (None, False),
     ("relu", False),
     ("relu", True),
@@ -34,8 +35,8 @@ PRUNING = [0, "auto", 1, 2, 5, 10, 25]
 
 
 def second_layer(activation: str | None, pooled: bool) -> list:
-    """Return the layers up to the feature maps that are pruned."""
-    # the naive DMN with all components, as in the paper's Fig. 3
+    """Return the layers whose output is pruned."""
+    # the naive DMN with all components, as in Fig. 3 of the paper
     options = {"class_based": False, "variance_cutoff": 1.0}
     steps = [ClassPCAPatchTransformer(3, activation=activation, **options)]
     if pooled:
@@ -46,7 +47,7 @@ def second_layer(activation: str | None, pooled: bool) -> list:
 def accuracy(
     X: np.ndarray, y: np.ndarray, X_val: np.ndarray, y_val: np.ndarray
 ) -> float:
-    """Return the softmax's accuracy on pruned maps, with a ReLU and pooling."""
+    """Return the accuracy of a softmax on pruned maps after a ReLU and pooling."""
     top = make_pipeline(
         MaxPool2DTransformer(4, padding="same"),
         FlattenTransformer(),

@@ -2,11 +2,11 @@
 
     python benchmarks/recipe.py --data DIR
 
-Filter counts, cutoffs and C of `recommended_dmn` and of the papers' network, on 6,000
-training images of MNIST; the accuracy of what each search finds, and that of the
-defaults, is that on images that it did not see. `memory` keeps density matrices;
-`DensityMatrixNetwork` is computed again for each C, which is why C is searched last,
-for the best layers alone, and layers with a C in the middle.
+The search is over numbers of filters, cutoffs and C of `recommended_dmn` and of the
+papers' network, on 6,000 training images of MNIST. The accuracy of the best settings
+and of the defaults is measured on other images. `memory` caches density matrices, but a
+`DensityMatrixNetwork` computes its features again for each C. Therefore the layers are
+searched first, with a medium C, and then C for the best layers only.
 """
 
 import time
@@ -54,7 +54,7 @@ def search(kind: str, estimator: Any, grid: dict) -> Any:
 
 
 def run(name: str, kind: str, data: tuple[np.ndarray, ...]) -> dict:
-    """Search layers, then C for the best ones."""
+    """Search the layers, then C for the best layers."""
     X, y, X_test, y_test = data
     with TemporaryDirectory() as memory:
         started = time.perf_counter()

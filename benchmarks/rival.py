@@ -1,9 +1,9 @@
-"""The ConvNet that computed features are compared with: torch, trained well.
+"""The ConvNet that computed features are compared with, well trained in torch.
 
-Convolutions of 3 x 3, pooling, batch normalization, ReLU, a linear layer; Adam with
-decoupled weight decay and a rate that rises for a third of the time and falls to 0 in
-the rest: what is best for a given number of seconds. Each budget is a run of its own.
-Images are mirrored at random where that makes sense.
+It has 3 x 3 convolutions, pooling, batch normalization, ReLU and a linear layer. It is
+trained by Adam with decoupled weight decay. The learning rate increases for a third of
+the time and decreases to 0 in the rest, which is best for a given number of seconds.
+Each budget is a separate run. Images are flipped at random if this makes sense.
 """
 
 import time
@@ -23,9 +23,9 @@ HELD_OUT = 5_000  # training images
 
 @dataclass(frozen=True)
 class Rival:
-    """A ConvNet, and how it is trained.
+    """A ConvNet and its training.
 
-    `plain` is the papers': no padding at the border, no batch normalization.
+    `plain`: the ConvNet of the papers, without padding and batch normalization.
     """
 
     filters: tuple[int, ...]
@@ -38,7 +38,7 @@ class Rival:
     def network(
         self, shape: tuple[int, ...], n_classes: int = 10
     ) -> torch.nn.Sequential:
-        """Return the network, untrained, for images (height, width, channels)."""
+        """Return the untrained network for images of (height, width, channels)."""
         height, width, before = shape
         modules: list[torch.nn.Module] = []
         border = 0 if self.plain else 1
@@ -46,7 +46,7 @@ class Rival:
             modules.append(
                 torch.nn.Conv2d(before, n, 3, padding=border, bias=self.plain)
             )
-            # pooled first: normalization and ReLU take a quarter of the time
+            # pool first: normalization and ReLU then take a quarter of the time
             modules.append(torch.nn.MaxPool2d(2))
             modules += [] if self.plain else [torch.nn.BatchNorm2d(n)]
             modules.append(torch.nn.ReLU(inplace=True))
@@ -62,7 +62,7 @@ def n_parameters(model: Rival, shape: tuple[int, ...]) -> int:
 
 
 def as_tensor(X: np.ndarray) -> torch.Tensor:
-    """Return uint8 images as torch has them, from 0 to 255, channels last in memory."""
+    """Return uint8 images as a torch tensor, 0 to 255, channels last in memory."""
     images = torch.from_numpy(np.ascontiguousarray(X.reshape(*X.shape[:3], -1)))
     return images.permute(0, 3, 1, 2)
 
@@ -70,15 +70,15 @@ def as_tensor(X: np.ndarray) -> torch.Tensor:
 def best_of(
     models: list[Rival], data: tuple[np.ndarray, ...], seconds: float
 ) -> tuple[Rival, list[dict]]:
-    """Train each for some seconds on part of some images; return the best on others.
+    """Train each for some seconds; return the best on held-out images.
 
-    `HELD_OUT` of the training images that data begins with are what it is best on.
+    `HELD_OUT` of the training images, the first entry of data, are held out.
     """
     X, y = data[:2]
     order = np.random.default_rng(0).permutation(len(X))
     n = min(HELD_OUT, len(X) // 5)
     split = tuple(part[some] for some in (order[:-n], order[-n:]) for part in (X, y))
-    train(models[0], split, 1.0, seed=0)  # what torch loads at first is loaded
+    train(models[0], split, 1.0, seed=0)  # load what torch loads in the first run
     tried = []
     for model in models:
         found = train(model, split, seconds, seed=0)
@@ -92,7 +92,7 @@ def best_of(
 def train(
     model: Rival, data: tuple[np.ndarray, ...], seconds: float, seed: int
 ) -> dict[str, float]:
-    """Train for some seconds, from uint8 images on; return seconds and accuracy."""
+    """Train on uint8 images for some seconds; return seconds and accuracy."""
     X, y, X_test, y_test = data
     torch.manual_seed(seed)
     started = time.perf_counter()
@@ -103,7 +103,7 @@ def train(
     def prepared(batch: torch.Tensor) -> torch.Tensor:
         return batch.float().sub_(mean).div_(std)
 
-    rows = prepared(images).permute(0, 2, 3, 1)  # contiguous: picked out fast
+    rows = prepared(images).permute(0, 2, 3, 1)  # contiguous: fast to index
     if model.mirrored:
         rows = torch.cat([rows, rows.flip(2)])
 

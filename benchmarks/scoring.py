@@ -1,4 +1,4 @@
-"""What benchmarks of features share: softmaxes by C, whitening, and spreads."""
+"""Helpers of the benchmarks of features: softmaxes by C, whitening, and spreads."""
 
 from collections.abc import Sequence
 from statistics import mean, stdev
@@ -18,16 +18,16 @@ def by_C(
     others: tuple[np.ndarray, np.ndarray],
     tol: float = 1e-4,
 ) -> dict[float, float]:
-    """Return the accuracy on others, in percent, of what each C learns."""
+    """Return the accuracy on other images for each C, in percent."""
     return {C: 100 * softmax(C, tol).fit(*train).score(*others) for C in grid}
 
 
 def choose_C(
     features: np.ndarray, y: np.ndarray, grid: Sequence[float]
 ) -> tuple[float, float]:
-    """Return the C that is best on the last fifth, learned from all before it.
+    """Return the best C on the last fifth of the images, and its accuracy in percent.
 
-    And its accuracy there, in percent.
+    The softmax is fitted to the images before.
     """
     n = len(y) * 4 // 5
     found = by_C(grid, (features[:n], y[:n]), (features[n:], y[n:]))
@@ -36,12 +36,12 @@ def choose_C(
 
 
 def best_C(features: np.ndarray, y: np.ndarray, grid: Sequence[float]) -> float:
-    """Return the C of `choose_C` alone."""
+    """Return only the C of `choose_C`."""
     return choose_C(features, y, grid)[0]
 
 
 def whitening(conv: WhitenedPCAPatchTransformer) -> np.ndarray:
-    """Return the rows that patches by contrast are whitened with."""
+    """Return the rows of the whitening matrix for normalized patches."""
     components = conv.components_.reshape(len(conv.components_), -1)
     d = components.shape[1]
     density = conv.density_matrices_.reshape(-1, d, d).mean(axis=0)
@@ -52,6 +52,6 @@ def whitening(conv: WhitenedPCAPatchTransformer) -> np.ndarray:
 
 
 def spread(accuracies: list[float]) -> dict:
-    """Return mean, standard deviation and all."""
+    """Return mean, standard deviation and all values."""
     deviation = stdev(accuracies) if len(accuracies) > 1 else 0.0
     return {"accuracy": mean(accuracies), "std": deviation, "accuracies": accuracies}

@@ -1,15 +1,16 @@
-"""Seconds until the softmax is within 1e-4 of its optimum, against scikit-learn's.
+"""Time until the softmax is within 1e-4 of its optimum, compared with scikit-learn.
 
     python benchmarks/softmax.py --data DIR
 
-Problems: features of two computed layers of MNIST (825 columns) and of CIFAR-10
-(5,400), standardized, at the C that suits them, and two small ones of scikit-learn's.
-The optimum comes from a long run. How many iterations each needs until its objective is
-within 1e-4 of it is found once, from the coefficients after each iteration; then fits
-of so many iterations are timed, in turn. Both include what standardizes:
-LogisticRegression gets a copy by StandardScaler. "newton-cholesky", where it is
-feasible, is timed to its own end at tol=1e-4. Memory is what a fit allocates besides X.
-CIFAR-10's fits are timed once, those of the small ones more often than MNIST's.
+The problems are the features of two computed layers of MNIST (825 columns) and of
+CIFAR-10 (5,400 columns), standardized and with a suitable C, and two small data sets of
+scikit-learn. The optimum comes from a long run. We determine once how many iterations
+each solver needs until its objective is within 1e-4 of the optimum, from the
+coefficients after each iteration. Then fits with this number of iterations are timed
+alternately. Both times include the standardization: LogisticRegression gets a copy from
+StandardScaler. "newton-cholesky", if feasible, is timed until it stops at tol=1e-4.
+Memory is what a fit allocates in addition to X. Fits of CIFAR-10 are timed once, those
+of the small data sets more often than those of MNIST.
 """
 
 import tracemalloc
@@ -34,8 +35,8 @@ from skdmn import (
 from skdmn.datasets import load_cifar10, load_mnist
 
 NEAR = 1e-4
-LONG = 9 * 10**7  # values: minutes for each fit of the rival, which is timed once
-SHORT = 10**6  # values: milliseconds, which the machine's mood decides
+LONG = 9 * 10**7  # values: LogisticRegression takes minutes and is timed once
+SHORT = 10**6  # values: milliseconds, which vary much between runs
 Problem = tuple[str, np.ndarray, np.ndarray, list[float]]
 
 
@@ -72,7 +73,7 @@ class Recorder:
         self.models: list[tuple[np.ndarray, np.ndarray]] = []
 
     def setup(self, estimator: object, context: object) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     teardown = on_fit_task_begin = setup
 
@@ -83,7 +84,7 @@ class Recorder:
 
 
 def objective(scaled: np.ndarray, y: np.ndarray, C: float, model: tuple) -> float:
-    """Return what both minimize, divided by C and the number of rows."""
+    """Return the objective of both, divided by C and the number of rows."""
     coef, intercept = (np.asarray(array, dtype=np.float64) for array in model)
     codes = np.unique(y, return_inverse=True)[1]
     loss = 0.0
@@ -98,18 +99,18 @@ def objective(scaled: np.ndarray, y: np.ndarray, C: float, model: tuple) -> floa
 
 
 def pipeline(C: float, **params: object) -> Pipeline:
-    """Return scikit-learn's way."""
+    """Return the Pipeline of StandardScaler and LogisticRegression."""
     regression = LogisticRegression(C=C, **params)
     return Pipeline([("scale", StandardScaler()), ("regression", regression)])
 
 
 def iterations_of_lbfgs(X: np.ndarray, y: np.ndarray, C: float, near: float) -> int:
-    """Return how many iterations LogisticRegression needs."""
+    """Return the number of iterations that LogisticRegression needs."""
     scaled = StandardScaler().fit_transform(X)
     recorder = Recorder()
     regression = LogisticRegression(C=C, tol=1e-8, max_iter=200)
     regression.set_callbacks(recorder).fit(scaled, y)
-    low, high = 0, len(recorder.models)  # it never rises
+    low, high = 0, len(recorder.models)  # the objective never increases
     while low < high:
         middle = (low + high) // 2
         if objective(scaled, y, C, recorder.models[middle]) <= near:
@@ -120,7 +121,7 @@ def iterations_of_lbfgs(X: np.ndarray, y: np.ndarray, C: float, near: float) -> 
 
 
 def peak(run: Callable[[], object]) -> int:
-    """Return the most bytes that a run allocates at a time."""
+    """Return the peak of the allocated bytes of a run."""
     tracemalloc.start()
     run()
     most = tracemalloc.get_traced_memory()[1]

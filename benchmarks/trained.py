@@ -1,4 +1,4 @@
-"""A ConvNet that torch trains by Adam, and how its accuracy rises."""
+"""A ConvNet trained by Adam in torch, with its accuracy during training."""
 
 import time
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ try:
 except ImportError as error:
     raise SystemExit("The rival is torch: pip install torch") from error
 
-EVERY = 6_000  # images between two looks at the accuracy
+EVERY = 6_000  # images between two evaluations of the accuracy
 Data = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # X, y, X_test, y_test
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A ConvNet and how it is trained."""
+    """A ConvNet and its training."""
 
     filters: tuple[int, int]
     kernels: tuple[int, int]
@@ -57,7 +57,7 @@ def train(
     until: float = 100.0,
     every: int = EVERY,
 ) -> list[tuple[float, float]]:
-    """Return seconds and accuracies, until one is reached or time is out."""
+    """Return seconds and accuracies until an accuracy or the time limit is reached."""
     X, y, X_test, y_test = data
     torch.manual_seed(seed)
     started = time.perf_counter()
