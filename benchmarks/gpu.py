@@ -143,8 +143,8 @@ def main() -> None:
     backend = array_api.gpu()
     if backend is None:
         sys.exit(
-            "CuPy finds no usable GPU here; run this where there is one, with "
-            "skdmn[cuda12] or skdmn[cuda13] installed to match its driver."
+            "CuPy finds no usable GPU. Run this script on a machine with a GPU, and "
+            "install skdmn[cuda12] or skdmn[cuda13] to match its driver."
         )
     import cupy
 

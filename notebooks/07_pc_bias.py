@@ -1,13 +1,13 @@
 # %% [markdown]
-# # Do networks learn the leading principal components first, linear and ReLU alike?
+# # Do linear and ReLU networks learn the leading principal components first?
 #
-# Hacohen and Weinshall ([arXiv:2105.05553](https://arxiv.org/abs/2105.05553)) prove
-# that gradient descent fits a wide linear network along each principal direction of the
-# data at a rate of its own, the variance along it, and find the same bias early in the
-# training of ConvNets. Their data are CIFAR images. Here the claims are held against
-# the digits of scikit-learn, against data with a known spectrum, and against the
-# paper's frequency data set, with linear networks in NumPy and ReLU networks of
-# scikit-learn.
+# Gradient descent fits a wide linear network along each principal direction of the data
+# at its own rate, which is proportional to the variance along this direction. Hacohen
+# and Weinshall ([arXiv:2105.05553](https://arxiv.org/abs/2105.05553)) prove this, and
+# find the same bias early in the training of ConvNets on CIFAR images. This notebook
+# tests their claims on the digits of scikit-learn, on data with a known spectrum, and
+# on the frequency data set of the paper, with linear networks in NumPy and ReLU
+# networks of scikit-learn.
 
 # %%
 import matplotlib.pyplot as plt
@@ -45,24 +45,24 @@ from skdmn.analysis.pc_bias.learning_order import (
 from skdmn.display.order import LearningOrderDisplay
 from skdmn.layers.zca import ZCAWhitening
 
-threadpool_limits(1)  # small products: threads only wait for each other
+threadpool_limits(1)  # faster for small matrix products
 
 
 def normalized(X):
-    """Return data of mean 0 in every feature, and variance 1 over all."""
+    """Return data of mean 0 in every feature and total variance 1 per entry."""
     X = X[:, X.std(axis=0) > 0]
     X = X - X.mean(axis=0)
     return X / X.std()
 
 
 def targets(y):
-    """Return a column for each class, of mean 0."""
+    """Return centred one-hot labels."""
     one_hot = np.eye(y.max() + 1)[y]
     return one_hot - one_hot.mean(axis=0)
 
 
 def learning_rate(X, n_layers, share=0.3):
-    """Return a share of the rate 1 / (L d_1) that suits the first direction."""
+    """Return a share of 1 / (L d_1), the best rate for the first direction."""
     return share / n_layers / principal_coordinates(X).values[0]
 
 
@@ -80,7 +80,7 @@ def linear_predictions(X, Y, widths, steps, seeds, share=0.3, test=None):
 
 
 def relu_predictions(X, y, seeds, n_epochs=30, rate=0.02, width=128, **options):
-    """Train ReLU networks; return labels as above, and compact representations."""
+    """Train ReLU networks; return labels as above and compact representations."""
     options = {"solver": "sgd", "momentum": 0.0, "batch_size": 100, **options}
     predictions, weights = [], []
     for seed in seeds:
@@ -102,15 +102,17 @@ def relu_predictions(X, y, seeds, n_epochs=30, rate=0.02, width=128, **options):
 X, y = load_digits(return_X_y=True)
 X, Y = normalized(X), targets(y)
 values, directions = principal_coordinates(X)
-print(f"{X.shape[0]} digits, {X.shape[1]} pixels that vary")
-print("singular values", values[[0, 9, 29, 59]].round(1), "of directions 1, 10, 30, 60")
+print(f"{X.shape[0]} digits, {X.shape[1]} pixels that are not constant")
+print("singular values of directions 1, 10, 30, 60:", values[[0, 9, 29, 59]].round(1))
 
 # %% [markdown]
 # ## Linear networks: one rate for each direction
 #
-# Ten networks of two layers and 256 hidden units begin at random. Along direction j
-# what they began with should fade as lambda_j^s, lambda_j = 1 - mu L d_j (eq. 10), and
-# with it the spread between networks (Fig. 2).
+# Ten networks of two layers and 256 hidden units have random initial weights. After s
+# steps, the contribution of the initial weights along direction j should be multiplied
+# by lambda_j^s with lambda_j = 1 - mu L d_j (eq. 10), and so should the spread between
+# networks (Fig. 2). Here mu is the learning rate, L the number of layers and d_j the
+# singular value of direction j.
 
 # %%
 steps = np.unique(np.r_[0, np.geomspace(1, 3000, 20).round()]).astype(int)
@@ -132,8 +134,8 @@ predicted = predicted_weights(
 )  # fmt: skip
 r_weights = order_correlation(predicted[1:].ravel(), ensemble[0, 1:].ravel())[0]
 error = np.linalg.norm(predicted - ensemble[0]) / np.linalg.norm(ensemble[0])
-print(f"spread against lambda_j^s, all directions and steps: r = {r_spread:.4f}")
-print(f"one network's weights against eq. 10: r = {r_weights:.3f}, error {error:.0%}")
+print(f"spread and lambda_j^s, all directions and steps: r = {r_spread:.4f}")
+print(f"weights of one network and eq. 10: r = {r_weights:.3f}, error {error:.0%}")
 
 figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained")
 LearningOrderDisplay.from_directions(
@@ -143,16 +145,17 @@ shown = np.searchsorted(steps, [0, 5, 50, 500, 3000])
 LearningOrderDisplay.from_steps(
     spread[shown] / spread[0],
     steps[shown],
-    quantity="spread, as a share of the first",
+    quantity="spread / initial spread",
     ax=axes[1],
 )
 
 # %% [markdown]
-# The error that is left is the drift of the gradient scale matrices, which eq. 10 takes
-# for the identity. In the paper it vanishes with the width. At the start it does; in
-# the course of training it does not: of two wide layers A_1^2 - W W^T is conserved, so
-# that A_1 drifts as far as the product W of the layers moves. The traces of A and B
-# drift alike, their diagonals therefore as the number of features to that of classes.
+# The remaining error is due to the drift of the gradient scale matrices, which eq. 10
+# assumes to be the identity. According to the paper the drift vanishes with the width.
+# This holds at the start, but not during training: in two wide layers A_1^2 - W W^T is
+# conserved, so A_1 drifts as far as the product W of the layers changes. The traces of
+# A and B drift equally. Their diagonal entries therefore drift in the ratio of the
+# number of features to the number of classes.
 
 
 # %%
@@ -170,17 +173,18 @@ moved = np.linalg.norm(A[1] - A[0])
 unexplained = np.linalg.norm(A[1] - expected) / moved
 per_output = np.trace(A[1] - A[0], axis1=1, axis2=2).mean() / 10
 per_feature = np.trace(B[1] - B[0], axis1=1, axis2=2).mean() / X.shape[1]
-print(f"mean drift of a diagonal entry: A {per_output:.3f}, B {per_feature:.3f},")
+print(f"mean drift of a diagonal entry: A {per_output:.3f}, B {per_feature:.3f}")
 print(
-    f"ratio {per_output / per_feature:.1f}, features to classes {X.shape[1] / 10:.1f}"
+    f"ratio {per_output / per_feature:.1f}; ratio of features to classes "
+    f"{X.shape[1] / 10:.1f}"
 )
-print(f"share of the drift of A_1 that the conservation leaves open: {unexplained:.0%}")
+print(f"share of the drift of A_1 not explained by conservation: {unexplained:.0%}")
 
 # %% [markdown]
 # ## ReLU networks
 #
-# Their compact representation leaves the activations out (Section 3.3). It has no
-# optimum; what can be seen is the spread between networks (Fig. 4d).
+# The compact representation of a ReLU network leaves out the activations (Section 3.3).
+# It has no known optimum, so we look at the spread between networks (Fig. 4d).
 
 # %%
 predictions, weights = relu_predictions(X, y, range(10))
@@ -190,18 +194,19 @@ by_direction = [spearmanr(order, row / spread_relu[0])[0] for row in spread_relu
 final = spread_relu[-1] / spread_relu[0]
 relu_accuracy = (predictions == y).mean(axis=(0, 2))
 print(f"accuracy after 1, 5, 30 epochs: {relu_accuracy[[0, 4, 29]].round(3)}")
-print(f"spread, as a share of that after one epoch: {final[:10].mean():.2f} in the")
-print(f"first ten directions, {final[-10:].mean():.2f} in the last ten")
-print(f"rank correlation with the number of the direction: {by_direction[-1]:.2f}")
+print("final spread / spread after one epoch:")
+print(f"  first ten directions {final[:10].mean():.2f}")
+print(f"  last ten directions {final[-10:].mean():.2f}")
+print(f"  rank correlation with the number of the direction {by_direction[-1]:.2f}")
 
 # %% [markdown]
-# ## In which order are examples learned?
+# ## The order in which examples are learned
 #
-# *Accessibility* is the share of epochs and networks that classify an example
-# correctly. The *critical principal component* is how many components a linear
-# classifier needs for it. As in the paper, ReLU networks are trained slowly where they
-# are held against linear ones, and groups of examples are compared as well as single
-# ones.
+# The *accessibility* of an example is the share of epochs and networks that classify it
+# correctly. Its *critical principal component* is the number of components that a
+# linear classifier needs to classify it correctly. As in the paper, ReLU networks are
+# trained with a small learning rate for the comparison with linear networks, and we
+# compare groups of examples as well as single examples.
 
 # %%
 learned = accessibility(predictions, y)
@@ -214,37 +219,38 @@ critical = critical_principal_component(classifier, X, y)
 
 pairs = {
     "two ReLU ensembles": (learned, again, "high"),
-    "linear and ReLU, slow": (accessibility(linear, y), slow, "0.85"),
+    "linear and slow ReLU": (accessibility(linear, y), slow, "0.85"),
     "critical component": (critical, learned, ""),
-    "neighbours' agreement": (discriminability(X, y), learned, "0.01 to 0.51"),
+    "discriminability (neighbours)": (discriminability(X, y), learned, "0.01 to 0.51"),
 }
 found = {name: order_correlation(*pair[:2]) for name, pair in pairs.items()}
 groups = group_by_score(critical, learned, 10)
 found["critical component, groups"] = order_correlation(groups.scores, groups.means)
 reported = {name: pair[2] for name, pair in pairs.items()}
 reported["critical component, groups"] = "-0.93"
-print(f"{'':28} {'here':>6} {'p':>8}  paper")
+print(f"{'correlation':30} {'here':>6} {'p':>8}  paper")
 for name, (r, p, _) in found.items():
-    print(f"{name:28} {r:6.2f} {p:8.0e}  {reported[name]}")
+    print(f"{name:30} {r:6.2f} {p:8.0e}  {reported[name]}")
 
 figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained")
 LearningOrderDisplay.from_predictions(predictions, y, ax=axes[0])
 LearningOrderDisplay.from_scores(critical, learned, n_groups=10, ax=axes[1])
 
 # %% [markdown]
-# ## Does whitening undo it?
+# ## Does whitening remove the order?
 #
 # White data have no leading component. The paper finds that two ensembles of linear
-# networks then hardly agree any more (Fig. 7a). How much they agree depends on how much
-# they have learned, which learning rate and epochs decide. So both are drawn against
-# each other, over a range of learning rates: for the digits, and for data of 400
-# directions of falling variance of which the first ten tell the class and all others
-# are noise, as they are said to be in images.
+# networks then hardly agree (Fig. 7a). Their agreement also depends on how much they
+# have learned, that is, on the learning rate and the number of epochs. We therefore
+# plot the agreement against the mean accessibility for a range of learning rates. We do
+# this for the digits, and for data with 400 directions of decreasing variance, of which
+# only the first ten determine the class and all others are noise (the paper assumes
+# this of images).
 
 
 # %%
 def noisy_data(n, n_features=400, n_telling=10, seed=0):
-    """Return data whose variance falls as 1 / rank, and labels from the first few."""
+    """Return data with variances 1 / rank, and labels from the first directions."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, n_features))
     signal = X[:, :n_telling] @ rng.normal(size=n_telling)
@@ -271,7 +277,7 @@ for ax, (name, data) in zip(
 ):
     curves = {}
     for kind, rows in {
-        "as they are": data[0], "white": ZCAWhitening().fit_transform(data[0])
+        "raw": data[0], "white": ZCAWhitening().fit_transform(data[0])
     }.items():  # fmt: skip
         points = [constancy(rows, data[1], share) for share in 2.0 ** np.arange(-7, 1)]
         curves[kind] = np.array(sorted(points)).T
@@ -281,14 +287,14 @@ for ax, (name, data) in zip(
     drawn = [np.interp(grid, *curve) for curve in curves.values()]
     matched[name] = [curve[8] for curve in drawn]
     print(
-        f"{name}: at mean accessibility {grid[8]:.2f} two ensembles agree to r = "
-        f"{drawn[0][8]:.2f} as they are, {drawn[1][8]:.2f} white"
+        f"{name}: correlation of two ensembles at mean accessibility {grid[8]:.2f}: "
+        f"raw data {drawn[0][8]:.2f}, white data {drawn[1][8]:.2f}"
     )
     LearningOrderDisplay(
         grid,
         drawn,
         labels=list(curves),
-        xlabel="mean accessibility: how much was learned",
+        xlabel="mean accessibility",
         ylabel="correlation of two ensembles",
     ).plot(ax=ax)
     ax.set_title(name)
@@ -301,17 +307,17 @@ order_white = [
 order_raw = [
     accessibility(some[:5, :20], y) for some in (predictions, predictions_again)
 ]
-for kind, orders in {"as they are": order_raw, "white": order_white}.items():
+for kind, orders in {"raw": order_raw, "white": order_white}.items():
     r, mean = order_correlation(*orders).correlation, np.mean(orders)
-    print(f"ReLU networks on digits {kind}: r = {r:.2f}, mean accessibility {mean:.2f}")
+    print(f"ReLU networks, {kind} digits: r = {r:.2f}, mean accessibility {mean:.2f}")
 
 # %% [markdown]
 # ## Early stopping and shuffled labels
 #
-# If noise is learned last, stopping early should help more where the last components
-# are amplified, and less where the first are (Fig. 9). And shuffled labels, which no
-# leading component tells, should be learned slowly, unless the data are white
-# (Fig. 10).
+# If noise is learned last, early stopping should help more if the last components are
+# amplified, and less if the first components are amplified (Fig. 9). Shuffled labels do
+# not depend on the leading components, so they should be learned slowly unless the data
+# are white (Fig. 10).
 
 # %%
 G, labels = noisy_data(3000)
@@ -319,7 +325,7 @@ _, basis = principal_coordinates(G)
 curve_steps = np.unique(np.geomspace(1, 5000, 25).round()).astype(int)
 curves, gain = {}, {}
 for name, chosen in {
-    "as it is": basis[:0], "first 40": basis[:40], "last 40": basis[-40:]
+    "none": basis[:0], "first 40": basis[:40], "last 40": basis[-40:]
 }.items():  # fmt: skip
     changed = normalized(amplify_components(G, chosen))
     train, test = changed[:500], changed[500:]
@@ -328,10 +334,13 @@ for name, chosen in {
     )
     curves[name] = (predicted_labels == labels[500:]).mean(axis=(0, 2))
     gain[name] = curves[name].max() - curves[name][-1]
-    print(f"{name:9}: stopping early gains {100 * gain[name]:.1f} % of test accuracy")
+    print(
+        f"amplified components: {name:8}: gain in test accuracy by early stopping "
+        f"{100 * gain[name]:.1f} %"
+    )
 
 slower = {}
-for kind, rows in {"as they are": X, "white": white}.items():
+for kind, rows in {"raw": X, "white": white}.items():
     needed = []
     for T in (Y, shuffled_labels(Y, random_state=0)):
         truth = T.argmax(axis=1)
@@ -342,31 +351,32 @@ for kind, rows in {"as they are": X, "white": white}.items():
         needed.append(label_steps[np.argmax(accuracy - 0.1 > 0.8 * (best - 0.1))])
     slower[kind] = needed[1] / needed[0]
     print(
-        f"digits {kind}: steps to 80 % of what can be learned: {needed[0]} with real "
-        f"labels, {needed[1]} with shuffled ones ({slower[kind]:.1f} times)"
+        f"{kind} digits: steps to 80 % of the reachable accuracy: {needed[0]} with "
+        f"real labels, {needed[1]} with shuffled labels ({slower[kind]:.1f} times)"
     )
 
 LearningOrderDisplay(
     curve_steps,
     list(curves.values()),
     labels=list(curves),
-    legend_title="amplified",
+    legend_title="amplified components",
     xlabel="gradient steps",
     ylabel="test accuracy",
     xscale="log",
 ).plot()
 
 # %% [markdown]
-# ## Glorot's initial weights, and those of Definition 3
+# ## Initial weights: Glorot and Definition 3
 #
-# They differ in the first and last layer. Glorot's make the gradient scale matrices
-# larger, which at one learning rate is speed, and the first outputs, too, which is loss
-# to be undone. So both are also given the rate that suits their own scales.
+# Glorot's initial weights and those of Definition 3 differ in the first and last layer.
+# Glorot's have larger gradient scale matrices, so learning is faster at the same
+# learning rate. They also have larger initial outputs, so the initial loss is higher.
+# We therefore also train both with a learning rate that fits their scales ("own rate").
 
 
 # %%
 def training_loss(X, Y, scheme, own_rate):
-    """Return the loss of five networks over that of a network that says 0."""
+    """Return the mean loss of five networks, relative to the loss of output 0."""
     n_features, n_outputs = X.shape[1], Y.shape[1]
     runs = []
     for seed in range(5):
@@ -385,22 +395,23 @@ def training_loss(X, Y, scheme, own_rate):
 
 two = np.isin(y, (3, 8))
 problems = {"ten": (X, Y), "3 or 8": (X[two], targets((y[two] == 8).astype(int)))}
-print("loss after 0, 3, 10, 30, 100 steps")
+print("relative loss after 0, 3, 10, 30, 100 steps")
 for name, problem in problems.items():
     for own_rate in (False, True):
         for scheme in ("pc-bias", "glorot"):
             loss = training_loss(*problem, scheme, own_rate)
             print(
-                f"{name:6} {'own' if own_rate else 'one'} rate {scheme:8}",
+                f"{name:6} {'own' if own_rate else 'same'} rate {scheme:8}",
                 loss.round(2),
             )
 
 # %% [markdown]
 # ## The frequency data set
 #
-# Points in the plane whose class is decided by a sum of ten sines; the *critical
-# frequency* of a point is the one up to which the sum is needed. The text of the paper
-# can be read in two ways: the sum is above 0, or the point above the curve of the sum.
+# The data are points in the plane. Their class is determined by a sum of ten sines. The
+# *critical frequency* of a point is the highest frequency that is needed to determine
+# its class. The text of the paper can be read in two ways: the class depends on the
+# sign of the sum, or on the side of the curve of the sum on which the point lies.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.4), layout="constrained")
@@ -433,18 +444,19 @@ print("paper: accessibility -0.93, discriminability -0.8, p below 0.01")
 # ## Answer
 
 # %%
-r_both = found["linear and ReLU, slow"].correlation
+r_both = found["linear and slow ReLU"].correlation
 r_groups = found["critical component, groups"].correlation
 print(
-    f"Yes. In linear networks the spread along each direction fades as predicted (r = "
-    f"{r_spread:.4f}); in ReLU networks it falls along the first directions and grows "
-    f"along the last (rank correlation {by_direction[-1]:.2f}). Both learn the same "
-    f"examples first (r = {r_both:.2f}; paper 0.85): those that need few components "
-    f"(r = {r_groups:.2f}; paper -0.93)."
+    f"Yes. In linear networks the spread along each direction decreases as predicted "
+    f"(r = {r_spread:.4f}). In ReLU networks it decreases along the first directions "
+    f"and grows along the last ones (rank correlation {by_direction[-1]:.2f}). Linear "
+    f"and ReLU networks learn the same examples first (r = {r_both:.2f}; paper 0.85): "
+    f"examples that need few components (r = {r_groups:.2f}; paper -0.93)."
 )
 (noisy, noisy_white), (digits, digits_white) = matched["noisy"], matched["digits"]
 print(
-    f"Whitening lowers the agreement of linear networks where most directions are "
-    f"noise ({noisy:.2f} to {noisy_white:.2f}), as the paper says of its images; "
-    f"on digits, at equal accuracy, it does not ({digits:.2f} and {digits_white:.2f})."
+    f"Whitening lowers the agreement of linear networks if most directions are noise "
+    f"({noisy:.2f} to {noisy_white:.2f}), as the paper reports for its images. On "
+    f"digits, at equal accessibility, it does not ({digits:.2f} and "
+    f"{digits_white:.2f})."
 )

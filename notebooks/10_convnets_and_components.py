@@ -1,12 +1,14 @@
 # %% [markdown]
-# # Do ConvNets, too, learn the leading principal components first?
+# # Do ConvNets learn the leading principal components first?
 #
-# What Hacohen and Weinshall ([arXiv:2105.05553](https://arxiv.org/abs/2105.05553))
-# prove of linear networks they then look for in ConvNets, in four ways: by images that
-# only have their first components (Fig. 5), by the order in which examples are learned
-# (Figs. 6a, 6b), by what the neighbours of an example say, in pixels and in the
-# network's last layer (Table 1), and by labels that the first components alone tell
-# (Fig. 11). All four, with small ConvNets on the digits of scikit-learn.
+# Linear networks learn the leading principal components first; Hacohen and Weinshall
+# ([arXiv:2105.05553](https://arxiv.org/abs/2105.05553)) look for the same bias in
+# ConvNets. They do this in four ways: with images that only contain the leading
+# components (Fig. 5), with the order in which examples are learned (Figs. 6a and 6b),
+# with the classes of the nearest neighbours of an example, in pixels and in the last
+# layer of the network (Table 1), and with labels that depend on the leading components
+# only (Fig. 11). This notebook repeats all four with small ConvNets on the digits of
+# scikit-learn.
 
 # %%
 import matplotlib.pyplot as plt
@@ -40,7 +42,7 @@ except ImportError:
     print('This notebook trains networks with PyTorch: pip install "skdmn[torch]".')
     raise SystemExit(0) from None
 
-torch.set_num_threads(1)  # small products: threads cost more than they save
+torch.set_num_threads(1)  # faster for small matrix products
 
 X, y = load_digits_images()
 X = X.astype(np.float64) - X.mean(axis=0)
@@ -53,7 +55,7 @@ directions = principal_coordinates(flat).directions
 
 
 def projected(images, P):
-    """Return images that only have their first P components."""
+    """Return the projections of images onto the first P components."""
     rows = images.reshape(len(images), -1)
     return (rows @ directions[:P].T @ directions[:P]).reshape(images.shape)
 
@@ -61,8 +63,9 @@ def projected(images, P):
 # %% [markdown]
 # ## Components and frequencies
 #
-# Leading components of images look like low frequencies, but are not the same (Fig. 1).
-# Below, each image, its first ten components, and its ten lowest frequencies.
+# The leading components of images look like low frequencies, but they are not the same
+# (Fig. 1). The figure shows images, their projections onto the first ten components,
+# and their ten lowest frequencies.
 
 # %%
 y_frequency, x_frequency = np.indices((8, 8))
@@ -70,7 +73,7 @@ lowest = np.argsort((y_frequency**2 + x_frequency**2).ravel(), kind="stable")
 
 
 def low_pass(images, n):
-    """Return images that only have their n lowest frequencies."""
+    """Return the projections of images onto the n lowest frequencies."""
     kept = np.isin(np.arange(64), lowest[:n]).reshape(8, 8)
     waves = dctn(images, axes=(1, 2), norm="ortho") * kept
     return idctn(waves, axes=(1, 2), norm="ortho")
@@ -94,19 +97,20 @@ kept_share = {
 }
 waves = low_pass(directions[:10].reshape(10, 8, 8), 10)
 overlap = (waves**2).sum() / 10
-print(f"share of the variance: {kept_share['components']:.2f} in ten components,")
-print(f"{kept_share['frequencies']:.2f} in ten frequencies; of the components' span")
-print(f"{overlap:.0%} is in that of the frequencies, {10 / 64:.0%} by chance")
+print("share of the variance:")
+print(f"  in the span of ten components {kept_share['components']:.2f}")
+print(f"  in the span of ten frequencies {kept_share['frequencies']:.2f}")
+print(f"overlap of the two spans: {overlap:.0%}, by chance {10 / 64:.0%}")
 
 # %% [markdown]
 # ## Images with few components
 #
-# Ten ConvNets are trained on whole images. On the way they are asked about test images
-# of which only the first P components are left. If they use the leading components
-# first, the curves of small P stop growing sooner.
+# Ten ConvNets are trained on complete images. During training they are tested on images
+# of which only the first P components are left. If the networks learn the leading
+# components first, the curves for small P reach their maximum earlier.
 
 # %%
-LOOKS = 4  # in an epoch
+LOOKS = 4  # evaluations per epoch
 COUNTS = (2, 5, 10, 20, 64)
 
 
@@ -115,7 +119,7 @@ def as_tensor(images):
 
 
 def trained(images, labels, seed, n_epochs, watch, rate=0.02, n_classes=10):
-    """Train a ConvNet by plain SGD; return what `watch` says of it on the way."""
+    """Train a ConvNet by plain SGD; return the results of `watch` during training."""
     torch.manual_seed(seed)
     given, truth = as_tensor(images), torch.from_numpy(labels.astype(np.int64))
     network = make_hybrid(f"c16, c32, m, de{n_classes}", given, truth)
@@ -167,16 +171,18 @@ done_at = {
 }
 for P, curve in zip(COUNTS, curves, strict=True):
     print(
-        f"{P:2} components: {curve.max():.2f} at best, 95 % of it after "
-        f"{done_at[P]:.2f} epochs; {curve[-1]:.2f} at the end"
+        f"{P:2} components: best accuracy {curve.max():.2f}, 95 % of it after "
+        f"{done_at[P]:.2f} epochs, final accuracy {curve[-1]:.2f}"
     )
 
 # %% [markdown]
-# ## The order of examples
+# ## The order in which examples are learned
 #
-# Held against deep linear networks, against the number of components that a linear
-# classifier needs, and against the share of ten neighbours that are of the same class:
-# by their pixels, and by what the trained networks hand to their last layer.
+# We correlate the accessibility of examples in ConvNets (the share of epochs and
+# networks that classify an example correctly) with three quantities: their
+# accessibility in deep linear networks, the number of components that a linear
+# classifier needs, and the share of the ten nearest neighbours that have the same
+# class, measured in pixels and in the inputs of the last layer of the trained networks.
 
 # %%
 learned = accessibility(predictions, y)
@@ -224,18 +230,18 @@ found = {
         order_correlation(learned, np.mean(embedded, axis=0)), "0.54 to 0.85",
     ),
 }  # fmt: skip
-print(f"{'accessibility against':30} {'here':>6} {'p':>8}  paper")
+print(f"{'correlation':30} {'here':>6} {'p':>8}  paper")
 for name, ((r, p, _), paper) in found.items():
     print(f"{name:30} {r:6.2f} {p:8.0e}  {paper}")
 LearningOrderDisplay.from_scores(critical, learned, n_groups=10)
 
 # %% [markdown]
-# ## Labels that the first components tell
+# ## Labels that depend on the leading components
 #
-# Of two classes, even and odd digits, those labels are turned that the best linear
-# separator of the first P components gets wrong; and the same from shuffled labels. The
-# paper's networks learn such labels the sooner the fewer components tell them, whether
-# they began as real ones or not.
+# There are two classes, even and odd digits. We change the labels that the best linear
+# classifier on the first P components gets wrong, so that the new labels depend on
+# these components only. We do the same with shuffled labels. In the paper, networks
+# learn such labels faster if P is smaller, for real and for shuffled labels.
 
 # %%
 TELLING = (3, 10, 40)
@@ -245,7 +251,7 @@ needed, drawn = {}, {}
 for kind, start in starts.items():
     for P in TELLING:
         told = leading_component_labels(flat, start, P)
-        base = max(told.mean(), 1 - told.mean())  # one answer for all
+        base = max(told.mean(), 1 - told.mean())  # accuracy of a constant prediction
 
         def learned_of_it(network, told=told, base=base):
             return ((labels_of(network, X) == told).mean() - base) / (1 - base)
@@ -260,8 +266,8 @@ for kind, start in starts.items():
         there = curve > 0.8
         needed[kind, P] = f"{at[there.argmax()]:.2f}" if there.any() else "more than 15"
         print(
-            f"{kind:8} labels, {P:2} components: 80 % of what one answer for all gets "
-            f"wrong is learned after {needed[kind, P]} epochs"
+            f"{kind:8} labels, {P:2} components: 80 % of the errors of a constant "
+            f"prediction are removed after {needed[kind, P]} epochs"
         )
 
 LearningOrderDisplay(
@@ -270,7 +276,7 @@ LearningOrderDisplay(
     labels=list(drawn),
     legend_title="labels, components",
     xlabel="epochs",
-    ylabel="share learned beyond one answer",
+    ylabel="share of errors removed",
 ).plot()
 
 # %% [markdown]
@@ -279,18 +285,20 @@ LearningOrderDisplay(
 # %%
 r = {name: value.correlation for name, (value, _) in found.items()}
 print(
-    f"Largely. Images with few components are told apart as well as they ever will be "
-    f"sooner (2 components: 95 % of it after {done_at[2]:.2f} epochs; all: "
-    f"{done_at[64]:.2f}). ConvNets learn the examples first that linear networks learn "
+    f"Largely, yes. The accuracy on images with few components reaches 95 % of its "
+    f"best value earlier (2 components: after {done_at[2]:.2f} epochs; all: "
+    f"{done_at[64]:.2f}). ConvNets first learn the examples that linear networks learn "
     f"first (r = {r['deep linear networks']:.2f}; paper 0.85) and that need few "
     f"components (r = {r['critical component, groups']:.2f}; paper -0.93). Neighbours "
-    f"in the last layer tell the order better than those by pixels "
-    f"({r['neighbours in the last layer']:.2f}, {r['neighbours by pixels']:.2f}), as "
-    f"in the paper's Table 1; on digits pixels tell much of it, too."
+    f"in the last layer predict this order better than neighbours in pixels "
+    f"(r = {r['neighbours in the last layer']:.2f} and "
+    f"{r['neighbours by pixels']:.2f}), as in Table 1 of the paper. On digits, "
+    f"neighbours in pixels already predict much of it."
 )
 few, many = needed["shuffled", TELLING[0]], needed["shuffled", TELLING[-1]]
 print(
-    f"Labels that few components tell are learned sooner where they began shuffled "
-    f"({few} epochs; {many}); where they began real, {needed['real', TELLING[0]]} and "
-    f"{needed['real', TELLING[-1]]}."
+    f"Shuffled labels are learned faster if they depend on fewer components ({few} "
+    f"epochs for {TELLING[0]} components, {many} for {TELLING[-1]}). Real labels are "
+    f"not: they take {needed['real', TELLING[0]]} and {needed['real', TELLING[-1]]} "
+    "epochs."
 )
