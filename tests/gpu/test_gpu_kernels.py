@@ -1,0 +1,201 @@
+"""The CUDA kernels, and the definitions on CuPy arrays, against those on NumPy's."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from stacks import images_and_labels
+
+from skdmn.kernels import dispatch
+from skdmn.kernels.geometry import WHOLE, Window
+from skdmn.kernels.reference import contrast, moments
+from skdmn.kernels.reference import convolution as definition
+from skdmn.utils import array_api
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(array_api.gpu() is None, reason="CuPy finds no usable GPU here"),
+]
+
+DTYPES = ["uint8", "int8", "bool", "uint16", "int16", "uint32", "int32", "int64"]
+DTYPES += ["float16", "float32", "float64"]
+WINDOWS = [
+    WHOLE,
+    Window((2, 2), (2, 2), "valid"),
+    Window((3, 2), (2, 1), "same"),
+    Window((2, 3), (3, 2), "same"),
+]
+
+
+def same_on_gpu(images, filters, *arguments):
+    """Compare the kernel with the definition."""
+    import cupy
+
+    expected = definition.convolve_and_pool(images, filters, *arguments)
+    found = dispatch.convolve(cupy.asarray(images), cupy.asarray(filters), *arguments)
+    assert found.dtype == filters.dtype
+    assert_allclose(found.get(), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def some_images(rng, shape, dtype):
+    if dtype == "bool":
+        return rng.random(shape) > 0.5
+    return rng.integers(0 if dtype.startswith("u") else -9, 10, shape).astype(dtype)
+
+
+# convolution and pooling
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (4, 5)])
+@pytest.mark.parametrize("floats", ["float32", "float64"])
+def test_convolve_is_the_definition(rng, window, stride, padding, kernel, floats):
+    for channels in (1, 3):
+        images = some_images(rng, (5, 12, 14, channels), "uint8")
+        filters = rng.integers(-9, 10, (11, *kernel, channels)).astype(floats)
+        for activation in ("relu", None):
+            same_on_gpu(images, filters, stride, padding, activation, window)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "n_filters", "window"),
+    [
+        ((3000, 3, 3, 2), (2, 2), 70, WHOLE),  # many images in a tile
+        ((50, 13, 13, 40), (3, 3), 33, WINDOWS[1]),  # channels read in several chunks
+        ((2, 301, 303, 3), (7, 7), 64, WINDOWS[2]),  # images larger than a tile
+        ((9, 1, 5000, 1), (1, 9), 16, Window((1, 4), (1, 4), "valid")),  # signals
+        ((9, 30, 30, 16), (3, 3), 32, Window((28, 28), (28, 28), "valid")),
+        ((3, 64, 64, 3), (40, 40), 8, WHOLE),  # more than a block of threads can hold
+        ((0, 6, 6, 1), (3, 3), 4, WHOLE),
+    ],
+)
+@pytest.mark.parametrize("floats", ["float32", "float64"])
+def test_convolve_is_the_definition_however_work_is_cut_up(
+    rng, shape, kernel, n_filters, window, floats
+):
+    images = some_images(rng, shape, "uint8")
+    filters = rng.integers(-9, 10, (n_filters, *kernel, shape[3])).astype(floats)
+    if not len(images):
+        import cupy
+
+        arrays = cupy.asarray(images), cupy.asarray(filters)
+        found = dispatch.convolve(*arrays, (1, 1), "valid", None, window)
+        assert found.shape == (0, 4, 4, 4)
+        return
+    same_on_gpu(images, filters, (1, 1), "valid", None, window)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_is_read_as_it_is(rng, dtype):
+    import cupy
+
+    images = some_images(rng, (3, 6, 7, 2), dtype)
+    floats = "float64" if dtype == "float64" else "float32"
+    filters = rng.normal(size=(4, 3, 3, 2)).astype(floats)
+    same_on_gpu(images, filters, (1, 1), "same", "relu", WINDOWS[1])
+    for window in WINDOWS:
+        pooled = dispatch.max_pool(cupy.asarray(images), window, np.dtype(floats))
+        expected = definition.max_pool(images.astype(floats), *window)
+        assert_array_equal(pooled.get(), expected)
+
+
+def test_views_give_what_copies_give(rng):
+    import cupy
+
+    base = cupy.asarray(rng.normal(size=(4, 3, 9, 8)).astype(np.float32))
+    view = base.transpose(0, 2, 3, 1)[::-2, ::-1, 1:]
+    filters = cupy.asarray(rng.normal(size=(2, 2, 3, 3)).astype(np.float32))
+    arguments = filters, (1, 2), "same", "relu", WINDOWS[1]
+    expected = dispatch.convolve(view.copy(), *arguments)
+    assert_array_equal(dispatch.convolve(view, *arguments).get(), expected.get())
+
+
+@pytest.mark.parametrize("window", WINDOWS[:2])
+def test_subnormal_float16_is_kept(window):
+    """CuPy lets the compiler flush subnormal float32 to zero."""
+    import cupy
+
+    images = np.arange(1, 2**10, dtype=np.uint16).view(np.float16)[:1020]
+    images = images.reshape(1, 30, 34, 1)
+    filters = np.ones((1, 1, 1, 1), np.float32)
+    arguments = (1, 1), "valid", None, window
+    expected = definition.convolve_and_pool(images, filters, *arguments)
+    found = dispatch.convolve(cupy.asarray(images), cupy.asarray(filters), *arguments)
+    assert_array_equal(found.get(), expected)
+    pooled = dispatch.max_pool(cupy.asarray(images), window, np.float32)
+    assert_array_equal(pooled.get(), expected)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_nan_is_kept(rng, window, dtype):
+    import cupy
+
+    images = some_images(rng, (3, 9, 8, 2), dtype)
+    images[rng.random(images.shape) < 0.02] = np.nan
+    floats = np.dtype("float64" if dtype == "float64" else "float32")
+    pooled = dispatch.max_pool(cupy.asarray(images), window, floats)
+    expected = definition.max_pool(images.astype(floats), *window)
+    assert np.isnan(expected).any()
+    assert_array_equal(pooled.get(), expected)
+    filters = rng.integers(-9, 10, (4, 3, 3, 2)).astype(floats)
+    arguments = (1, 1), "valid", "relu", window
+    features = dispatch.convolve(
+        cupy.asarray(images), cupy.asarray(filters), *arguments
+    )
+    expected = definition.convolve_and_pool(images, filters, *arguments)
+    assert_array_equal(features.get(), expected)
+
+
+def test_more_than_2_to_the_31_values():
+    import cupy
+
+    images = cupy.zeros((2**31 // 784 + 9, 28, 28, 1), np.uint8)
+    images[-1] = 3
+    window = Window((28, 28), (28, 28), "valid")
+    filters = cupy.ones((1, 1, 1, 1), np.float32)
+    for found in (
+        dispatch.max_pool(images, window, np.float32),
+        dispatch.convolve(images, filters, (1, 1), "valid", None, window),
+    ):
+        assert float(found[-1, 0, 0, 0]) == 3
+        assert float(found[:-1].max()) == 0
+
+
+# operations without a CUDA kernel
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_moments_are_those_of_numpy_arrays(dtype):
+    import cupy
+
+    images, labels = images_and_labels(40, (12, 11, 3), dtype)
+    members = np.flatnonzero(labels == 1)
+    on_gpu = cupy.asarray(images)
+    found = dispatch.second_moments(on_gpu, members, (3, 3))
+    expected = moments.second_moments(images, members, (3, 3))
+    for one, other in zip(found, expected, strict=True):
+        assert_allclose(one, other, atol=1e-12 * np.abs(other).max())
+    arguments = members, (3, 3), (2, 2), 1.0
+    found = dispatch.contrast_moments(on_gpu, *arguments)
+    expected = contrast.contrast_moments(images, *arguments)
+    assert_allclose(found, expected, atol=1e-10 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_encodings_are_those_of_numpy_arrays(rng, dtype, power):
+    import cupy
+
+    images, _ = images_and_labels(40, (12, 11, 3), dtype)
+    filters = rng.normal(size=(5, 3, 3, 3))
+    filters -= filters.mean(axis=(1, 2, 3), keepdims=True)
+    filters = filters.astype("float64" if dtype == "float64" else "float32")
+    window = Window((4, 5), (3, 3), "same")
+    expected = contrast.encode_and_pool(
+        images, contrast.Encoding(filters, 1.0, 0.5), window, power
+    )
+    how = contrast.Encoding(cupy.asarray(filters), 1.0, 0.5)
+    found = dispatch.encode(cupy.asarray(images), how, window, power).get()
+    assert_allclose(found, expected, atol=1e-5 * expected.max(), rtol=1e-4)
