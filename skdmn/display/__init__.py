@@ -1,6 +1,7 @@
-"""Pictures of what was computed, as scikit-learn Display objects.
+"""Plots of computed quantities, as scikit-learn Display objects.
 
-Each is imported when it is asked for: some need modules that layers do without.
+Display classes are imported on first access, because they need modules that the layers
+do not need. Drawing needs matplotlib: ``pip install "skdmn[plot]"``.
 """
 
 from importlib import import_module
@@ -39,6 +40,7 @@ _MODULES = ("filters", "spectrum", "dynamics", "order", "convergence")
 
 
 def __getattr__(name: str) -> Any:
+    """Import a display class on first access."""
     if name in __all__:
         for module in _MODULES:
             found = getattr(import_module(f"skdmn.display.{module}"), name, None)

@@ -1,4 +1,4 @@
-"""Pictures of what converges: density matrices, and weights in training."""
+"""Plots of the convergence of density matrices, and of weights during training."""
 
 from __future__ import annotations
 
@@ -23,24 +23,28 @@ _MARKERS = "osD^v"
 
 
 class ConvergenceDisplay:
-    """Draw the error of density matrices against the number of images.
+    """Plot the error of density matrices against the number of images.
 
     Parameters
     ----------
     convergence : DensityConvergence
-    relative_error : float
-        For which the number of images that is enough is marked.
-    confidence : float in (0, 1)
-        The probability that goes with it.
-    path : DensityPath or None
-        Errors measured against all images, drawn as dots, with those expected.
+        Estimated errors, from `density_convergence`.
+    relative_error : float, default=0.05
+        Relative error for which the required number of images is marked.
+    confidence : float in (0, 1), default=0.95
+        Probability with which this number of images is enough.
+    path : DensityPath or None, default=None
+        Errors measured against all images, from `density_path`. They are drawn as dots,
+        together with their expected values.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
+        Figure that contains the plot.
     ax_ : matplotlib Axes
+        Axes of the plot.
     enough_ : int
-        How many images of the slowest class are enough.
+        Number of images that is enough for the class that converges most slowly.
 
     Examples
     --------
@@ -73,11 +77,45 @@ class ConvergenceDisplay:
         path: DensityPath | None = None,
         ax: Any = None,
     ) -> Self:
-        """Draw what `skdmn.analysis.density.convergence.density_convergence` found."""
+        """Plot the result of `skdmn.analysis.density.density_convergence`.
+
+        Parameters
+        ----------
+        convergence, relative_error, confidence, path
+            As in the class.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        ConvergenceDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError
+            If `relative_error` is not positive, or `confidence` is not between 0 and 1.
+        """
         return cls(convergence, relative_error, confidence, path).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw, in `ax` where one is given."""
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
         ax = axes_or_new(ax)
         found, several = self.convergence, len(self.convergence.classes) > 1
         enough = found.enough(self.relative_error, confidence=self.confidence)
@@ -104,14 +142,14 @@ class ConvergenceDisplay:
             textcoords="offset points",
         )
         ax.set(xscale="log", yscale="log", xlim=(1, most))
-        ax.set_xlabel("images of a class" if several else "images")
-        ax.set_ylabel("error of the density matrix, relative")
+        ax.set_xlabel("number of images of a class" if several else "number of images")
+        ax.set_ylabel("relative error of the density matrix")
         ax.legend(fontsize=8, loc="lower left")
         self.figure_, self.ax_ = ax.figure, ax
         return self
 
     def _plot_path(self, ax: Any, single: float) -> None:
-        """Draw measured errors, and those expected against a finite number."""
+        """Draw the errors measured against all images, and their expected values."""
         assert self.path is not None
         counts, total = self.path.n_images, self.path.n_total
         fewer = counts < total
@@ -128,17 +166,24 @@ class ConvergenceDisplay:
 
 
 class FluctuationDisplay:
-    """Draw whether scaled changes of eigenvalues collapse to one Gaussian.
+    """Plot scaled changes of eigenvalues, which should have one Gaussian distribution.
+
+    The left plot compares the distribution of the changes of each eigenvalue with the
+    Gaussian. The right plot shows the variance of the changes of each eigenvalue.
 
     Parameters
     ----------
     fluctuations : Fluctuations
+        Changes, from `eigenvalue_fluctuations`.
     test : FluctuationTest
+        Test results for these changes, from `fluctuation_test`.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
+        Figure that contains the plots.
     axes_ : ndarray of two matplotlib Axes
+        Axes of the left and the right plot.
 
     Examples
     --------
@@ -155,11 +200,45 @@ class FluctuationDisplay:
 
     @classmethod
     def from_fluctuations(cls, fluctuations: Fluctuations, *, ax: Any = None) -> Self:
-        """Test and draw."""
+        """Test changes of eigenvalues and plot them.
+
+        Parameters
+        ----------
+        fluctuations : Fluctuations
+            Changes, from `eigenvalue_fluctuations`.
+        ax : pair of matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        FluctuationDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError
+            If there are too few steps or eigenvalues for the tests.
+        """
         return cls(fluctuations, fluctuation_test(fluctuations)).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw; `ax` may be a pair of axes."""
+        """Draw both plots.
+
+        Parameters
+        ----------
+        ax : pair of matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
         left, right = axes = axes_or_new(ax, columns=2)
         scaled, test = self.fluctuations.scaled, self.test
         spread = np.sqrt(test.constants.mean())
@@ -184,14 +263,15 @@ class FluctuationDisplay:
             right.errorbar(x, y, bar, fmt="o", color=colour, capsize=3)
         claim, centre = test.eigenvalue_exponent, np.exp(np.log(values).mean())
         level = np.exp(np.log(test.constants).mean())
-        label = f"variance as eigenvalue$^{{{claim.measured:.2f}}}$ (claimed: 2)"
+        label = f"variance ~ $\\lambda^{{{claim.measured:.2f}}}$ (claimed: 2)"
         slope = (values / centre) ** (claim.measured - 2)
         right.plot(values, level * slope, "k-", lw=1, label=label)
-        right.axhline(level, color="C1", ls="--", label="claimed: one for all")
+        right.axhline(level, color="C1", ls="--", label="claimed: the same for all")
         right.set(xscale="log", yscale="log")
         right.set_xlabel("eigenvalue of the second moment")
         right.set_ylabel("variance of scaled changes")
-        right.set_title(f"equal with p = {test.collapse_p_value:.1g}", fontsize=9)
+        title = f"p-value of equal variances: {test.collapse_p_value:.1g}"
+        right.set_title(title, fontsize=9)
         right.legend(fontsize=8)
         self.figure_, self.axes_ = left.figure, np.asarray(axes)
         return self
@@ -200,25 +280,29 @@ class FluctuationDisplay:
 Curves = Literal["weights", "products", "distances"]
 _LABELS = {
     "weights": "largest singular value of w",
-    "products": "largest singular value of w and all above",
-    "distances": "distance from the last weights, relative",
+    "products": "largest singular value of the product from w up",
+    "distances": "relative distance from the final weights",
 }
 
 
 class TrainingDisplay:
-    """Draw a number of each layer against training.
+    """Plot a quantity of each layer against training time.
 
     Parameters
     ----------
     epochs : ndarray of shape (n_records,)
+        Times of the records in epochs.
     curves : ndarray of shape (n_records, n_layers)
+        Quantity of each layer.
     label : str
-        What they are.
+        Name of the quantity, the label of the vertical axis.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
+        Figure that contains the plot.
     ax_ : matplotlib Axes
+        Axes of the plot.
 
     Examples
     --------
@@ -241,7 +325,30 @@ class TrainingDisplay:
     def from_history(
         cls, history: WeightHistory, curves: Curves = "weights", *, ax: Any = None
     ) -> Self:
-        """Draw singular values of weights or products, or distances from the last."""
+        """Plot largest singular values, or distances from the final weights.
+
+        Parameters
+        ----------
+        history : WeightHistory
+            Recorded weights.
+        curves : {"weights", "products", "distances"}, default="weights"
+            Quantity to plot: the largest singular value of the weights of each layer,
+            that of the product of the weights of a layer and all layers above it, or
+            the distance of the weights from their final values.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        TrainingDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError
+            If `curves` is unknown, or products are asked for layers that are not dense.
+        """
         if curves not in _LABELS:
             raise ValueError(f"curves is {curves!r}; pass one of {sorted(_LABELS)}.")
         if curves == "distances":
@@ -254,7 +361,22 @@ class TrainingDisplay:
         return cls(history.epochs, largest, _LABELS[curves]).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw, in `ax` where one is given."""
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
         ax = axes_or_new(ax)
         n = self.curves.shape[1]
         for k, (curve, colour) in enumerate(
@@ -276,20 +398,23 @@ class TrainingDisplay:
 
 
 class AgreementDisplay:
-    """Draw how well trained filters agree with directions, against training.
+    """Plot the agreement of trained filters with directions against training time.
 
     Parameters
     ----------
     epochs : ndarray of shape (n_records,)
+        Times of the records in epochs.
     agreements : list of Agreement
-        Of each record, with random filters of any direction.
-    patch_like : list of Agreement or None
-        The same with random filters that look like patches.
+        Agreement at each record, compared with random filters of any direction.
+    patch_like : list of Agreement or None, default=None
+        Agreement at each record, compared with random filters that look like patches.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
+        Figure that contains the plots.
     axes_ : ndarray of two matplotlib Axes
+        Axes of the plots of `share` and of `cosine`.
 
     Examples
     --------
@@ -329,8 +454,28 @@ class AgreementDisplay:
     ) -> Self:
         """Compare the filters of the first layer with directions, at every record.
 
-        Parameters are those of `skdmn.analysis.sgd.agreement.filter_agreement`; with
-        `covariance`, random filters of both kinds are drawn.
+        Parameters
+        ----------
+        history : WeightHistory
+            Recorded weights.
+        directions, n_random, random_state
+            As in `skdmn.analysis.sgd.filter_agreement`.
+        covariance : ndarray of shape (d, d) or None, default=None
+            Covariance of random filters that look like patches. If it is given, these
+            are plotted in addition to random filters of any direction.
+        ax : pair of matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        AgreementDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError
+            As in `skdmn.analysis.sgd.filter_agreement`.
         """
 
         def compare(like: np.ndarray | None) -> list[Agreement]:
@@ -344,7 +489,22 @@ class AgreementDisplay:
         return cls(history.epochs, compare(None), patch_like).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw; `ax` may be a pair of axes."""
+        """Draw both plots.
+
+        Parameters
+        ----------
+        ax : pair of matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
         axes = axes_or_new(ax, columns=2)
         names = ("share", "cosine")
         for axis, name in zip(axes, names, strict=True):
@@ -356,14 +516,15 @@ class AgreementDisplay:
                 self._line(axis, self.patch_like, random, "C1", label, ls=":")
             axis.set(xlabel="epochs", ylim=(0, 1))
             axis.legend(fontsize=8, loc="lower right")
-        axes[0].set_ylabel("share of squared norm within the span")
-        axes[1].set_ylabel("largest |cosine| with a direction, mean")
+        axes[0].set_ylabel("share of squared norm in the span")
+        axes[1].set_ylabel("mean largest |cosine| with a direction")
         self.figure_, self.axes_ = axes[0].figure, np.asarray(axes)
         return self
 
     def _line(
         self, axis: Any, found: list[Agreement], name: str, *style: str, ls: str = "-"
     ) -> None:
+        """Draw one attribute of the agreements over time."""
         values = [getattr(agreement, name) for agreement in found]
         form, label = style
         if form.startswith("C0"):

@@ -1,4 +1,4 @@
-"""What displays share."""
+"""Helper functions of the displays: axes and colours."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 
 def pyplot() -> Any:
-    """Import matplotlib's pyplot, or say what to install."""
+    """Import matplotlib's pyplot; raise ImportError if matplotlib is missing."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
-            "Drawing needs matplotlib, which is not installed; pip install "
-            '"skdmn[plot]".'
+            "Drawing needs matplotlib, which is not installed; install it with pip "
+            'install "skdmn[plot]".'
         ) from error
     return plt
 
@@ -22,7 +22,10 @@ def pyplot() -> Any:
 def axes_or_new(
     ax: Any, size: tuple[float, float] = (5.5, 4.0), columns: int = 1
 ) -> Any:
-    """Return the axes given, or those of a new figure, each of a size in inches."""
+    """Return `ax`, or the axes of a new figure if it is None.
+
+    Each of the new axes has the given size in inches.
+    """
     if ax is not None:
         return ax
     size = (columns * size[0], size[1])
@@ -30,5 +33,5 @@ def axes_or_new(
 
 
 def colours(n: int) -> np.ndarray:
-    """Return colours from dark to bright that stand out on white."""
+    """Return n colours from dark to bright that are visible on white."""
     return pyplot().colormaps["viridis"](np.linspace(0.05, 0.85, n) if n > 1 else [0.3])

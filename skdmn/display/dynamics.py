@@ -1,4 +1,4 @@
-"""The course of learning as pictures."""
+"""Plots of the learning dynamics of deep linear networks."""
 
 from __future__ import annotations
 
@@ -12,38 +12,40 @@ from skdmn.analysis.deep_linear.simulation import LearningCourse
 from skdmn.display.drawing import axes_or_new, colours
 
 _STYLES = ["-", "--", "-.", ":"]
-_ROUNDING = 1e-15  # of the largest: singular values below say nothing
-_FEW = 12  # modes that can be named at the end of their lines
+_ROUNDING = 1e-15  # singular values below this share of the largest are rounding
+_FEW = 12  # largest number of modes whose lines are labelled
 
 
 class ModeStrengthDisplay:
-    """Draw how strongly each mode of a task has been learned over time.
+    """Plot the strength of each mode of a task over time.
 
-    Each mode is a line, from dark (the strongest) to bright, with its number at the
-    end; exact courses are dashed black lines over it.
+    Each mode is a line with its number at the end. Colours range from dark for the
+    first, strongest mode to bright. Exact strengths are dashed black lines.
 
     Parameters
     ----------
     times : array-like of shape (n_times,)
-        In the units of `time_unit`.
+        Times in the units of `time_unit`.
     strengths : array-like of shape (n_times, n_modes)
-        Simulated or measured.
-    exact : array-like of shape (n_times, n_modes) or None
-        Exact strengths, as from `mode_strength`.
+        Simulated or measured strengths.
+    exact : array-like of shape (n_times, n_modes) or None, default=None
+        Exact strengths, such as from `mode_strength`.
     time_unit : str, default="τ"
-        What times are counted in, such as "steps".
+        Name of the unit of time, such as "steps".
 
     Attributes
     ----------
     largest_error_ : float or None
-        Largest difference between `strengths` and `exact`.
+        Largest absolute difference between `strengths` and `exact`.
     figure_ : matplotlib Figure
+        Figure that contains the plot.
     ax_ : matplotlib Axes
+        Axes of the plot.
 
     Raises
     ------
     ValueError
-        Where the shapes do not fit each other.
+        If the shapes do not match.
 
     Examples
     --------
@@ -70,7 +72,7 @@ class ModeStrengthDisplay:
         if self.exact is not None and self.exact.shape != self.strengths.shape:
             raise ValueError(
                 f"exact has shape {self.exact.shape}, but strengths has "
-                f"{self.strengths.shape}; pass the same times and modes."
+                f"{self.strengths.shape}; pass both for the same times and modes."
             )
 
     @classmethod
@@ -83,7 +85,26 @@ class ModeStrengthDisplay:
         time_unit: str = "τ",
         ax: Any = None,
     ) -> Self:
-        """Draw strengths over time."""
+        """Plot strengths over time.
+
+        Parameters
+        ----------
+        times, strengths, exact, time_unit
+            As in the class.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        ModeStrengthDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError
+            If the shapes do not match.
+        """
         return cls(times, strengths, exact, time_unit).plot(ax=ax)
 
     @classmethod
@@ -95,19 +116,37 @@ class ModeStrengthDisplay:
         time_unit: str = "τ",
         ax: Any = None,
     ) -> Self:
-        """Draw what `gradient_flow` returned, or `gradient_descent`, with its unit.
+        """Plot the result of `gradient_flow` or `gradient_descent`.
 
-        The times of `gradient_descent` are steps: pass ``time_unit="steps"``.
+        Parameters
+        ----------
+        course : LearningCourse
+            Result of a simulation.
+        exact, time_unit
+            As in the class. For `gradient_descent`, pass ``time_unit="steps"``.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        ModeStrengthDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError
+            If the shapes do not match.
         """
         return cls(course.times, course.strengths, exact, time_unit).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw, in `ax` where one is given.
+        """Draw the plot.
 
         Parameters
         ----------
-        ax : matplotlib Axes or None
-            None makes new ones.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
 
         Returns
         -------
@@ -116,7 +155,7 @@ class ModeStrengthDisplay:
         Raises
         ------
         ImportError
-            Where matplotlib is missing.
+            If matplotlib is missing.
         """
         ax = axes_or_new(ax, (5.5, 3.8))
         n_modes = self.strengths.shape[1]
@@ -132,7 +171,7 @@ class ModeStrengthDisplay:
         if n_modes <= _FEW:
             _name_ends(ax, self.times[-1], self.strengths[-1])
         ax.set_xlabel(f"time in {self.time_unit}")
-        ax.set_ylabel("strength of the mode" + ("s" if n_modes > 1 else ""))
+        ax.set_ylabel("strength of modes" if n_modes > 1 else "strength of the mode")
         ax.set_xlim(self.times[0], self.times[-1])
         self.largest_error_ = (
             None
@@ -144,30 +183,32 @@ class ModeStrengthDisplay:
 
 
 class SingularValueDisplay:
-    """Draw singular values: how they evolve, or how they are distributed.
+    """Plot singular values over time, or their cumulative distribution.
 
-    Values below 1e-15 of the largest are rounding and not drawn; in a distribution
-    the legend says which share of a group they are.
+    Values below 1e-15 of the largest are rounding errors and are not drawn. In a
+    distribution, the legend shows their share in each group.
 
     Parameters
     ----------
     groups : mapping of str to array-like
-        Singular values by name: of shape (n_times, n_values) where there are `times`,
-        else of any shape: their cumulative distribution is drawn.
-    times : array-like of shape (n_times,) or None
-        When the values were taken. None draws the distribution of each group.
+        Singular values of each group, by name. The shape is (n_times, n_values) if
+        `times` is given. Otherwise it is arbitrary.
+    times : array-like of shape (n_times,) or None, default=None
+        Times of the values. If None, the distribution of each group is drawn.
     time_unit : str, default="τ"
-        What times are counted in, such as "steps".
+        Name of the unit of time, such as "steps".
 
     Attributes
     ----------
     figure_ : matplotlib Figure
+        Figure that contains the plot.
     ax_ : matplotlib Axes
+        Axes of the plot.
 
     Raises
     ------
     ValueError
-        Where the shapes do not fit each other, or there is nothing to draw.
+        If the shapes do not match, or no singular value is above 0.
 
     Examples
     --------
@@ -198,7 +239,10 @@ class SingularValueDisplay:
             for name, values in self.groups.items():
                 _check_course(self.times, values, name)
         if not any((values > 0).any() for values in self.groups.values()):
-            raise ValueError("There is no singular value above 0 to draw.")
+            raise ValueError(
+                "There is no singular value above 0 to draw; pass values of at least "
+                "one matrix that is not zero."
+            )
 
     @classmethod
     def from_course(
@@ -208,7 +252,26 @@ class SingularValueDisplay:
         time_unit: str = "τ",
         ax: Any = None,
     ) -> Self:
-        """Draw how the product's values evolve, as `gradient_flow` found them."""
+        """Plot the singular values of the product of all weights over time.
+
+        Parameters
+        ----------
+        course : LearningCourse
+            Result of `gradient_flow` or `gradient_descent`.
+        time_unit : str, default="τ"
+            Name of the unit of time. For `gradient_descent`, pass "steps".
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        SingularValueDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
         groups = {"product": course.singular_values}
         return cls(groups, course.times, time_unit).plot(ax=ax)
 
@@ -221,21 +284,59 @@ class SingularValueDisplay:
         time_unit: str = "τ",
         ax: Any = None,
     ) -> Self:
-        """Draw values over time, each group with lines of its own style."""
+        """Plot singular values over time, with a different line style for each group.
+
+        Parameters
+        ----------
+        times, groups, time_unit
+            As in the class.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        SingularValueDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError
+            If the shapes do not match, or no singular value is above 0.
+        """
         return cls(groups, times, time_unit).plot(ax=ax)
 
     @classmethod
     def from_values(cls, groups: Mapping[str, ArrayLike], *, ax: Any = None) -> Self:
-        """Draw the distribution of each group."""
-        return cls(groups).plot(ax=ax)
-
-    def plot(self, *, ax: Any = None) -> Self:
-        """Draw, in `ax` where one is given.
+        """Plot the cumulative distribution of the singular values of each group.
 
         Parameters
         ----------
-        ax : matplotlib Axes or None
-            None makes new ones.
+        groups : mapping of str to array-like
+            Singular values of each group, of any shape, by name.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        SingularValueDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError
+            If no singular value is above 0.
+        """
+        return cls(groups).plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> Self:
+        """Draw the plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
 
         Returns
         -------
@@ -244,7 +345,7 @@ class SingularValueDisplay:
         Raises
         ------
         ImportError
-            Where matplotlib is missing.
+            If matplotlib is missing.
         """
         ax = axes_or_new(ax, (5.5, 3.8))
         if self.times is None:
@@ -257,6 +358,7 @@ class SingularValueDisplay:
         return self
 
     def _plot_evolution(self, ax: Any) -> None:
+        """Draw singular values over time."""
         assert self.times is not None
         for i, (name, values) in enumerate(self.groups.items()):
             largest = values.max(axis=1, keepdims=True, initial=0.0)
@@ -271,6 +373,7 @@ class SingularValueDisplay:
         ax.set_ylabel("singular value (bright: smallest)")
 
     def _plot_distributions(self, ax: Any) -> None:
+        """Draw the cumulative distribution of each group."""
         largest = max(values.max() for values in self.groups.values() if values.size)
         shades = colours(len(self.groups))
         least = largest
@@ -281,7 +384,7 @@ class SingularValueDisplay:
             lost = 1 - alive.sum() / max(ordered.size, 1)
             least = min(least, ordered[alive].min(initial=least))
             ax.step(
-                # from the left edge to the right one
+                # extend the steps to both edges of the plot
                 np.concatenate([[1e-100], ordered[alive], [1e100]]),
                 np.concatenate([[lost], shares[alive], [1.0]]),
                 _STYLES[i % len(_STYLES)],
@@ -296,9 +399,9 @@ class SingularValueDisplay:
 
 
 def _name_ends(ax: Any, time: float, values: np.ndarray) -> None:
-    """Write the numbers of modes behind the ends of their lines, not over each other.
+    """Write the number of each mode at the right end of its line.
 
-    Modes that end closer than a line of text share one.
+    Modes whose ends are too close for separate labels share one.
     """
     low, high = ax.get_ylim()
     groups: list[list[int]] = []
@@ -321,8 +424,9 @@ def _name_ends(ax: Any, time: float, values: np.ndarray) -> None:
 
 
 def _check_course(times: np.ndarray, values: np.ndarray, name: str) -> None:
+    """Raise ValueError if values do not have one row for each time."""
     if times.ndim != 1 or values.ndim != 2 or len(values) != len(times):
         raise ValueError(
-            f"{name} has shape {values.shape} and times {times.shape}; pass one row "
-            "of values for each time."
+            f"{name} has shape {values.shape} and times {times.shape}; pass shapes "
+            "(n_times, n_values) and (n_times,)."
         )

@@ -1,4 +1,4 @@
-"""Filters as pictures."""
+"""Plots of filters."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ from skdmn.utils.array_api import to_numpy
 
 
 class FilterDisplay:
-    """Draw filters with their energies and classes.
+    """Plot filters with their energies and classes.
 
-    Filters of one channel are drawn from negative (orange) through zero (white) to
-    positive (purple), on one scale for all; filters of three channels as colours
-    around grey. Of filters of any other number of channels, as those of higher layers,
-    each is drawn as a row of its channels.
+    Filters with one channel are drawn in colours from orange (negative) through white
+    (zero) to purple (positive), with the same scale for all filters. Filters with three
+    channels are drawn as RGB colours, where zero is grey. For any other number of
+    channels, as in higher layers, the channels of a filter are drawn side by side.
 
     Parameters
     ----------
     filters : ndarray of shape (n_filters, kernel height, kernel width, channels)
+        Filters.
     energies : ndarray of shape (n_filters,)
-        In nats, or the number that `quantity` names.
+        Energies in nats, or the quantity that `quantity` names.
     classes : ndarray of shape (n_filters,)
         Label of the class that each filter was computed from.
     quantity : str, default="energy in nats"
-        What is written at each filter, besides its class.
+        Name of the quantity in `energies`, for the title.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
+        Figure that contains the plots.
     axes_ : ndarray of matplotlib Axes
+        Axes of the filters.
 
     Examples
     --------
@@ -65,14 +68,14 @@ class FilterDisplay:
         *,
         max_filters: int = 64,
     ) -> Self:
-        """Draw the filters of a fitted layer.
+        """Plot the filters of a fitted layer.
 
         Parameters
         ----------
         layer : ClassPCAPatchTransformer or WhitenedPCAPatchTransformer
-            Fitted.
+            Fitted layer.
         max_filters : int, default=64
-            Draw at most so many, the first.
+            Largest number of filters to draw; the first ones are drawn.
 
         Returns
         -------
@@ -80,10 +83,12 @@ class FilterDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is missing.
         TypeError
-            Where the layer has no filters.
+            If the layer has no filters.
         NotFittedError
-            Where it was not fitted.
+            If the layer is not fitted.
         """
         if isinstance(layer, WhitenedPCAPatchTransformer):
             check_is_fitted(layer)
@@ -94,7 +99,8 @@ class FilterDisplay:
         else:
             raise TypeError(
                 f"{type(layer).__name__} has no filters; pass a fitted "
-                "ClassPCAPatchTransformer, such as pipeline['conv1']."
+                "ClassPCAPatchTransformer or WhitenedPCAPatchTransformer, such as "
+                "pipeline['conv1']."
             )
         classes = to_numpy(layer.filter_classes_)
         return cls(
@@ -107,12 +113,12 @@ class FilterDisplay:
         ).plot()
 
     def plot(self, *, figure: Any = None) -> Self:
-        """Draw.
+        """Draw the plot.
 
         Parameters
         ----------
-        figure : matplotlib Figure or None
-            What to draw in; None makes a new one.
+        figure : matplotlib Figure or None, default=None
+            Figure to draw in. If None, a new figure is made.
 
         Returns
         -------
@@ -121,7 +127,7 @@ class FilterDisplay:
         Raises
         ------
         ImportError
-            Where matplotlib is missing.
+            If matplotlib is missing.
         """
         pictures, limit = self._pictures()
         n = len(pictures)
@@ -149,20 +155,20 @@ class FilterDisplay:
             bar.set_label("filter entry", fontsize=8)
             bar.ax.tick_params(labelsize=8)
         figure.suptitle(
-            f"Filters: {self.quantity}, class they were computed from", fontsize=9
+            f"Filters, with {self.quantity} and class of origin", fontsize=9
         )
         self.figure_, self.axes_ = figure, axes
         return self
 
     def _pictures(self) -> tuple[list[np.ndarray], float]:
-        """Return one picture for each filter, and the largest entry of all."""
+        """Return one image for each filter, and the largest absolute entry."""
         limit = float(np.abs(self.filters).max())
         channels = self.filters.shape[3]
         if channels == 1:
             return list(self.filters[..., 0]), limit
         if channels == 3:
             return list(0.5 + 0.5 * self.filters / limit), limit
-        # channels side by side, a blank column between them
+        # channels side by side, separated by blank columns
         gaps = np.pad(
             self.filters, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=np.nan
         )

@@ -1,4 +1,4 @@
-"""What is learned first, as curves."""
+"""Plots of the order in which directions and examples are learned."""
 
 from __future__ import annotations
 
@@ -18,29 +18,35 @@ _MAX_GROUPS = 50
 
 
 class LearningOrderDisplay:
-    """Draw in which order principal directions or examples are learned.
+    """Plot the order in which principal directions or examples are learned.
 
-    Lines differ in colour, from dark (first) to light, and in style. The classmethods
-    draw the figures of [1]_; the constructor takes any learning curves, such as the
-    accuracy for each number of components kept (Fig. 5).
+    Curves differ in colour, from dark (first) to light, and in line style. The
+    classmethods draw the figures of [1]_. The constructor takes any learning curves,
+    such as the accuracy for different numbers of components (Fig. 5).
 
     Parameters
     ----------
     x : array-like of shape (n_points,)
+        Horizontal positions of the points.
     curves : array-like of shape (n_curves, n_points)
+        Values of each curve.
     lower, upper : array-like of shape (n_curves, n_points) or None, default=None
-        Band around each curve.
+        Limits of the band around each curve. If None, there are no bands.
     labels : sequence of str or None, default=None
-        One for each curve; None draws no legend.
+        Label of each curve. If None, there is no legend.
     legend_title : str or None, default=None
+        Title of the legend.
     xlabel, ylabel : str
-        Names of the axes, with units.
+        Labels of the axes, with units.
     xscale, yscale : {"linear", "log", "symlog"}, default="linear"
+        Scales of the axes.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
+        Figure that contains the plot.
     ax_ : matplotlib Axes
+        Axes of the plot.
 
     References
     ----------
@@ -93,18 +99,21 @@ class LearningOrderDisplay:
         quantity: str = "distance from the optimum",
         ax: Any = None,
     ) -> Self:
-        """Draw a quantity over time, one line for each principal direction (Fig. 2).
+        """Plot a quantity over time, with a line for each principal direction (Fig. 2).
 
         Parameters
         ----------
         values : array-like of shape (n_steps, n_features)
-            Such as distance or spread of `convergence_by_direction`.
+            Values, such as distance or spread from `convergence_by_direction`.
         steps : array-like of shape (n_steps,)
+            Numbers of gradient steps.
         directions : sequence of int or None, default=None
-            Which to draw, from 0. None: at most six, spread over all by their logs.
-        quantity : str
-            Name of the vertical axis.
+            Indices of the directions to draw, counted from 0. If None, at most six
+            directions are drawn, evenly spaced on a logarithmic scale.
+        quantity : str, default="distance from the optimum"
+            Label of the vertical axis.
         ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
 
         Returns
         -------
@@ -112,8 +121,10 @@ class LearningOrderDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is missing.
         ValueError
-            Where there is not one row of values for each step.
+            If there is not one row of values for each step.
         """
         values, steps = _check_values(values, steps)
         if directions is None:
@@ -137,16 +148,18 @@ class LearningOrderDisplay:
         quantity: str = "distance from the optimum",
         ax: Any = None,
     ) -> Self:
-        """Draw a quantity across the directions, one line for each step (Fig. 4).
+        """Plot a quantity against the directions, with a line for each step (Fig. 4).
 
         Parameters
         ----------
         values : array-like of shape (n_steps, n_features)
-            Such as distance or spread of `convergence_by_direction`.
+            Values, such as distance or spread from `convergence_by_direction`.
         steps : array-like of shape (n_steps,)
-        quantity : str
-            Name of the vertical axis.
+            Numbers of gradient steps.
+        quantity : str, default="distance from the optimum"
+            Label of the vertical axis.
         ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
 
         Returns
         -------
@@ -154,8 +167,10 @@ class LearningOrderDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is missing.
         ValueError
-            Where there is not one row of values for each step.
+            If there is not one row of values for each step.
         """
         values, steps = _check_values(values, steps)
         return cls(
@@ -163,7 +178,7 @@ class LearningOrderDisplay:
             values,
             labels=[f"{step:g}" for step in steps],
             legend_title="gradient steps",
-            xlabel="principal direction, by variance",
+            xlabel="rank of the principal direction",
             ylabel=quantity,
         ).plot(ax=ax)
 
@@ -178,30 +193,35 @@ class LearningOrderDisplay:
         quantity: str = "accessibility",
         ax: Any = None,
     ) -> Self:
-        """Draw one score of the examples over another (Figs. 6b and 8).
+        """Plot one score of the examples against another (Figs. 6b and 8).
+
+        The plot shows means over groups of examples, with a band of one standard error.
 
         Parameters
         ----------
         scores : array-like of shape (n_samples,)
-            Such as the critical principal component; nan are left out.
+            Horizontal score, such as the critical principal component. Examples with
+            NaN are left out.
         values : array-like of shape (n_samples,)
-            Accessibility, or what `quantity` names.
+            Vertical score, such as accessibility.
         n_groups : int or None, default=None
-            How many groups of about equal size to take means of; None: one for each
-            score.
+            Number of groups of about equal size. If None, there is one group for each
+            value of `scores`.
         score, quantity : str
-            Names of the horizontal and the vertical axis.
+            Labels of the horizontal and the vertical axis.
         ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
 
         Returns
         -------
         LearningOrderDisplay
-            With bands of one standard error.
 
         Raises
         ------
+        ImportError
+            If matplotlib is missing.
         ValueError
-            Where lengths differ.
+            If the lengths differ, or no example has a score.
         """
         groups = group_by_score(scores, values, n_groups)
         return cls(
@@ -215,13 +235,13 @@ class LearningOrderDisplay:
 
     @classmethod
     def from_predictions(cls, predictions: Any, y: Any, *, ax: Any = None) -> Self:
-        """Draw after how many epochs the examples are learned, over their rank.
+        """Plot the epoch in which examples are learned against their rank.
 
-        Examples are ranked by accessibility; of more than fifty, neighbours in rank are
-        taken together in fifty groups. The line is the median, over networks and the
-        examples of a group, of the first epoch after which an example is classified
-        correctly; the band reaches from the first to the last quarter. It is narrow
-        where networks agree on the order.
+        Examples are ranked by accessibility. If there are more than fifty, neighbouring
+        ranks are combined to fifty groups. The line is the median, over networks and
+        the examples of a group, of the first epoch in which an example is classified
+        correctly. The band is the interquartile range; it is narrow if the networks
+        agree on the order.
 
         Parameters
         ----------
@@ -230,6 +250,7 @@ class LearningOrderDisplay:
         y : array-like of shape (n_samples,)
             True labels.
         ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
 
         Returns
         -------
@@ -237,12 +258,14 @@ class LearningOrderDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is missing.
         ValueError
-            Where the shapes do not fit.
+            If the shapes do not match.
         """
         order = np.argsort(-accessibility(predictions, y), kind="stable")
         epochs = epochs_to_learn(predictions, y)
-        # never is later than any epoch; where a quarter never learns, no line
+        # "never" is later than any epoch; quartiles that are "never" are not drawn
         epochs[np.isnan(epochs)] = np.inf
         ranks = np.array_split(np.arange(len(order)), min(len(order), _MAX_GROUPS))
         quarters = np.array(
@@ -257,17 +280,17 @@ class LearningOrderDisplay:
             quarters[[1]],
             lower=quarters[[0]],
             upper=quarters[[2]],
-            xlabel="rank of the example, by accessibility",
+            xlabel="rank of the example by accessibility",
             ylabel="epochs until learned",
         ).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw.
+        """Draw the plot.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            What to draw in; None makes a new figure.
+            Axes to draw in. If None, a new figure is made.
 
         Returns
         -------
@@ -276,7 +299,7 @@ class LearningOrderDisplay:
         Raises
         ------
         ImportError
-            Where matplotlib is missing.
+            If matplotlib is missing.
         """
         ax = axes_or_new(ax, (5.2, 3.6))
         n = len(self.curves)
@@ -311,15 +334,16 @@ class LearningOrderDisplay:
 
 
 def _check_values(values: Any, steps: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and steps as arrays; raise if their shapes do not match."""
     values, steps = np.asarray(values), np.asarray(steps)
     if values.ndim != 2 or steps.shape != values.shape[:1]:
         raise ValueError(
-            f"values has shape {values.shape} and steps {steps.shape}; they must be "
+            f"values has shape {values.shape} and steps {steps.shape}; pass shapes "
             "(n_steps, n_features) and (n_steps,)."
         )
     return values, steps
 
 
 def _spread(n: int) -> list[int]:
-    """Return at most six of n indices, evenly spread by their logs."""
+    """Return at most six of n indices, evenly spaced on a logarithmic scale."""
     return np.unique(np.geomspace(1, n, min(n, 6)).round().astype(int) - 1).tolist()

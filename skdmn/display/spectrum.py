@@ -1,4 +1,4 @@
-"""Spectra, density matrices and overlaps of classes as pictures."""
+"""Plots of energies, density matrices and overlaps of classes."""
 
 from __future__ import annotations
 
@@ -15,42 +15,43 @@ from skdmn.display.drawing import axes_or_new, colours, pyplot
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 
 _MARKERS = "osD^vPX<>*"
-_MANY = 15  # classes whose overlaps can be written out
+_MANY = 15  # largest number of classes whose overlaps are written as numbers
 
 
 class EnergyDisplay:
-    """Draw the energies of every class, which are kept, and the gap.
+    """Plot the energies of every class and the gap between them.
 
-    Each class is a line of its own colour and marker; the components that the variance
-    cutoff keeps are filled. Where a gap is wide enough, a dotted line stands behind the
-    components below it.
+    Each class has its own colour and marker. Markers of components that the variance
+    cutoff keeps are filled. If there is a wide gap, a dotted vertical line marks it.
 
     Parameters
     ----------
     energies : array-like of shape (n_classes, d)
-        In nats, lowest first; infinite ones are not drawn.
+        Energies in nats, lowest first. Infinite ones are not drawn.
     classes : array-like of shape (n_classes,)
-        Labels.
-    n_kept : array-like of shape (n_classes,), int, or None
-        How many components of each class the variance cutoff keeps; None draws all
-        alike.
+        Class labels.
+    n_kept : array-like of shape (n_classes,), int, or None, default=None
+        Number of components of each class that the variance cutoff keeps. If None, all
+        markers are filled.
     min_gap : float, default=6.0
-        How wide a gap in energy must be to be shown, in nats.
+        Minimum width of a gap, in nats.
 
     Attributes
     ----------
     gaps_ : list of OverlapGap
-        The gap of each class.
+        Gap of each class.
     figure_ : matplotlib Figure
+        Figure that contains the plot.
     ax_ : matplotlib Axes
+        Axes of the plot.
 
     See Also
     --------
-    skdmn.analysis.density.spectrum.layer_spectrum : The numbers.
+    skdmn.analysis.density.layer_spectrum : Compute the energies.
 
     Notes
     -----
-    arXiv:1703.04757v1, Fig. 3.
+    The plot corresponds to arXiv:1703.04757v1, Fig. 3.
 
     Examples
     --------
@@ -77,16 +78,16 @@ class EnergyDisplay:
     def from_estimator(
         cls, layer: ClassPCAPatchTransformer, *, min_gap: float = 6.0, ax: Any = None
     ) -> Self:
-        """Draw the energies of a fitted layer.
+        """Plot the energies of a fitted layer.
 
         Parameters
         ----------
         layer : ClassPCAPatchTransformer
-            Fitted, with its density matrices.
+            Fitted layer that has its density matrices.
         min_gap : float, default=6.0
-            How wide a gap in energy must be to be shown, in nats.
-        ax : matplotlib Axes or None
-            Where to draw; None makes a new figure.
+            Minimum width of a gap, in nats.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
 
         Returns
         -------
@@ -94,22 +95,26 @@ class EnergyDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is missing.
         TypeError
-            Where the layer has no density matrices.
+            If `layer` is not a ClassPCAPatchTransformer.
         NotFittedError
-            Where it was not fitted.
+            If `layer` is not fitted.
+        AttributeError
+            If ``compact`` removed the density matrices.
         """
         spectrum = layer_spectrum(layer)
         display = cls(spectrum.energies, spectrum.classes, spectrum.n_kept, min_gap)
         return display.plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw.
+        """Draw the plot.
 
         Parameters
         ----------
-        ax : matplotlib Axes or None
-            Where to draw; None makes a new figure.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
 
         Returns
         -------
@@ -118,7 +123,7 @@ class EnergyDisplay:
         Raises
         ------
         ImportError
-            Where matplotlib is missing.
+            If matplotlib is missing.
         """
         rows = np.atleast_2d(np.asarray(self.energies, dtype=np.float64))
         labels = np.asarray(self.classes)
@@ -135,7 +140,7 @@ class EnergyDisplay:
         self._draw_gap(ax)
         cut = (np.isfinite(rows) & (ranks > np.asarray(kept)[:, np.newaxis])).any()
         ax.set_xlabel(
-            "rank of component" + ("; filled: within the cutoff" if cut else "")
+            "rank of component" + (" (filled: within the cutoff)" if cut else "")
         )
         ax.set_ylabel("energy $-\\log p$ (nats)")
         ax.spines[["top", "right"]].set_visible(False)
@@ -146,38 +151,41 @@ class EnergyDisplay:
         return self
 
     def _draw_gap(self, ax: Any) -> None:
-        """Mark what lies below a gap, or tell that there is none."""
+        """Mark the gaps, and describe the widest one in the title."""
         found = {gap.n_overlap for gap in self.gaps_ if gap.n_overlap}
         for n_overlap in sorted(found):
             ax.axvline(n_overlap + 0.5, color="0.4", ls=":", lw=1)
         widest = max(self.gaps_, key=lambda gap: (bool(gap.n_overlap), gap.width))
         text = (
-            f"gap of {widest.width:.1f} nats behind {widest.n_overlap}"
+            f"gap of {widest.width:.1f} nats after rank {widest.n_overlap}"
             if widest.n_overlap
-            else f"no gap wider than {self.min_gap:g} nats; widest {widest.width:.1f}"
+            else f"no gap above {self.min_gap:g} nats; widest gap {widest.width:.1f}"
         )
         ax.set_title(text, fontsize=9, loc="left")
 
 
 class DensityMatrixDisplay:
-    """Draw the density matrices of some classes, on one scale.
+    """Plot the density matrices of some classes with the same colour scale.
 
-    Entries are drawn from negative (orange) through zero (white) to positive (purple).
+    Colours range from orange (negative) through white (zero) to purple (positive).
 
     Parameters
     ----------
     matrices : ndarray of shape (n_classes, d, d)
+        Density matrices.
     classes : array-like of shape (n_classes,)
-        Labels; "all" for one matrix of all classes.
+        Class labels; "all" for one matrix of all classes.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
+        Figure that contains the plots.
     axes_ : ndarray of matplotlib Axes
+        Axes of the matrices.
 
     Notes
     -----
-    arXiv:1703.04757v1, Fig. 2.
+    The plot corresponds to arXiv:1703.04757v1, Fig. 2.
 
     Examples
     --------
@@ -200,16 +208,16 @@ class DensityMatrixDisplay:
         classes: Sequence[Any] | None = None,
         figure: Any = None,
     ) -> Self:
-        """Draw density matrices of a fitted layer.
+        """Plot density matrices of a fitted layer.
 
         Parameters
         ----------
         layer : ClassPCAPatchTransformer
-            Fitted, with its density matrices.
+            Fitted layer that has its density matrices.
         classes : sequence of labels or None, default=None
-            Which to draw; None: the first ten.
-        figure : matplotlib Figure or None
-            What to draw in; None makes a new one.
+            Classes to draw. If None, the first ten are drawn.
+        figure : matplotlib Figure or None, default=None
+            Figure to draw in. If None, a new figure is made.
 
         Returns
         -------
@@ -217,12 +225,16 @@ class DensityMatrixDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is missing.
         TypeError
-            Where the layer has no density matrices.
+            If `layer` is not a ClassPCAPatchTransformer.
         NotFittedError
-            Where it was not fitted.
+            If `layer` is not fitted.
+        AttributeError
+            If ``compact`` removed the density matrices.
         ValueError
-            Where a label is not one of the layer's classes.
+            If a label is not one of the layer's classes.
         """
         matrices, known = class_densities(layer), layer.classes_.tolist()
         wanted = known[:10] if classes is None else list(classes)
@@ -230,16 +242,16 @@ class DensityMatrixDisplay:
         if unknown:
             raise ValueError(f"{unknown[0]!r} is not a class; pass some of {known}.")
         chosen = [known.index(label) for label in wanted]
-        labels = wanted if layer._class_based else ["all"] * len(wanted)
+        labels = wanted if layer.class_based else ["all"] * len(wanted)
         return cls(matrices[chosen], labels).plot(figure=figure)
 
     def plot(self, *, figure: Any = None) -> Self:
-        """Draw.
+        """Draw the plots.
 
         Parameters
         ----------
-        figure : matplotlib Figure or None
-            What to draw in; None makes a new one.
+        figure : matplotlib Figure or None, default=None
+            Figure to draw in. If None, a new figure is made.
 
         Returns
         -------
@@ -248,7 +260,7 @@ class DensityMatrixDisplay:
         Raises
         ------
         ImportError
-            Where matplotlib is missing.
+            If matplotlib is missing.
         """
         n = len(self.matrices)
         columns = min(n, 5)
@@ -271,32 +283,34 @@ class DensityMatrixDisplay:
             axis.tick_params(labelsize=8)
             axis.locator_params(integer=True, nbins=5)
         bar = figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.02)
-        bar.set_label("share of second moment", fontsize=8)
+        bar.set_label("entry of the density matrix", fontsize=8)
         bar.ax.tick_params(labelsize=8)
-        figure.supxlabel("patch entry, in order of (y, x, channel)", fontsize=9)
+        figure.supxlabel("patch entry, in the order (y, x, channel)", fontsize=9)
         figure.supylabel("patch entry", fontsize=9)
         self.figure_, self.axes_ = figure, axes
         return self
 
 
 class ClassOverlapDisplay:
-    """Draw how much the density matrices of every two classes overlap.
+    """Plot the overlap of the density matrices of every pair of classes.
 
     Parameters
     ----------
     overlaps : ndarray of shape (n_classes, n_classes)
-        Between 0 and 1.
+        Overlaps between 0 and 1.
     classes : array-like of shape (n_classes,)
-        Labels.
+        Class labels.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
+        Figure that contains the plot.
     ax_ : matplotlib Axes
+        Axes of the plot.
 
     See Also
     --------
-    skdmn.analysis.density.subspaces.density_overlaps : The numbers.
+    skdmn.analysis.density.density_overlaps : Compute the overlaps.
 
     Examples
     --------
@@ -313,14 +327,14 @@ class ClassOverlapDisplay:
 
     @classmethod
     def from_estimator(cls, layer: ClassPCAPatchTransformer, *, ax: Any = None) -> Self:
-        """Draw the overlaps of the classes of a fitted layer.
+        """Plot the overlaps between the classes of a fitted layer.
 
         Parameters
         ----------
         layer : ClassPCAPatchTransformer
-            Fitted, with its density matrices.
-        ax : matplotlib Axes or None
-            Where to draw; None makes a new figure.
+            Fitted layer that has its density matrices.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
 
         Returns
         -------
@@ -328,21 +342,25 @@ class ClassOverlapDisplay:
 
         Raises
         ------
+        ImportError
+            If matplotlib is missing.
         TypeError
-            Where the layer has no density matrices.
+            If `layer` is not a ClassPCAPatchTransformer.
         NotFittedError
-            Where it was not fitted.
+            If `layer` is not fitted.
+        AttributeError
+            If ``compact`` removed the density matrices.
         """
         overlaps = density_overlaps(class_densities(layer))
         return cls(overlaps, layer.classes_).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
-        """Draw.
+        """Draw the plot.
 
         Parameters
         ----------
-        ax : matplotlib Axes or None
-            Where to draw; None makes a new figure.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
 
         Returns
         -------
@@ -351,7 +369,7 @@ class ClassOverlapDisplay:
         Raises
         ------
         ImportError
-            Where matplotlib is missing.
+            If matplotlib is missing.
         """
         n, labels = len(self.overlaps), np.asarray(self.classes)
         few = n <= _MANY
@@ -367,7 +385,7 @@ class ClassOverlapDisplay:
             least = float(np.nanmin(self.overlaps))
             middle, digits = (least + 1) / 2, 2 if least < 0.95 else 3
             for (row, column), value in np.ndenumerate(self.overlaps):
-                colour = "white" if value <= middle else "black"  # of nan, too
+                colour = "white" if value <= middle else "black"  # black for NaN
                 text = f"{value:.{digits}f}".removeprefix("0")
                 ax.text(column, row, text, ha="center", va="center", c=colour, size=8)
         self.figure_, self.ax_ = ax.figure, ax

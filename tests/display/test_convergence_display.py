@@ -44,7 +44,7 @@ def test_the_number_of_images_that_is_enough_is_marked(images):
     assert note.get_text().startswith(f"{display.enough_} images are enough")
     slowest = found.classes[found.enough(0.02).argmax()]
     assert f"class {slowest}, root mean square" in labels(display.ax_)
-    assert display.ax_.get_xlabel() == "images of a class"
+    assert display.ax_.get_xlabel() == "number of images of a class"
 
 
 def test_a_measured_path_is_drawn_beside_what_is_expected_of_it(images):

@@ -58,7 +58,7 @@ def test_every_class_is_a_line_and_what_is_kept_is_filled(layer):
 def test_a_gap_is_marked_and_told(ax):
     levels = [[0.0, 1, 9, 10], [0.0, 1, 11, 12]]
     display = EnergyDisplay(levels, ["x", "y"]).plot(ax=ax)
-    assert ax.get_title("left") == "gap of 10.0 nats behind 2"
+    assert ax.get_title("left") == "gap of 10.0 nats after rank 2"
     assert [gap.n_overlap for gap in display.gaps_] == [2, 2]
     (marker,) = [line for line in ax.lines if line.get_linestyle() == ":"]
     assert_allclose(marker.get_xdata(), 2.5)
@@ -66,12 +66,12 @@ def test_a_gap_is_marked_and_told(ax):
 
 def test_where_there_is_no_gap_the_widest_is_told(ax):
     EnergyDisplay([[0.0, 1, 5.5]], [0], min_gap=5).plot(ax=ax)
-    assert ax.get_title("left") == "no gap wider than 5 nats; widest 4.5"
+    assert ax.get_title("left") == "no gap above 5 nats; widest gap 4.5"
     assert ax.get_legend() is None
 
 
 def test_min_gap_is_that_of_the_estimators_picture(layer):
-    assert "behind" in EnergyDisplay.from_estimator(layer, min_gap=0).ax_.get_title(
+    assert "after rank" in EnergyDisplay.from_estimator(layer, min_gap=0).ax_.get_title(
         "left"
     )
 
