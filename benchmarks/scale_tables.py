@@ -4,6 +4,13 @@ from speed_tables import MIB, read, table
 
 HOUR = 3600.0
 PARTS = ("layers", "reduction", "softmax", "tasks")
+MEASURED = {
+    "density 1": "density matrices of layer 1",
+    "features 1": "features of layer 1",
+    "a filter of layer 1": "one filter of layer 1",
+    "density 2": "density matrices of layer 2",
+    "features 1 and 2": "features of both layers",
+}
 
 
 def machine_of(results: dict) -> str:
@@ -111,11 +118,9 @@ def costs() -> str:
     """Return the tables of measured costs and of the estimates from them."""
     results = read("costs")
     by_size = results["images"]
-    parts = list(next(iter(by_size.values())))
     measured = [
-        [part, *(f"{1e6 * found[part]:.1f}" for found in by_size.values())]
-        for part in parts
-        if part != "n_features"
+        [words, *(f"{1e6 * found[part]:.1f}" for found in by_size.values())]
+        for part, words in MEASURED.items()
     ]
     merging = [
         [

@@ -102,7 +102,7 @@ def density() -> str:
     right = sum(loss == 1 for loss in losses) / len(losses)
     worst = max(row["relative_errors"]["skdmn"] for row in rows)
     return table([*head, "relative to the products alone"], shown) + (
-        "\n\nImages have 8-bit integers, feature maps float32. For the same images in "
+        "\n\nImages are 8-bit and feature maps float32. For the same images in "
         f"float32: {min(narrow):.1f} to {max(narrow):.1f} times faster. Patches are "
         "copied in the fastest way of NumPy and torch. The last column is the time "
         "relative to that of one large matrix product with as many operations. The "
