@@ -96,10 +96,10 @@ def test_kernel_size(data):
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
-        ("d5, x, de10", "'x' in 'd5, x, de10' is no layer; write d or c"),
+        ("d5, x, de10", "'x' in 'd5, x, de10' is not a layer; write d or c"),
         ("d0, de10", "'d0' in"),
-        ("", "'' in '' is no layer"),
-        ("de10, m", "has a layer behind de"),
+        ("", "'' in '' is not a layer"),
+        ("de10, m", "has a layer after de"),
         ("c5, d5, de10", "write all d before the first c"),
         ("d5, de9", "ends in 9 logits, but labels are of 10 classes; write de10"),
         ("d500, de10", "asks for d500, but there are"),

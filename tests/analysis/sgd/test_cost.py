@@ -106,7 +106,7 @@ def test_a_computed_layer_gains_if_and_only_if_those_above_are_wide(
 def test_what_is_wrong_is_said():
     with pytest.raises(ValueError, match="leaves no pixels"):
         training_operations("c6, m, c6, m, c6, de10", (8, 8, 1), n_images=1, n_epochs=1)
-    with pytest.raises(ValueError, match="is no layer"):
+    with pytest.raises(ValueError, match="is not a layer"):
         training_operations("x6, de10", **MNIST)
     with pytest.raises(ValueError, match="pass the positive widths"):
         sgd_bound([5], 1)
