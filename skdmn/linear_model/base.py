@@ -135,16 +135,17 @@ class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstima
         return probabilities(self._scores(X, "predict_log_proba"))[1]
 
     def operations(self) -> list[Operation]:
-        """Return what `decision_function` computes, as records of `skdmn.operations`.
+        """Return the computation of `decision_function` as an operation.
 
         Returns
         -------
         list of Operation
+            One `Scores` record of `skdmn.operations`, with NumPy arrays.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the classifier is not fitted.
         """
         check_is_fitted(self)
         coef, mean = to_numpy(self.coef_), to_numpy(self.mean_)

@@ -166,13 +166,13 @@ def test_callbacks_are_not_given_the_blocks(digits):
 
 def test_the_working_memory_goes_with_the_tasks(digits, monkeypatch):
     seen = []
-    before = ClassPCAPatchTransformer._empty
+    before = ClassPCAPatchTransformer._empty_sums
 
     def spy(self, *args):
         seen.append(get_config()["working_memory"])
         return before(self, *args)
 
-    monkeypatch.setattr(ClassPCAPatchTransformer, "_empty", spy)
+    monkeypatch.setattr(ClassPCAPatchTransformer, "_empty_sums", spy)
     with config_context(working_memory=3):
         distributed.fit(ClassPCAPatchTransformer(), cut(digits[0]), digits[1])
     assert set(seen) == {3}
