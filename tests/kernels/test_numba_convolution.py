@@ -281,6 +281,24 @@ def test_zeros_of_either_sign_and_huge_values(rng):
     assert_array_equal(np.unique(overflowed), [-np.inf, 0, np.inf])
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 2), (3, 3), (5, 4)])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_nan_is_kept(rng, dtype, size, padding):
+    images = whole_numbers(rng, (4, 13, 11, 3), dtype)
+    images[rng.random(images.shape) < 0.01] = np.nan
+    for stride in (size, (1, 1)):
+        window = Window(size, stride, padding)
+        pooled = assert_same_pooling(images, window, dtype)
+        assert 0 < np.isnan(pooled).mean() < 0.5
+        filters = some_filters(rng, 5, (3, 2), 3, dtype)
+        for activation in ("relu", None):
+            features = assert_same_convolution(
+                images, filters, (1, 1), "valid", activation, window
+            )
+            assert 0 < np.isnan(features).mean() < 1
+
+
 # threads and pieces
 
 

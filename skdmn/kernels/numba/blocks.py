@@ -161,6 +161,8 @@ def multiply_block(typing, P, V, left, right, counts, to):
 def multiply_pool_block(typing, N, V, start, left, right, counts, to):
     """Set a block of N rows and V vectors to the largest of four sums of products.
 
+    If one of them is NaN, the result is NaN.
+
     With left = (a, a0, ax, ay, aj, ak), right = (b, b0, bj, bk), counts = (nj, nk) and
     to = (out, o0, on)::
 
@@ -187,10 +189,8 @@ def multiply_pool_block(typing, N, V, start, left, right, counts, to):
         for n in rows:
             row = builder.gep(first, [builder.mul(on, on.type(n))])
             for v in vectors:
-                largest = least
-                for window in sums[4 * n : 4 * n + 4]:
-                    largest = write.larger(largest, builder.load(window[v]))
-                write.store(largest, row, v)
+                corners = [builder.load(sum_[v]) for sum_ in sums[4 * n : 4 * n + 4]]
+                write.store(write.largest(least, corners), row, v)
         return context.get_dummy_value()
 
     return signature, generate
@@ -198,7 +198,7 @@ def multiply_pool_block(typing, N, V, start, left, right, counts, to):
 
 @intrinsic(prefer_literal=True)
 def max_block(typing, start, a, a0, ai, aj, ni, nj, out, o0):
-    """Set a vector to the largest of several, and of a number.
+    """Set a vector to the largest of several and of a number, or to NaN if one is NaN.
 
     ``out[o0 + v] = max(start, a[a0 + v + i*ai + j*aj] for i < ni, j < nj)``
     for every v of a vector; a and out flat arrays of the dtype of start. Literal ni
@@ -210,25 +210,25 @@ def max_block(typing, start, a, a0, ai, aj, ni, nj, out, o0):
     def generate(context, builder, signature, args):
         start, a, a0, ai, aj, ni, nj, out, o0 = args
         write = _Vectors(context, builder, signature.args[1])
-        largest = write.variable()
-        builder.store(write.spread(start), largest)
-
-        def take(at):
-            value = write.larger(builder.load(largest), write.load(at, 0))
-            builder.store(value, largest)
-
-        at = write.pointer(a, a0)
-        if all(
-            isinstance(count, types.IntegerLiteral) for count in signature.args[5:7]
-        ):
-            for i in range(signature.args[5].literal_value):
-                row = builder.gep(at, [builder.mul(ai, ai.type(i))])
-                for j in range(signature.args[6].literal_value):
-                    take(builder.gep(row, [builder.mul(aj, aj.type(j))]))
+        least, at = write.spread(start), write.pointer(a, a0)
+        counts = signature.args[5:7]
+        if all(isinstance(count, types.IntegerLiteral) for count in counts):
+            places = itertools.product(
+                *(range(count.literal_value) for count in counts)
+            )
+            offsets = [write.sum_of((ai, i), (aj, j)) for i, j in places]
+            values = [write.load(builder.gep(at, [offset]), 0) for offset in offsets]
+            largest = write.largest(least, values)
         else:
+            so_far, nan = write.variable(), write.variable(write.bits)
+            builder.store(least, so_far)
             with write.loop(ni, (at, ai)) as (at,), write.loop(nj, (at, aj)) as (at,):
-                take(at)
-        write.store(builder.load(largest), write.pointer(out, o0), 0)
+                value = write.load(at, 0)
+                builder.store(write.larger(builder.load(so_far), value), so_far)
+                is_nan = write.either_nan(value, value)
+                builder.store(builder.or_(builder.load(nan), is_nan), nan)
+            largest = write.set_bits(builder.load(so_far), builder.load(nan))
+        write.store(largest, write.pointer(out, o0), 0)
         return context.get_dummy_value()
 
     return signature, generate
@@ -277,6 +277,7 @@ class _Vectors:
         scalar = context.get_data_type(array_type.dtype)
         self.size = array_type.dtype.bitwidth // 8
         self.type = ir.VectorType(scalar, VECTOR_BYTES // self.size)
+        self.bits = ir.VectorType(ir.IntType(8 * self.size), self.type.count)
 
     def pointer(self, array, offset):
         struct = self.context.make_array(self.array_type)
@@ -289,15 +290,16 @@ class _Vectors:
         parts = [self.builder.mul(step, step.type(count)) for step, count in products]
         return functools.reduce(self.builder.add, parts)
 
-    def variable(self):
-        backend = cgutils.alloca_once(self.builder, self.type)
-        self.builder.store(ir.Constant(self.type, None), backend)  # zeros
-        return backend
+    def variable(self, of_type=None):
+        of_type = of_type or self.type
+        slot = cgutils.alloca_once(self.builder, of_type)
+        self.builder.store(ir.Constant(of_type, None), slot)  # zeros
+        return slot
 
     def _at(self, pointer, number):
         offset = ir.Constant(ir.IntType(64), number * self.type.count)
-        backend = self.builder.gep(pointer, [offset])
-        return self.builder.bitcast(backend, self.type.as_pointer())
+        start = self.builder.gep(pointer, [offset])
+        return self.builder.bitcast(start, self.type.as_pointer())
 
     def load(self, pointer, number):
         return self.builder.load(self._at(pointer, number), align=self.size)
@@ -314,6 +316,29 @@ class _Vectors:
     def larger(self, one, other):
         ordered = self.builder.fcmp_ordered(">", one, other)
         return self.builder.select(ordered, one, other)
+
+    def largest(self, start, values):
+        """Return the largest of vectors, or NaN if one of the values is NaN.
+
+        An instruction for the larger of two loses NaN in one of them. To compare pairs
+        takes half as many instructions as to compare each value with itself.
+        """
+        largest = functools.reduce(self.larger, values, start)
+        pairs = itertools.zip_longest(values[::2], values[1::2], fillvalue=values[-1])
+        nan = functools.reduce(
+            self.builder.or_, [self.either_nan(*pair) for pair in pairs]
+        )
+        return self.set_bits(largest, nan)
+
+    def either_nan(self, one, other):
+        """Return all bits set if one of two values is NaN, else none."""
+        unordered = self.builder.fcmp_unordered("uno", one, other)
+        return self.builder.sext(unordered, self.bits)
+
+    def set_bits(self, value, bits):
+        """Return values with more bits set: all of them make NaN."""
+        both = self.builder.or_(self.builder.bitcast(value, self.bits), bits)
+        return self.builder.bitcast(both, self.type)
 
     def sums(self, offsets, vectors, left, right, counts):
         """Sum products of the numbers at each offset with vectors."""

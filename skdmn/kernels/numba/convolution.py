@@ -277,9 +277,9 @@ def load(image, g, to, above, below, pitch):
     values = g.width * g.channels
     for y in range(max(above, 0), min(below, g.height)):
         at = (y - above) * pitch + g.before_x * g.channels
-        row, backend = image[y * values : (y + 1) * values], to[at : at + values]
-        for j in range(values):  # of slices, which LLVM makes vectors of
-            backend[j] = row[j]
+        row, inside = image[y * values : (y + 1) * values], to[at : at + values]
+        for j in range(values):  # slices, which LLVM turns into vector code
+            inside[j] = row[j]
 
 
 @kernel
@@ -321,6 +321,9 @@ def _pool_row(rows, base, pitch, n_rows, pixel, columns, g, start, out, to, end,
                 continue
             if n_rows == 2 and n_columns == 2:
                 max_block(start, rows, at + f, pitch, pixel, 2, 2, target, o + f)
+                continue
+            if n_rows == 3 and n_columns == 3:
+                max_block(start, rows, at + f, pitch, pixel, 3, 3, target, o + f)
                 continue
             n = n_columns
             max_block(start, rows, at + f, pitch, pixel, n_rows, n, target, o + f)
