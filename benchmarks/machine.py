@@ -1,6 +1,7 @@
 """Helpers of all benchmarks: facts about the machine, options, data and timing."""
 
 import argparse
+import contextlib
 import ctypes
 import json
 import os
@@ -12,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
-import numba
 from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 
@@ -33,10 +33,23 @@ def facts() -> dict[str, str | int]:
     )
     return {
         "processor": model,
-        "threads": min(cpu_count(), numba.get_num_threads()),
+        "threads": _threads(),
         "python": platform.python_version(),
         **{name: _version(name) for name in packages},
     }
+
+
+def _threads() -> int:
+    """Return how many threads there are, by Numba too if it can be imported.
+
+    Numba refuses versions of NumPy that are newer than itself, and benchmarks of GPUs
+    need none of it.
+    """
+    try:
+        import numba
+    except (ImportError, OSError):
+        return cpu_count()
+    return min(cpu_count(), numba.get_num_threads())
 
 
 def _version(package: str) -> str:
@@ -75,7 +88,10 @@ def limit(threads: int) -> None:
 
         torch.set_num_threads(threads)
     threadpool_limits(threads)
-    numba.set_num_threads(threads)
+    with contextlib.suppress(ImportError, OSError):  # see _threads
+        import numba
+
+        numba.set_num_threads(threads)
 
 
 def keep_memory() -> None:
