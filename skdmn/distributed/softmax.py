@@ -42,9 +42,9 @@ def fit_softmax(
     dict
         Attributes of the fitted copy.
     """
-    copied = _DistributedSoftmax()
-    copied.__dict__ = vars(softmax).copy()
-    return copied.fit(blocks, y, sample_weight).__dict__
+    copy = _DistributedSoftmax()
+    copy.__dict__ = vars(softmax).copy()
+    return copy.fit(blocks, y, sample_weight).__dict__
 
 
 class _DistributedSoftmax(SoftmaxClassifier):
@@ -53,10 +53,10 @@ class _DistributedSoftmax(SoftmaxClassifier):
     def _check_rows(
         self, X: Blocks, *, reset: bool, method: str = "fit"
     ) -> tuple[Rows, Backend]:
-        blank = np.zeros((1, *X.sample_shape), X.dtype)
-        rows, backend = super()._check_rows(blank, reset=reset, method=method)
-        kept = X.persisted()
-        return BlockRows(kept, rows.compute, rows.dtype, device=self.device), backend
+        one_row = np.zeros((1, *X.sample_shape), X.dtype)
+        rows, backend = super()._check_rows(one_row, reset=reset, method=method)
+        compute, dtype = rows.compute, rows.dtype
+        return BlockRows(X.persisted(), compute, dtype, device=self.device), backend
 
     @staticmethod
     def _callback_data(data: dict[str, Any]) -> dict[str, Any]:
@@ -78,9 +78,9 @@ class _DistributedSoftmax(SoftmaxClassifier):
         with np.errstate(invalid="ignore"):
             pair = np.array([mean - np.sqrt(var), mean + np.sqrt(var)])
         pairs = Rows(np.tile(pair, (len(classes), 1)), HOST, "float64")
-        of_pairs = np.repeat(np.arange(len(classes)), 2)
+        pair_codes = np.repeat(np.arange(len(classes)), 2)
         stand_in = super()._objective(
-            pairs, classes, of_pairs, np.repeat(totals / 2, 2)
+            pairs, classes, pair_codes, np.repeat(totals / 2, 2)
         )
         by_class = 2 * stand_in.weights[::2] / np.where(totals > 0, totals, 1.0)
         fields = _fields(stand_in)
@@ -96,15 +96,15 @@ class BlockRows(Rows):
 
     def moments(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute each feature's weighted mean and variance."""
-        of_block = self.data.cut(weights)
-        how = (self.device, self.dtype)
-        _, mean, var = self.data.reduce(_moments, merged_moments, of_block, how)
+        arrays = self.data.cut(weights)
+        settings = (self.device, self.dtype)
+        _, mean, var = self.data.reduce(_moments, merged_moments, arrays, settings)
         return mean, var
 
     def differ(self, weights: np.ndarray) -> bool:
         """Return True if the rows with positive weight are not all equal."""
-        of_block, how = self.data.cut(weights), (self.device, self.dtype)
-        return self.data.reduce(_first_row, _same_rows, of_block, how)[1]
+        arrays, settings = self.data.cut(weights), (self.device, self.dtype)
+        return self.data.reduce(_first_row, _merge_first_rows, arrays, settings)[1]
 
     def choose(self, indices: np.ndarray) -> Rows:
         """Return the rows at sorted indices, copied to the memory of this process."""
@@ -123,9 +123,9 @@ class BlockObjective(Objective):
         rows: Any = self.rows
         of_rows = ("rows", "codes", "weights", "_on_device", "passes")
         model = {name: o for name, o in _fields(self).items() if name not in of_rows}
-        how = (rows.device, rows.dtype)
+        settings = (rows.device, rows.dtype)
         total, value, gradient = rows.data.reduce(
-            _weighted, _added, self._of_blocks(), model, iterate, how
+            _block_sums, _add_sums, self._of_blocks(), model, iterate, settings
         )
         self.passes.append(self.share)
         return value / total, gradient / total
@@ -160,27 +160,30 @@ def _fields(objective: Objective) -> dict[str, Any]:
 # functions that run on the workers
 
 
-def _rows(block: np.ndarray, how: tuple[str, str]) -> Rows:
-    device, dtype = how
+def _rows(block: np.ndarray, settings: tuple[str, str]) -> Rows:
+    """Return a block's rows, for computations with a device and dtype."""
+    device, dtype = settings
     return Rows(block, compute_backend(HOST, device), dtype)
 
 
-def _moments(block: np.ndarray, own: tuple[np.ndarray], how: tuple[str, str]) -> tuple:
-    (weights,) = own
-    return weights.sum(), *column_moments(_rows(block, how), weights)
+def _moments(
+    block: np.ndarray, arrays: tuple[np.ndarray], settings: tuple[str, str]
+) -> tuple:
+    (weights,) = arrays
+    return weights.sum(), *column_moments(_rows(block, settings), weights)
 
 
 def _first_row(
-    block: np.ndarray, own: tuple[np.ndarray], how: tuple[str, str]
+    block: np.ndarray, arrays: tuple[np.ndarray], settings: tuple[str, str]
 ) -> tuple[np.ndarray | None, bool]:
     """Return a block's first row with positive weight, and if another one differs."""
-    (weights,) = own
+    (weights,) = arrays
     used = np.flatnonzero(weights)
     first = block[used[0]] if len(used) else None
-    return first, _rows(block, how).differ(weights)
+    return first, _rows(block, settings).differ(weights)
 
 
-def _same_rows(
+def _merge_first_rows(
     parts: list[tuple[np.ndarray | None, bool]],
 ) -> tuple[np.ndarray | None, bool]:
     """Merge results of `_first_row`."""
@@ -189,23 +192,24 @@ def _same_rows(
     return (rows[0] if rows else None), differ or any(differs for _, differs in parts)
 
 
-def _weighted(
+def _block_sums(
     block: np.ndarray,
-    own: tuple[np.ndarray, np.ndarray],
+    arrays: tuple[np.ndarray, np.ndarray],
     model: dict[str, Any],
     iterate: np.ndarray,
-    how: tuple[str, str],
+    settings: tuple[str, str],
 ) -> tuple[float, float, Any]:
     """Return a block's total weight, and its value and gradient times that weight."""
-    codes, weights = own
+    codes, weights = arrays
     total = float(weights.sum(dtype=np.float64))
     if not total:
         return 0.0, 0.0, 0.0
-    local = Objective(_rows(block, how), codes, weights, **model)
+    local = Objective(_rows(block, settings), codes, weights, **model)
     value, gradient = local(iterate)
     return total, total * value, total * gradient
 
 
-def _added(parts: list[tuple[float, float, Any]]) -> tuple[float, float, Any]:
+def _add_sums(parts: list[tuple[float, float, Any]]) -> tuple[float, float, Any]:
+    """Add up the results of `_block_sums`."""
     totals, values, gradients = zip(*parts, strict=True)
     return sum(totals), sum(values), sum(gradients)
