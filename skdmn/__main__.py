@@ -1,4 +1,4 @@
-"""Run the command as ``python -m skdmn``."""
+"""Run the ``skdmn`` command as ``python -m skdmn``."""
 
 import sys
 

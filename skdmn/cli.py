@@ -1,4 +1,4 @@
-"""The ``skdmn`` command: the main job on a data set, from images to a figure."""
+"""The ``skdmn`` command, which fits a network on a data set and plots its filters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LOADERS: dict[str, Callable[..., Any]] = {
     "cifar10": datasets.load_cifar10,
     "cifar100": datasets.load_cifar100,
 }
-# passed on to make_dmn where they are given; it has the defaults
+# options that are passed to make_dmn if they are given; make_dmn has the defaults
 NETWORK = (
     "kernel_size",
     "n_filters",
@@ -45,18 +45,24 @@ NETWORK = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the ``skdmn`` command.
 
     Parameters
     ----------
-    arguments : sequence of str or None
-        What follows ``skdmn`` on the command line; None takes it from there.
+    arguments : sequence of str or None, default=None
+        Command line arguments after ``skdmn``. If None, they are taken from the command
+        line.
 
     Returns
     -------
     int
-        Exit code: 0, 1 where something failed, 130 where it was interrupted. Wrong
-        usage exits with 2.
+        Exit code: 0 for success, 1 for an error, 130 for an interrupt.
+
+    Raises
+    ------
+    SystemExit
+        With exit code 2 if the arguments are not valid, and with exit code 0 after
+        ``--help`` and ``--version``.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -65,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("skdmn: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (python flushes it at exit)
+    except BrokenPipeError:  # the reader of the pipe has closed it, such as head
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (flushed at exit)
         return 0
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         print(f"skdmn: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -75,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def demo(options: argparse.Namespace) -> None:
-    """Fit a DMN and a softmax on raw pixels; print, draw and write what came out."""
+    """Fit a DMN, and a softmax on raw pixels for comparison; report the results."""
     for file in (options.json, options.picture):
         if file:
             _check_writable(Path(file))
@@ -85,7 +91,7 @@ def demo(options: argparse.Namespace) -> None:
     chosen = _network_options(options)
     dmn = make_dmn(**chosen)
     softmax = dmn[-1]
-    # the same layers, without a feature map of all images between them
+    # same layers, but feature maps are computed in batches, which saves memory
     network = DensityMatrixNetwork.from_pipeline(dmn[:-1])
     dmn = make_pipeline(network, clone(softmax))
     seconds, accuracy = _fit_and_score(dmn, X, y, X_test, y_test)
@@ -108,12 +114,13 @@ def demo(options: argparse.Namespace) -> None:
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         }
         Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
-        print(f"written to {options.json}")
+        print(f"results written to {options.json}")
     if options.picture:
         _draw(network["conv1"], options.picture)
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="skdmn",
         description="Convolutional image features that are computed, not trained.",
@@ -122,37 +129,71 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     run = commands.add_parser(
         "demo",
-        help="fit a network on a data set, beside a softmax on raw pixels",
+        help="fit a network on a data set, and compare it with raw pixels",
         description="Fit a Density Matrix Network on a data set, by default the digits "
-        "that come with scikit-learn, and a softmax on raw pixels beside it. Options "
-        "that take several values take one for all layers, or one for each.",
+        "of scikit-learn. For comparison, fit a softmax classifier on raw pixels. "
+        "Options that take several values take one value for all layers, or one for "
+        "each layer. Defaults are in brackets.",
     )
     data = run.add_argument_group("data")
     add = data.add_argument
     add("--dataset", choices=["digits", *LOADERS], default="digits", help="[digits]")
     add("--data", metavar="DIR", help="folder with the official files [OpenML]")
-    add("--images", type=_count, metavar="N", help="use only N training images [all]")
-    add("--seed", type=_seed, default=0, help="of the split and the subsample [0]")
+    add("--images", type=_count, metavar="N", help="number of training images [all]")
+    add("--seed", type=_seed, default=0, help="seed of split and subsample [0]")
     add = run.add_argument_group("network").add_argument
-    add("--layers", type=_count, default=2, metavar="N", help="how many layers [2]")
+    add("--layers", type=_count, default=2, metavar="N", help="number of layers [2]")
     several: dict[str, Any] = {"nargs": "+", "metavar": "V"}
     add("--kernel-size", type=_count, **several, help="side of the patches [3]")
-    add("--n-filters", type=_count, **several, help="at most so many [8 96, or 16]")
-    add("--variance-cutoff", type=_share, **several, help="share kept [0.999]")
-    add("--correlation-cutoff", type=_share, **several, help="merge above it [0.7]")
-    add("--signs", choices=["one", "both"], help="signs of the filters [both]")
+    add(
+        "--n-filters",
+        type=_count,
+        **several,
+        help="largest number of filters [8 96, or 16]",
+    )
+    add(
+        "--variance-cutoff",
+        type=_share,
+        **several,
+        help="share of the variance of each class to keep [0.999]",
+    )
+    add(
+        "--correlation-cutoff",
+        type=_share,
+        **several,
+        help="merge filters whose absolute cosine is larger [0.7]",
+    )
+    add(
+        "--signs",
+        choices=["one", "both"],
+        help="one feature per filter, or two-sided features [both]",
+    )
     add("--pool-size", type=_count, **several, help="side of the pooling [2, last 3]")
-    add("--subsample", type=_share, metavar="V", help="of the images, in matrices [1]")
-    add("-C", type=_strength, help="of the softmax, inverse regularization [0.01]")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="[auto]")
+    add(
+        "--subsample",
+        type=_share,
+        metavar="V",
+        help="share of the images for the density matrices [1]",
+    )
+    add(
+        "-C",
+        type=_strength,
+        help="inverse regularization strength of the softmax [0.01]",
+    )
+    add(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="device to compute on [auto]",
+    )
     add = run.add_argument_group("output").add_argument
     add(
         "--picture",
         metavar="FILE",
         default="skdmn-filters.png",
-        help="of the filters; '' draws none [skdmn-filters.png]",
+        help="file for the plot of the filters; '' draws none [skdmn-filters.png]",
     )
-    add("--json", metavar="FILE", help="write the results there")
+    add("--json", metavar="FILE", help="file for the results")
     add("-v", "--verbose", action="store_true", help="show progress")
     return parser
 
@@ -160,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
 def _number(
     text: str, kind: Callable[[str], Any], holds: Callable[[Any], bool], what: str
 ) -> Any:
+    """Convert an argument to a number; raise if it is not valid."""
     try:
         value = kind(text)
     except ValueError:
@@ -170,18 +212,22 @@ def _number(
 
 
 def _count(text: str) -> int:
+    """Convert an argument to a positive integer."""
     return _number(text, int, lambda value: value > 0, "a positive whole number")
 
 
 def _seed(text: str) -> int:
+    """Convert an argument to a seed of a random generator."""
     return _number(text, int, lambda value: 0 <= value < 2**32, "a seed, 0 to 2**32-1")
 
 
 def _share(text: str) -> float:
+    """Convert an argument to a number above 0 and at most 1."""
     return _number(text, float, lambda value: 0 < value <= 1, "above 0 and at most 1")
 
 
 def _strength(text: str) -> float:
+    """Convert an argument to a positive finite number."""
     return _number(text, float, lambda value: 0 < value < np.inf, "a positive number")
 
 
@@ -203,9 +249,13 @@ def _network_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _load(options: argparse.Namespace) -> Split:
+    """Return training images, test images, training labels and test labels."""
     if options.dataset == "digits":
         if options.data:
-            raise ValueError("--data goes with --dataset, not with the digits.")
+            raise ValueError(
+                "--data is for the files of a downloaded data set, but the data set is "
+                "digits; pass --dataset as well."
+            )
         X, y = datasets.load_digits_images()
         X, X_test, y, y_test = train_test_split(
             X, y, test_size=0.25, stratify=y, random_state=options.seed
@@ -228,7 +278,7 @@ def _fit_and_score(
     X_test: np.ndarray,
     y_test: np.ndarray,
 ) -> tuple[float, float]:
-    """Return the seconds of fitting and the accuracy on test images."""
+    """Fit a model; return the time in seconds and the accuracy on test images."""
     started = time.perf_counter()
     model.fit(X, y)
     seconds = time.perf_counter() - started
@@ -236,7 +286,7 @@ def _fit_and_score(
 
 
 def _describe(name: str, layer: Any) -> dict[str, Any]:
-    """Print what a layer computed, and return it."""
+    """Print the filters and energies of a layer, and return them."""
     energies = np.asarray(layer.energies_)
     some = ", ".join(f"{energy:.2f}" for energy in energies[:6])
     more = ", ..." if len(energies) > 6 else ""
@@ -254,10 +304,11 @@ def _describe(name: str, layer: Any) -> dict[str, Any]:
 
 
 def _draw(layer: Any, file: str) -> None:
+    """Save a plot of the filters of a layer."""
     try:
         import matplotlib as mpl
     except ImportError:
-        print('no picture of the filters: pip install "skdmn[plot]" to draw them')
+        print('filters not drawn: matplotlib is missing; pip install "skdmn[plot]"')
         return
     from skdmn.display import FilterDisplay
 
@@ -268,6 +319,7 @@ def _draw(layer: Any, file: str) -> None:
 
 
 def _check_writable(file: Path) -> None:
+    """Raise OSError if a file cannot be written."""
     folder = file.resolve().parent
     if file.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise OSError(f"{file} cannot be written; pass a file in a writable folder.")

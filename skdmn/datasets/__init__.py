@@ -1,7 +1,7 @@
-"""Labelled images to try the layers on, as arrays ready for them.
+"""Loaders of labelled images: digits, MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100.
 
-Every loader gives images (n, height, width[, channels]), uint8, channels last, and
-labels (n,), int64. The digits come with scikit-learn; the other data sets are read
+Every loader returns images of shape (n, height, width[, channels]), uint8, and labels
+of shape (n,), int64. The digits are part of scikit-learn. The other data sets are read
 from their official files or fetched from OpenML.
 """
 
@@ -51,14 +51,14 @@ def load_digits_images(*, return_X_y: bool = True) -> tuple[Pixels, Targets] | B
     Parameters
     ----------
     return_X_y : bool, default=True
-        Return ``(X, y)`` rather than a Bunch.
+        If True, return ``(X, y)`` instead of a Bunch.
 
     Returns
     -------
     X : ndarray of shape (1797, 8, 8), uint8
-        Images, values 0 to 16.
+        Images with values from 0 to 16.
     y : ndarray of shape (1797,), int64
-        The digits.
+        Labels, 0 to 9.
     data : :class:`~sklearn.utils.Bunch`
         If ``return_X_y`` is False: ``images`` (X), ``target`` (y), ``target_names``
         (list of str) and ``DESCR``.
@@ -83,28 +83,29 @@ def load_digits_images(*, return_X_y: bool = True) -> tuple[Pixels, Targets] | B
 def load_mnist(
     subset: Subset = "train", *, data_home: Home = None, return_X_y: bool = True
 ) -> tuple[Pixels, Targets] | Bunch:
-    """Load MNIST: handwritten digits, 60,000 to train on and 10,000 to test.
+    """Load MNIST: handwritten digits, 60,000 training and 10,000 test images.
 
     Parameters
     ----------
     subset : {"train", "test", "all"}, default="train"
-        Which images; "all" are the training images and then the test images.
+        Images to load. With "all", the test images follow the training images.
     data_home : str or path-like, default=None
         Folder with the official files ``train-images-idx3-ubyte``,
         ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
         ``t10k-labels-idx1-ubyte`` (also spelled ``train-images.idx3-ubyte`` and so
-        on), each plain or ``.gz``. They are looked for in its folders ``mnist`` and
-        ``MNIST`` first, and in a folder ``raw`` of all these. If None, the images are
-        fetched from OpenML by :func:`sklearn.datasets.fetch_openml`, which keeps a
-        copy and is much faster with pandas installed.
+        on), each plain or ``.gz``. The subfolders ``mnist`` and ``MNIST`` are searched
+        first, then the folder itself; in each of them, a subfolder ``raw`` is searched
+        first. If None, the images are fetched from OpenML by
+        :func:`sklearn.datasets.fetch_openml`, which keeps a copy and is much faster if
+        pandas is installed.
     return_X_y : bool, default=True
-        Return ``(X, y)`` rather than a Bunch.
+        If True, return ``(X, y)`` instead of a Bunch.
 
     Returns
     -------
     X : ndarray of shape (n_images, 28, 28), uint8
-        Images, 0 (paper) to 255 (ink). Files may hold fewer images than the official
-        ones, and of another size.
+        Images with values from 0 (paper) to 255 (ink). Files with fewer images, or
+        with images of another size, are also accepted.
     y : ndarray of shape (n_images,), int64
         Labels, 0 to 9.
     data : :class:`~sklearn.utils.Bunch`
@@ -120,7 +121,7 @@ def load_mnist(
     TypeError
         If ``data_home`` is not a path.
     ValueError
-        If ``subset`` is another word, or a file is damaged or not of its format.
+        If ``subset`` is unknown, or a file is damaged or has another format.
 
     See Also
     --------
@@ -142,24 +143,25 @@ def load_mnist(
 def load_fashion_mnist(
     subset: Subset = "train", *, data_home: Home = None, return_X_y: bool = True
 ) -> tuple[Pixels, Targets] | Bunch:
-    """Load Fashion-MNIST: clothes, 60,000 to train on and 10,000 to test.
+    """Load Fashion-MNIST: clothes, 60,000 training and 10,000 test images.
 
     Parameters
     ----------
     subset : {"train", "test", "all"}, default="train"
-        Which images; "all" are the training images and then the test images.
+        Images to load. With "all", the test images follow the training images.
     data_home : str or path-like, default=None
-        Folder with the official files, which have the names and format of MNIST's
-        (see :func:`load_mnist`). They are looked for in its folders
-        ``fashion-mnist``, ``fashion_mnist`` and ``FashionMNIST`` first, and in a
-        folder ``raw`` of all these. If None, the images are fetched from OpenML.
+        Folder with the official files. They have the same names and format as the
+        files of MNIST, see :func:`load_mnist`. The subfolders ``fashion-mnist``,
+        ``fashion_mnist`` and ``FashionMNIST`` are searched first, then the folder
+        itself; in each of them, a subfolder ``raw`` is searched first. If None, the
+        images are fetched from OpenML.
     return_X_y : bool, default=True
-        Return ``(X, y)`` rather than a Bunch.
+        If True, return ``(X, y)`` instead of a Bunch.
 
     Returns
     -------
     X : ndarray of shape (n_images, 28, 28), uint8
-        Images, 0 (background) to 255.
+        Images with values from 0 (background) to 255.
     y : ndarray of shape (n_images,), int64
         Labels, 0 (T-shirt/top) to 9 (Ankle boot).
     data : :class:`~sklearn.utils.Bunch`
@@ -187,47 +189,47 @@ def load_fashion_mnist(
 def load_cifar10(
     subset: Subset = "train", *, data_home: Home = None, return_X_y: bool = True
 ) -> tuple[Pixels, Targets] | Bunch:
-    """Load CIFAR-10: colour pictures, 50,000 to train on and 10,000 to test.
+    """Load CIFAR-10: colour images, 50,000 training and 10,000 test images.
 
     Parameters
     ----------
     subset : {"train", "test", "all"}, default="train"
-        Which images; "all" are the training images and then the test images.
+        Images to load. With "all", the test images follow the training images.
     data_home : str or path-like, default=None
-        Folder with the official *binary version*: ``data_batch_1.bin`` to
-        ``data_batch_5.bin`` and ``test_batch.bin``, plain or ``.gz``, in its folder
-        ``cifar-10-batches-bin``, in itself, or in the archive
-        ``cifar-10-binary.tar.gz``, which is read in place. All these are looked for
-        in its folders ``cifar10``, ``cifar-10`` and ``CIFAR10`` first. It may also be
-        the path of the archive. If None, the images are fetched from OpenML by
-        :func:`sklearn.datasets.fetch_openml`, which keeps a copy and is much faster
-        with pandas installed.
+        Folder with the official *binary version*, or the path of the archive
+        ``cifar-10-binary.tar.gz``. The files are ``data_batch_1.bin`` to
+        ``data_batch_5.bin`` and ``test_batch.bin``, plain or ``.gz``. They may be in
+        the folder itself, in its subfolder ``cifar-10-batches-bin``, or in the archive,
+        which is read without extracting it. The subfolders ``cifar10``, ``cifar-10``
+        and ``CIFAR10`` are searched first, in the same way. If None, the images are
+        fetched from OpenML by :func:`sklearn.datasets.fetch_openml`, which keeps a copy
+        and is much faster if pandas is installed.
     return_X_y : bool, default=True
-        Return ``(X, y)`` rather than a Bunch.
+        If True, return ``(X, y)`` instead of a Bunch.
 
     Returns
     -------
     X : ndarray of shape (n_images, 32, 32, 3), uint8
-        Images, channels (red, green, blue) last. Files may hold fewer than the
-        official ones.
+        Images with channels (red, green, blue). Files with fewer images are also
+        accepted.
     y : ndarray of shape (n_images,), int64
         Labels, 0 (airplane) to 9 (truck).
     data : :class:`~sklearn.utils.Bunch`
         If ``return_X_y`` is False: ``images`` (X), ``target`` (y), ``target_names``
-        (list of str; from ``batches.meta.txt`` where it lies beside the batches) and
-        ``DESCR``.
+        (list of str; read from ``batches.meta.txt`` if that is in the folder of the
+        batches) and ``DESCR``.
 
     Raises
     ------
     FileNotFoundError
-        If ``data_home`` or an official file in it is missing. The Python version,
-        which is pickled, is never loaded.
+        If ``data_home`` or an official file in it is missing. The Python version of the
+        data set is never loaded, because it consists of pickles.
     OSError
         If the images could not be fetched.
     TypeError
         If ``data_home`` is not a path.
     ValueError
-        If ``subset`` is another word, or a file is damaged or not of its format.
+        If ``subset`` is unknown, or a file is damaged or has another format.
 
     See Also
     --------
@@ -248,39 +250,41 @@ def load_cifar100(
     labels: Literal["fine", "coarse"] = "fine",
     return_X_y: bool = True,
 ) -> tuple[Pixels, Targets] | Bunch:
-    """Load CIFAR-100: colour pictures, 50,000 to train on and 10,000 to test.
+    """Load CIFAR-100: colour images, 50,000 training and 10,000 test images.
 
     Parameters
     ----------
     subset : {"train", "test", "all"}, default="train"
-        Which images; "all" are the training images and then the test images.
+        Images to load. With "all", the test images follow the training images.
     data_home : str or path-like, default=None
-        Folder with the official *binary version*: ``train.bin`` and ``test.bin``,
-        plain or ``.gz``, in its folder ``cifar-100-binary``, in itself, or in the
-        archive ``cifar-100-binary.tar.gz``, which is read in place. All these are
-        looked for in its folders ``cifar100``, ``cifar-100`` and ``CIFAR100`` first.
-        It may also be the path of the archive. If None, the images are fetched from
-        OpenML.
+        Folder with the official *binary version*, or the path of the archive
+        ``cifar-100-binary.tar.gz``. The files are ``train.bin`` and ``test.bin``, plain
+        or ``.gz``. They may be in the folder itself, in its subfolder
+        ``cifar-100-binary``, or in the archive, which is read without extracting it.
+        The subfolders ``cifar100``, ``cifar-100`` and ``CIFAR100`` are searched first,
+        in the same way. If None, the images are fetched from OpenML.
     labels : {"fine", "coarse"}, default="fine"
-        The 100 classes or their 20 groups; OpenML has the classes only.
+        Labels to load: the 100 classes ("fine") or their 20 groups ("coarse"). OpenML
+        has fine labels only.
     return_X_y : bool, default=True
-        Return ``(X, y)`` rather than a Bunch.
+        If True, return ``(X, y)`` instead of a Bunch.
 
     Returns
     -------
     X : ndarray of shape (n_images, 32, 32, 3), uint8
-        Images, channels (red, green, blue) last.
+        Images with channels (red, green, blue).
     y : ndarray of shape (n_images,), int64
-        Labels, 0 (apple) to 99 (worm), or 0 (aquatic_mammals) to 19 (vehicles_2).
+        Fine labels, 0 (apple) to 99 (worm), or coarse labels, 0 (aquatic_mammals) to 19
+        (vehicles_2).
     data : :class:`~sklearn.utils.Bunch`
         If ``return_X_y`` is False: ``images`` (X), ``target`` (y), ``target_names``
-        (list of str; from ``fine_label_names.txt`` or ``coarse_label_names.txt``
-        where it lies beside the images) and ``DESCR``.
+        (list of str; read from ``fine_label_names.txt`` or ``coarse_label_names.txt``
+        if that is in the folder of the images) and ``DESCR``.
 
     Raises
     ------
     FileNotFoundError, OSError, TypeError, ValueError
-        As in :func:`load_cifar10`; ValueError also for another word as ``labels``
+        As in :func:`load_cifar10`. ValueError is also raised if ``labels`` is unknown,
         and for coarse labels without ``data_home``.
 
     See Also
@@ -295,8 +299,8 @@ def load_cifar100(
     _check_word("labels", labels, ("coarse", "fine"))
     if labels == "coarse" and data_home is None:
         raise ValueError(
-            "labels='coarse' needs data_home with the official files "
-            f"{CIFAR100.official('all')}, because OpenML has fine labels only."
+            "labels='coarse' needs official files, because OpenML has fine labels "
+            f"only; pass as data_home a folder with {CIFAR100.official('all')}."
         )
     return _load(CIFAR100, subset, data_home, return_X_y, int(labels == "fine"))
 
@@ -304,7 +308,7 @@ def load_cifar100(
 def _load(
     data: DataSet, subset: str, data_home: Home, return_X_y: bool, kind: int = 0
 ) -> tuple[Pixels, Targets] | Bunch:
-    """Return a subset with labels of one kind, an index into ``data.labels``."""
+    """Return a subset of a data set; ``kind`` is an index into ``data.labels``."""
     _check_word("subset", subset, ("train", "test", "all"))
     names, names_file = data.labels[kind]
     if data_home is None:
@@ -323,10 +327,12 @@ def _load(
 
 
 def _bunch(X: Pixels, y: Targets, names: tuple[str, ...], about: str) -> Bunch:
+    """Return the Bunch of a data set."""
     return Bunch(images=X, target=y, target_names=list(names), DESCR=about)
 
 
 def _check_word(parameter: str, value: object, words: tuple[str, ...]) -> None:
+    """Raise ValueError if a parameter is not one of some words."""
     if value not in words:
         *others, last = map(repr, words)
         raise ValueError(
@@ -335,25 +341,28 @@ def _check_word(parameter: str, value: object, words: tuple[str, ...]) -> None:
 
 
 def _existing(data_home: object) -> Path:
+    """Return the path of ``data_home``; raise if it does not exist."""
     if not isinstance(data_home, str | os.PathLike):
         raise TypeError(
             f"data_home must be a str, a path or None, got {type(data_home).__name__}."
         )
     home = Path(os.path.expanduser(data_home))
     if not home.exists():
-        raise FileNotFoundError(f"data_home {home} does not exist, expected a folder.")
+        raise FileNotFoundError(
+            f"data_home {home} does not exist; pass a folder with the official files."
+        )
     return home
 
 
 def _fetch(data: DataSet, subset: str) -> tuple[Pixels, Targets]:
-    """Fetch a subset from OpenML, where the training images come first."""
+    """Fetch a subset from OpenML, whose rows begin with the training images."""
     try:
         fetched = fetch_openml(
             data_id=data.openml_id,
             as_frame=False,
             parser="pandas" if find_spec("pandas") else "liac-arff",
-            # One small type: less memory, and labels that pandas >= 3.1 reads as
-            # numbers fail as categories (scikit-learn issue 34892).
+            # A single small dtype saves memory. It also avoids an error of pandas
+            # >= 3.1 with labels that are numbers (scikit-learn issue 34892).
             read_csv_kwargs={"dtype": np.float32},
         )
     except (OSError, ValueError, HTTPException) as error:
@@ -373,9 +382,9 @@ def _fetch(data: DataSet, subset: str) -> tuple[Pixels, Targets]:
     counts = np.bincount(y[: data.n_train], minlength=n_classes)
     if data.balanced and np.ptp(counts):
         raise ValueError(
-            f"{where} has {counts.min():,} to {counts.max():,} images of a class in "
-            f"its first {data.n_train:,} rows, expected the training set, which has as "
-            "many of each."
+            f"{where} has {counts.min():,} to {counts.max():,} images per class in its "
+            f"first {data.n_train:,} rows, expected the training set, which has the "
+            "same number for every class."
         )
     end = {"train": data.n_train}.get(subset)
     rows = slice(data.n_train if subset == "test" else 0, end)

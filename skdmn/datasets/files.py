@@ -1,8 +1,9 @@
-"""What the official files of MNIST-like and CIFAR data sets are, and how to read them.
+"""Names and formats of the official files of MNIST, Fashion-MNIST and CIFAR.
 
-The formats are IDX, https://yann.lecun.com/exdb/mnist/, and CIFAR's binary version,
-https://www.cs.toronto.edu/~kriz/cifar.html. Sizes are checked before more than a piece
-is read, and contents before an array is made; nothing is unpickled.
+The formats are IDX, https://yann.lecun.com/exdb/mnist/, and the binary version of
+CIFAR, https://www.cs.toronto.edu/~kriz/cifar.html. The size of a file is checked after
+its first piece is read, and the contents before an array is made. Pickles are never
+loaded.
 """
 
 import math
@@ -26,11 +27,11 @@ from skdmn.datasets.reading import (
 Bytes = NDArray[np.uint8]
 
 CIFAR_SHAPE = (3, 32, 32)
-_LARGEST_LIST = 2**16  # of class names
+_LARGEST_LIST = 2**16  # largest size in bytes of a file of class names
 
 
 class Labels(NamedTuple):
-    """A set of labels: its class names and the official file that lists them."""
+    """Class names of a set of labels, and the official file that lists them."""
 
     names: tuple[str, ...]
     file: str = ""
@@ -38,12 +39,13 @@ class Labels(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSet:
-    """The facts of a data set; files are those of each subset, in official order.
+    """Description of a data set and of its files.
 
-    ``labels`` are in the order of the label bytes of a CIFAR record, ``shape`` is
-    that of an image in an OpenML row. ``folders`` are looked into below
-    ``data_home``, ``unpacked`` below it and any of them. ``balanced`` says whether
-    the training set has as many images of each class.
+    ``files`` are the files of each subset, in official order. ``labels`` are in the
+    order of the label bytes of a CIFAR record. ``shape`` is the shape of an image in a
+    row of OpenML. ``folders`` are subfolders of ``data_home`` that are searched;
+    ``unpacked`` is a subfolder of each of them and of ``data_home``. ``balanced`` is
+    True if the training set has the same number of images of each class.
     """
 
     title: str
@@ -66,21 +68,24 @@ class DataSet:
         return [name for part in parts for name in self.files[part]]
 
     def official(self, subset: str) -> str:
-        """Name the files of a subset, and what they may come in, for an error."""
+        """Return the names of the files of a subset for an error message."""
         container = f"in a folder or {self.archive}" if self.archive else "plain or .gz"
         return f"{', '.join(self.required(subset))} ({container})"
 
     def largest(self, where: str, name: str, head: bytes) -> int:
-        """Return how many bytes a file may have: what it says, or the official size.
+        """Return the largest size in bytes that a file may have.
+
+        It is the size in the header of an IDX file, and the official size of a CIFAR
+        file. ``head`` is the beginning of the file.
 
         Raises
         ------
         ValueError
-            Where it does not begin as a file of that name does.
+            If the file does not begin with the header that its name implies.
         """
         if self.shape != CIFAR_SHAPE:
             shape = idx_shape(where, head, n_dims=1 if "idx1" in name else 3)
-            # with room to say by how much it is longer
+            # one piece more, so that an error message can state the actual size
             return min(math.prod(shape) + PIECE, LARGEST_FILE)
         record = len(self.labels) + math.prod(CIFAR_SHAPE)
         sizes = {"train": self.n_train, "test": self.n_test}
@@ -144,7 +149,7 @@ FASHION_MNIST = DataSet(
     n_train=60_000,
     n_test=10_000,
     openml_id=40996,
-    about="Pictures of clothes, 28 x 28 pixels (Xiao, Rasul, Vollgraf): "
+    about="Images of clothes, 28 x 28 pixels (Xiao, Rasul, Vollgraf): "
     "https://github.com/zalandoresearch/fashion-mnist",
 )
 CIFAR10 = DataSet(
@@ -160,7 +165,7 @@ CIFAR10 = DataSet(
     n_train=50_000,
     n_test=10_000,
     openml_id=40927,
-    about="Tiny colour pictures of ten kinds of things, 32 x 32 pixels (Krizhevsky): "
+    about="Small colour images of ten classes, 32 x 32 pixels (Krizhevsky): "
     "https://www.cs.toronto.edu/~kriz/cifar.html",
     archive="cifar-10-binary.tar.gz",
     pickles=(
@@ -184,7 +189,7 @@ CIFAR100 = DataSet(
     n_train=50_000,
     n_test=10_000,
     openml_id=41983,
-    about="Tiny colour pictures of a hundred kinds of things in twenty groups, "
+    about="Small colour images of a hundred classes in twenty groups, "
     "32 x 32 pixels (Krizhevsky): https://www.cs.toronto.edu/~kriz/cifar.html",
     archive="cifar-100-binary.tar.gz",
     pickles=(
@@ -200,7 +205,10 @@ CIFAR100 = DataSet(
 def find_files(
     home: Path, data: DataSet, subset: str, optional: Sequence[str] = ()
 ) -> Files:
-    """Read files from the first place at or below home that has all of a subset."""
+    """Read the files of a subset from the first place that has all of them.
+
+    Places are ``home``, some of its subfolders, and archives in these.
+    """
     required = data.required(subset)
     bases = [home / name for name in (*data.folders, ".")]
     inside = (data.unpacked, ".", data.archive or ".")
@@ -210,7 +218,7 @@ def find_files(
         places, pickles = ([], [home]) if home.name in data.pickles else ([home], [])
         if not data.archive:
             raise ValueError(
-                f"data_home must be the folder with {data.title}'s files, got the "
+                f"data_home must be the folder with the files of {data.title}, got the "
                 f"file {home}."
             )
     best, missing = home, required
@@ -225,12 +233,13 @@ def find_files(
     pickled = next((path for path in pickles if path.is_file()), None)
     if pickled and len(missing) == len(required):
         raise FileNotFoundError(
-            f"{pickled} is of the Python version of {data.title}, which is pickled "
-            f"and never loaded; expected the binary version, {data.archive}."
+            f"{pickled} belongs to the Python version of {data.title}, which consists "
+            "of pickles and is never loaded; download the binary version, "
+            f"{data.archive}."
         )
     raise FileNotFoundError(
-        f"{best} has no {' and no '.join(missing)}; expected {data.title}'s official "
-        f"files for subset={subset!r}: {data.official(subset)}."
+        f"{best} has no {' and no '.join(missing)}; expected the official files of "
+        f"{data.title} for subset={subset!r}: {data.official(subset)}."
     )
 
 
@@ -240,11 +249,11 @@ def idx_shape(where: str, data: bytes | bytearray, n_dims: int) -> tuple[int, ..
     if data[:3] != magic[:3]:
         raise ValueError(
             f"{where} begins with {data[:4].hex(' ') or 'nothing'}, expected "
-            f"{magic.hex(' ')}, the magic number of an IDX file of unsigned bytes."
+            f"{magic.hex(' ')}, the first bytes of an IDX file of unsigned bytes."
         )
     if data[3:4] != magic[3:]:
         found = data[3] if len(data) > 3 else "missing"
-        raise ValueError(f"{where}: its number of dimensions is {found}, not {n_dims}.")
+        raise ValueError(f"{where}: the number of dimensions is {found}, not {n_dims}.")
     if len(data) < start:
         raise ValueError(
             f"{where} has {len(data)} bytes, expected a header of {start} bytes."
@@ -265,7 +274,7 @@ def parse_idx(where: str, data: bytearray, n_dims: int) -> Bytes:
 
 
 def parse_cifar(where: str, data: bytearray, labels: Sequence[Labels]) -> Bytes:
-    """Return the records of a CIFAR file, (n, label bytes + 3072)."""
+    """Return the records of a CIFAR file, of shape (n, label bytes + 3072)."""
     record = len(labels) + math.prod(CIFAR_SHAPE)
     if not data or len(data) % record:
         raise ValueError(
@@ -279,7 +288,7 @@ def parse_cifar(where: str, data: bytearray, labels: Sequence[Labels]) -> Bytes:
 
 
 def parse_names(where: str, data: bytearray, n_classes: int) -> tuple[str, ...]:
-    """Return the class names in a text file, one a line."""
+    """Return the class names in a text file with one name per line."""
     lines = data.decode("utf-8", "replace").splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if len(names) != n_classes:
@@ -288,7 +297,7 @@ def parse_names(where: str, data: bytearray, n_classes: int) -> tuple[str, ...]:
 
 
 def check_labels(where: str, labels: NDArray[np.integer], n_classes: int) -> None:
-    """Raise if a label is not a class."""
+    """Raise ValueError if a label is not between 0 and n_classes - 1."""
     wrong = labels[(labels < 0) | (labels >= n_classes)]
     if wrong.size:
         raise ValueError(
@@ -297,7 +306,7 @@ def check_labels(where: str, labels: NDArray[np.integer], n_classes: int) -> Non
 
 
 def read_idx(files: Files, data: DataSet, subset: str) -> tuple[Bytes, Bytes]:
-    """Return the images and labels, (n, 1), of a subset from its IDX files."""
+    """Return the images and the labels, of shape (n, 1), of a subset in IDX files."""
     names = data.required(subset)
     all_images: list[Bytes] = []
     all_labels: list[Bytes] = []
@@ -324,7 +333,7 @@ def read_idx(files: Files, data: DataSet, subset: str) -> tuple[Bytes, Bytes]:
 
 
 def read_cifar(files: Files, data: DataSet, subset: str) -> tuple[Bytes, Bytes]:
-    """Return the images and label bytes, (n, kinds), of a subset from its files."""
+    """Return the images and the label bytes, of shape (n, kinds), of CIFAR files."""
     kinds = len(data.labels)
     batches = [parse_cifar(*files[n], data.labels) for n in data.required(subset)]
     images = channels_last([records[:, kinds:] for records in batches])
@@ -332,7 +341,7 @@ def read_cifar(files: Files, data: DataSet, subset: str) -> tuple[Bytes, Bytes]:
 
 
 def channels_last(batches: Sequence[Bytes]) -> Bytes:
-    """Join rows of red, green and blue planes to images (n, 32, 32, 3)."""
+    """Convert rows of red, green and blue planes to images of shape (n, 32, 32, 3)."""
     channels, *size = CIFAR_SHAPE
     images = np.empty((sum(map(len, batches)), *size, channels), np.uint8)
     end = 0

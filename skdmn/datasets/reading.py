@@ -1,8 +1,10 @@
-"""Bytes of files that somebody else wrote: read in pieces, never extracted.
+"""Safe reading of downloaded files, plain, gzipped or in a tar archive.
 
-A file may lie about its size, unzip to a thousand times its length, or be a tar file
-of links and paths that lead elsewhere. What is read of it takes no more memory than
-its name and its first bytes allow; nothing is written, and no name in it is a path.
+A file from an unknown source may state a wrong size, unzip to a thousand times its
+length, or be an archive with links and paths outside its folder. Files are therefore
+read in pieces, with a memory limit that follows from the name and the first bytes of
+the file. Archives are not extracted, nothing is written to disk, and paths in archives
+are ignored.
 """
 
 from __future__ import annotations
@@ -14,28 +16,30 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-# Official file name -> (what to call it in an error, its content).
+# Official file name -> (name for error messages, content).
 Files = dict[str, tuple[str, bytearray]]
-# How many bytes a file may have: from what to call it, its official name, first bytes.
+# (name for error messages, official name, first bytes) -> largest size in bytes.
 Largest = Callable[[str, str, bytes], int]
 
 PIECE, LARGEST_FILE = 2**20, 2**30
 
-_BLOCK = 512  # of a tar file
-_REGULAR = (b"0", b"\0", b"7")
+_BLOCK = 512  # bytes in a block of a tar file
+_REGULAR = (b"0", b"\0", b"7")  # type flags of regular files
 _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders
 
 
 class _Readable(Protocol):
+    """A binary stream."""
+
     def read(self, size: int, /) -> bytes: ...
 
 
 class _DamageError(Exception):
-    """Why a file cannot be of its format."""
+    """Raised if a tar file is not valid; the message says why."""
 
 
 def read_folder(folder: Path, names: Iterable[str], largest: Largest) -> Files:
-    """Read those of the named files that the folder has, plain or .gz."""
+    """Read the named files, plain or .gz, that are in a folder."""
     files = {}
     for name in names:
         spellings = (name, name.replace("-idx", ".idx"))
@@ -49,14 +53,14 @@ def read_folder(folder: Path, names: Iterable[str], largest: Largest) -> Files:
 
 
 def read_archive(path: Path, names: Iterable[str], largest: Largest) -> Files:
-    """Read those of the named regular files that the tar.gz has, in one pass."""
+    """Read the named regular files that are in a tar.gz archive, in one pass."""
     files: Files = {}
     with _damage_named(str(path)), gzip.open(path) as unzipped:
         whole = _Limited(unzipped, str(path))
         for name, content in _members(whole):
             if name in names and name not in files:
                 files[name] = _read(content, f"{name} in {path}", name, largest)
-        while whole.read(PIECE):  # to the end, where gzip compares the checksum
+        while whole.read(PIECE):  # gzip verifies the checksum at the end
             pass
     return files
 
@@ -64,7 +68,7 @@ def read_archive(path: Path, names: Iterable[str], largest: Largest) -> Files:
 def _read(
     stream: _Readable, where: str, name: str, largest: Largest
 ) -> tuple[str, bytearray]:
-    """Read a stream in pieces, so that only what is there takes memory."""
+    """Read a stream in pieces, so that memory is used only for existing bytes."""
     data = bytearray()
     limit = LARGEST_FILE
     with _damage_named(where):
@@ -74,13 +78,13 @@ def _read(
             data += piece
             if len(data) > limit:
                 raise ValueError(
-                    f"{where} has more than {limit:,} bytes, expected no more."
+                    f"{where} has more than {limit:,} bytes, the largest size expected."
                 )
     return where, data
 
 
 class _Limited:
-    """A stream that is no longer than `LARGEST_FILE`."""
+    """Stream that raises ValueError if it is longer than `LARGEST_FILE`."""
 
     def __init__(self, stream: _Readable, where: str) -> None:
         self.stream = stream
@@ -92,14 +96,14 @@ class _Limited:
         self.left -= len(piece)
         if self.left < 0:
             raise ValueError(
-                f"{self.where} has more than {LARGEST_FILE:,} bytes once unzipped, "
-                "expected no more."
+                f"{self.where} has more than {LARGEST_FILE:,} bytes after unzipping, "
+                "the largest size expected."
             )
         return piece
 
 
 class _Part:
-    """The next bytes of a stream, as many as it is said to have."""
+    """Stream of the next `size` bytes of another stream."""
 
     def __init__(self, stream: _Readable, size: int) -> None:
         self.stream = stream
@@ -114,11 +118,12 @@ class _Part:
 
 
 def _members(stream: _Readable) -> Iterator[tuple[str, _Part]]:
-    """Yield the names, without folders, and contents of a tar file's regular files.
+    """Yield the name, without folders, and the content of each regular file in a tar.
 
-    Its format is https://www.gnu.org/software/tar/manual/html_node/Standard.html. Only
-    one header is held at a time, and nothing but names, sizes and kinds is looked at:
-    Python's tarfile reads headers of any size into memory.
+    The format is https://www.gnu.org/software/tar/manual/html_node/Standard.html. Only
+    one header is in memory at a time, and only names, sizes and types are read from it.
+    The tarfile module of Python is not used, because it reads headers of any size into
+    memory.
     """
     header = stream.read(_BLOCK)
     if not header:
@@ -142,6 +147,7 @@ def _members(stream: _Readable) -> Iterator[tuple[str, _Part]]:
 
 
 def _octal(digits: bytes) -> int:
+    """Return the number in an octal field of a tar header."""
     digits = digits.strip(b" \0")
     if digits.strip(b"01234567"):
         raise _DamageError("it has no tar header where one should be")
@@ -150,6 +156,7 @@ def _octal(digits: bytes) -> int:
 
 @contextmanager
 def _damage_named(where: str) -> Iterator[None]:
+    """Turn errors of a damaged file into a ValueError that names the file."""
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error, _DamageError) as error:
