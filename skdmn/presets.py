@@ -329,7 +329,6 @@ def recommended_dmn(
         n_filters=count,
         variance_cutoff=0.98 if many else 0.95,
         threshold=0.5 if has_channels else 1.0,
-        mirrored=mirrored,
         subsample=subsample,
         image_shape=None if shrink > 1 else image_shape,
         memory=memory,

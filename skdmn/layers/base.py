@@ -204,13 +204,13 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         with self._unchanged_on_error():
             self._check_params()
             self._check_uses_all_images("partial_fit")
-            resume = hasattr(self, "_settings")
+            resume = hasattr(self, "_learned")
             images = self._check_images(X, reset=not resume, method="partial_fit")
             before = self._resumable() if resume else None
             labels = self._choose(y, len(images), classes)
             labels = labels._replace(is_repeatable=False)  # not cached
             if before is not None:
-                known = union(self._classes, labels.classes)
+                known = union(self._learned["classes"], labels.classes)
                 codes = np.searchsorted(known, labels.classes)[labels.codes]
                 labels = labels._replace(classes=known, codes=codes)
             self._learn(labels, images.dtype, self._gather(images, labels), before)
@@ -459,8 +459,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     def _set(self, sums: Any, dtype: str) -> None:
         """Set fitted attributes from sums over all images.
 
-        `_classes` has the labels of their classes; `dtype` is what the images are
-        computed in, "float32" or "float64".
+        ``_learned["classes"]`` has the labels of their classes; `dtype` is what the
+        images are computed in, "float32" or "float64".
         """
 
     def _operations(self) -> list[Operation]:
@@ -521,22 +521,26 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         """Sum, then finish; `gather` sums over images, wherever they are."""
         self._prepare()
         if before is None:
-            self.__dict__.pop("_settings", None)
+            self.__dict__.pop("_learned", None)
             if self._needs_first_look:
                 found = gather(self._first_look(), False)
                 self._take_first_look(found, dtype)
         sums = self._empty_sums(len(labels.classes))
         if sums is not None:
             if before is not None:
-                at = np.searchsorted(labels.classes, self._classes)
+                at = np.searchsorted(labels.classes, self._learned["classes"])
                 sums.merge(before, at)
             sums = gather(sums, True)
         self._keep(labels.classes, sums, dtype)
 
     def _keep(self, classes: np.ndarray, sums: Any, dtype: str) -> None:
         """Keep sums, and set what follows from them."""
-        self._classes, self._dtype = classes, dtype
-        self._settings = self._sum_settings()
+        # one attribute: fitted arrays of their own would have to follow X to a device
+        self._learned = {
+            "classes": classes,
+            "dtype": dtype,
+            "settings": self._sum_settings(),
+        }
         if sums is not None:
             self._sums = sums
         self._set(sums, dtype)
@@ -571,7 +575,9 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 f"This {type(self).__name__} has no sums, because compact() left them "
                 "out; use the estimator that compact() was called on."
             )
-        return self._as_statistics(self._sums, self._classes, self._dtype)
+        return self._as_statistics(
+            self._sums, self._learned["classes"], self._learned["dtype"]
+        )
 
     def _as_statistics(self, sums: Any, classes: np.ndarray, dtype: str) -> Statistics:
         images = {name: v for name, v in self._input().items() if name != "_lives"}
@@ -591,7 +597,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 "partial_fit needs the sums, which compact() left out; continue with "
                 "the estimator that compact() was called on."
             )
-        then = self._settings
+        then = self._learned["settings"]
         self._prepare()
         for name, now in self._sum_settings().items():
             if now != then[name]:

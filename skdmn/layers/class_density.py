@@ -180,7 +180,7 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
             raise ValueError(
                 f"No filter can be computed: {self._why_nothing()}; check the images."
             )
-        self.classes_ = self._classes
+        self.classes_ = self._learned["classes"]
         self.partition_functions_ = self._here(traces)
         if density.means is not None:
             self.means_ = self._here(density.means)

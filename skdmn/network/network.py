@@ -17,6 +17,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._repr_html.estimator import _VisualBlock
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
@@ -180,12 +181,32 @@ class NamedLayers(_BaseComposition):
                 "mirrored=True, but there is no layer but a FlattenTransformer; put "
                 "one in front that computes features."
             )
+        for name, layer in self.layers:
+            if not self.mirrored and getattr(layer, "mirrored", False):
+                raise ValueError(
+                    f"{name!r} has mirrored=True, but the network mirrored=False; set "
+                    "mirrored=True on the network, which passes it on to its layers."
+                )
         asked = {self.device, *(layer.device for layer in layers)} - {"auto"}
         if len(asked) > 1:
             raise ValueError(
                 "device='cpu' and device='cuda' are both asked for by the network and "
                 "its layers; set it in one place, and leave the others 'auto'."
             )
+
+    def _sk_visual_block_(self) -> _VisualBlock:
+        """Return the layers as boxes, one below the other, as a Pipeline does."""
+        names, layers = zip(*getattr(self, "layers_", self.layers), strict=True)
+        return _VisualBlock(
+            "serial",
+            layers,
+            names=[
+                f"{name}: {type(layer).__name__}"
+                for name, layer in zip(names, layers, strict=True)
+            ],
+            name_details=[str(layer) for layer in layers],
+            dash_wrapped=False,
+        )
 
     def __sklearn_tags__(self) -> Tags:
         """Declare that labels are required, where a layer requires them."""
@@ -219,10 +240,10 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         scikit-learn's configured ``working_memory`` where that is less; on a GPU no
         more than its free memory allows.
     mirrored : bool, default=False
-        Give the mean of the features of each image and of its mirror image, right to
-        left: both then have the same, and whoever learns from them needs no mirror
-        images. Takes twice as long to compute, no longer to fit. Layers that find
-        filters up to mirroring (`WhitenedPCAPatchTransformer`) should be told, too.
+        Average the features of each image and of its horizontal flip, so that both
+        have the same features and no flipped images are needed to learn from them.
+        `transform` takes twice as long, `fit` does not. Layers that have a parameter
+        `mirrored` are fitted with it.
     memory : str, path, joblib.Memory or None, default=None
         Where to cache density matrices, for layers whose own `memory` is None. They
         are found again by the images and the layers in front, which are not run.
@@ -510,6 +531,8 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
             layer.memory = self.memory
         if self.verbose and hasattr(layer, "verbose"):
             layer.verbose = self.verbose
+        if self.mirrored and hasattr(layer, "mirrored"):
+            layer.mirrored = True
         if before:
             last = before[-1][1]
             shape = last.output_shape_

@@ -86,7 +86,7 @@ def test_what_is_written_loads_and_is_learned_from(tmp_path):
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from skdmn.network import writing
 from test_writing import lazy_features
 
@@ -109,7 +109,8 @@ lazy_features().write({target!r})
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed")
 def test_a_killed_process_is_gone_on_with(tmp_path, suffix, monkeypatch):
     target = tmp_path / f"features{suffix}"
-    tests = str(Path(__file__).parent)
+    here = Path(__file__).parent
+    tests = [str(here), str(here.parent)]
     script = KILLED.format(tests=tests, suffix=suffix, target=str(target))
     child = subprocess.run([sys.executable, "-c", script], check=False)
     assert child.returncode == -signal.SIGKILL
