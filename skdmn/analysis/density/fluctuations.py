@@ -206,7 +206,7 @@ def fluctuation_test(fluctuations: Fluctuations) -> FluctuationTest:
     0.01.
 
     Eq. 18 of [1]_ states a variance of 2 rho^2 / (N^2 dN) for d rho / dN. The text
-    below it states a standard deviation of 2, which should be the square root of 2.
+    below it states a standard deviation of 2; this should be the square root of 2.
 
     References
     ----------

@@ -130,9 +130,9 @@ def gradient_scale_matrices(weights: Weights) -> GradientScales:
     """Return the gradient scale matrices of a deep linear network.
 
     A step of gradient descent changes the product W of all layers by
-    -mu sum_l A_l Er B_l, to first order in mu. Er is the gradient of a network with one
-    layer, and A_l and B_l are the left and right gradient scale matrices of layer l
-    (arXiv:2105.05553, eqs. 6 and 7).
+    -mu sum_l A_l Er B_l, to first order in mu. Er is the gradient of the loss with
+    respect to W, and A_l and B_l are the left and right gradient scale matrices of
+    layer l (arXiv:2105.05553, eqs. 6 and 7).
 
     Parameters
     ----------

@@ -95,13 +95,14 @@ def training_operations(
     Notes
     -----
     Consider a layer with d inputs per patch, f filters and P positions. For each image,
-    the forward pass takes P d f multiply-adds. The gradient of the weights takes as
-    many. The gradient of the inputs also takes as many, and is needed only if a layer
-    below is trained (batch normalization counts as trained). A density matrix is
-    symmetric and takes P d (d + 1) / 2 per image; an eigenproblem takes about
-    9 d^3 / 2 ([2]_). Images pass the computed layers once, not once per epoch. ReLU,
-    pooling, normalization and copies are not counted. Running times follow these
-    counts only roughly, because small matrix products are slower than large ones.
+    the forward pass takes P d f multiply-adds. The gradient of the weights takes the
+    same number. The gradient of the inputs also takes the same number; it is needed
+    only if a layer below is trained (batch normalization counts as trained).
+
+    A density matrix is symmetric and takes P d (d + 1) / 2 per image; an eigenproblem
+    takes about 9 d^3 / 2 ([2]_). Images pass the computed layers once, not once per
+    epoch. ReLU, pooling, normalization and copies are not counted. Running times follow
+    these counts only roughly, because small matrix products are slower than large ones.
 
     References
     ----------
