@@ -1,1 +1,1 @@
-"""The definition of every operation, for any library of the array API standard."""
+"""Reference implementations, for any library of the array API standard."""

@@ -1,8 +1,7 @@
-"""Patches by their contrast: moments, encoding and average pooling, the definitions.
+"""Reference moments and encoding with local contrast normalization.
 
-Every patch is taken less its mean and divided by its contrast, the square root of its
-variance and a floor. What filters give for that is soft thresholded, for both signs,
-and averaged over windows. For any array library.
+The mean of every patch is subtracted, and the patch is divided by its contrast: the
+square root of its variance plus a floor. For any array library.
 """
 
 from __future__ import annotations
@@ -13,24 +12,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdmn.kernels.geometry import Pair, Window, output_size, tiles
+from skdmn.kernels.geometry import Pair, Window, output_size, tile_values, tiles
 from skdmn.kernels.reference.convolution import average_pool, patches
+from skdmn.kernels.reference.sums import to_float64
 from skdmn.utils.array_api import Array, own_backend, take, to_numpy, widest_float
 
 
 class Encoding(NamedTuple):
-    """What `encode` does with a patch.
+    """Parameters of `encode`.
 
     Attributes
     ----------
     filters : array of shape (n_filters, kernel height, kernel width, channels)
-        Entries of each sum to 0: the mean of a patch gives nothing.
+        The entries of each filter sum to 0: the mean of a patch has no effect.
     floor : float
         Added to the variance of a patch, in the squared unit of the images.
     threshold : float
-        What a product must exceed to count.
+        The soft threshold of the products.
     components : array of shape (n_components, kernel height, width, channels) or None
-        Orthonormal; every filter is a combination of them, which kernels make use of.
+        Orthonormal. Every filter is a linear combination of them; kernels use this if
+        it takes fewer operations.
     """
 
     filters: Array
@@ -45,7 +46,7 @@ class Encoding(NamedTuple):
 
 
 def by_contrast(windows: Array, floor: float) -> Array:
-    """Return patches (..., d) less their means, divided by their contrasts."""
+    """Subtract the mean of each patch (..., d) and divide by its contrast."""
     xp = own_backend(windows).xp
     windows = windows - xp.mean(windows, axis=-1, keepdims=True)
     variance = xp.mean(windows * windows, axis=-1, keepdims=True)
@@ -53,64 +54,70 @@ def by_contrast(windows: Array, floor: float) -> Array:
 
 
 def cell_edges(length: int, cells: int) -> list[int]:
-    """Return where cells begin and end along an axis of positions."""
+    """Return the positions at which the cells of an axis start and end."""
     return [(2 * i * length + cells) // (2 * cells) for i in range(cells + 1)]
 
 
 def contrast_moments(
     images: Array, members: np.ndarray, size: Pair, cells: Pair, floor: float
 ) -> np.ndarray:
-    """Sum the outer products of patches by contrast, for each cell of the image.
+    """Sum the outer products of contrast-normalized patches, cell by cell.
 
     Parameters
     ----------
     images : array of shape (n, height, width, channels), real
     members : ndarray of shape (n_members,), int
-        Indices of the images that count, at least one.
+        Indices of the images to use, at least one.
     size : (int, int)
         Height and width of a patch.
     cells : (int, int)
-        The positions of patches are cut into so many cells, down and across.
+        Number of cells, down and across, that the positions are divided into.
     floor : float
         Added to the variance of a patch.
 
     Returns
     -------
     ndarray of shape (cells down * cells across, d, d), float64
-        d entries of a patch, C order of (y, x, channel).
+        d is the number of entries of a patch, in C order of (y, x, channel).
     """
     backend = own_backend(images)
     xp, dtype = backend.xp, widest_float(backend)
     rows, columns = output_size(images.shape[1:], size, (1, 1), "valid")
     d = size[0] * size[1] * images.shape[3]
     down, across = cell_edges(rows, cells[0]), cell_edges(columns, cells[1])
-    outer = np.zeros((cells[0] * cells[1], d, d))
-    for some, strip in tiles(len(members), rows, columns * d):
+    totals: list[Array] = [0.0] * (cells[0] * cells[1])
+    for some, strip in tiles(len(members), rows, columns * d, tile_values(images)):
         tile = xp.astype(take(images, members[some], axis=0), dtype)
         tile = tile[:, strip.start : strip.stop + size[0] - 1, :, :]
         windows = by_contrast(patches(tile, size), floor)
         spans = itertools.product(itertools.pairwise(down), itertools.pairwise(across))
         for cell, ((top, bottom), (left, right)) in enumerate(spans):
             first = max(top - strip.start, 0)
-            last = max(min(bottom, strip.stop) - strip.start, first)
+            last = min(bottom, strip.stop) - strip.start
+            if first >= last:  # the tile has no row of this cell
+                continue
             inside = xp.reshape(windows[:, first:last, left:right, :], (-1, d))
-            outer[cell] += to_numpy(inside.T @ inside)
+            totals[cell] += to_float64(inside.T @ inside)
+    outer = np.zeros((len(totals), d, d))
+    for cell, total in enumerate(totals):
+        outer[cell] = to_numpy(total)
     return outer
 
 
 def encode(images: Array, how: Encoding) -> Array:
-    """Multiply patches by contrast with filters, and soft threshold both signs.
+    """Compute two-sided features (CReLU) of contrast-normalized patches.
 
     Parameters
     ----------
     images : array of shape (n, height, width, channels), real
-        Of any dtype; computed in that of the filters.
+        Any dtype; the result has the dtype of the filters.
     how : Encoding
 
     Returns
     -------
     array of shape (n, rows, columns, 2 * n_filters)
-        ``max(z - threshold, 0)`` of the products z, then ``max(-z - threshold, 0)``.
+        ``max(z - threshold, 0)``, then ``max(-z - threshold, 0)``, for the products z
+        of patches and filters.
     """
     backend = own_backend(images)
     xp, filters = backend.xp, how.filters
@@ -118,14 +125,15 @@ def encode(images: Array, how: Encoding) -> Array:
     weights = xp.reshape(filters, (filters.shape[0], -1)).T
     shape = (images.shape[0], rows, columns, 2 * filters.shape[0])
     out = xp.empty(shape, dtype=filters.dtype, device=backend.device)
-    for some, strip in tiles(images.shape[0], rows, columns * weights.shape[0]):
+    row_values = columns * weights.shape[0]
+    for some, strip in tiles(shape[0], rows, row_values, tile_values(images)):
         under = slice(strip.start, strip.stop + how.size[0] - 1)
         tile = xp.astype(images[some, under, :, :], filters.dtype, copy=False)
         windows = by_contrast(patches(tile, how.size), how.floor)
         products = xp.reshape(windows, (-1, weights.shape[0])) @ weights
         both = xp.concat([products, -products], axis=1) - how.threshold
         out[some, strip, :, :] = xp.reshape(
-            xp.clip(both, min=0), (*windows.shape[:3], -1)
+            xp.maximum(both, xp.zeros_like(both[:1, :1])), (*windows.shape[:3], -1)
         )
     return out
 
@@ -133,16 +141,17 @@ def encode(images: Array, how: Encoding) -> Array:
 def encode_and_pool(
     images: Array, how: Encoding, window: Window, power: float
 ) -> Array:
-    """Encode, then average, some images at a time: no feature map of all is made.
+    """Encode and average-pool some images at a time, to bound the memory.
 
-    Parameters and result are those of `encode` and `average_pool`.
+    Parameters and result are those of `encode`, then `average_pool`.
     """
     backend = own_backend(images)
     xp, filters = backend.xp, how.filters
     inner = output_size(images.shape[1:], how.size, (1, 1), "valid")
     shape = (images.shape[0], *window.output_size(inner), 2 * filters.shape[0])
     out = xp.empty(shape, dtype=filters.dtype, device=backend.device)
-    for some, _ in tiles(images.shape[0], 1, math.prod(inner) * shape[3]):
+    values = math.prod(inner) * shape[3]
+    for some, _ in tiles(shape[0], 1, values, tile_values(images)):
         features = encode(images[some, ...], how)
         out[some, ...] = average_pool(features, window, power, filters.dtype)
     return out

@@ -1,7 +1,7 @@
-"""Patches, convolution and max pooling: the definitions, for any array library.
+"""Reference patches, convolution and pooling, for any array library.
 
-Images are ``(n, height, width, channels)``. Work goes tile by tile, so that windows
-are copied a few megabytes at a time however many or large the images are.
+Images are ``(n, height, width, channels)``. They are processed in tiles: the memory
+for copied windows does not grow with the number or the size of the images.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from skdmn.kernels.geometry import (
     every,
     output_size,
     same_padding,
+    tile_values,
     tiles,
 )
 from skdmn.utils.array_api import Array, own_backend
@@ -29,7 +30,7 @@ from skdmn.utils.array_api import Array, own_backend
 def pad(
     images: Array, kernel: Pair, stride: Pair, padding: Padding, value: float
 ) -> Array:
-    """Surround images with a constant, as ``padding`` asks."""
+    """Add a border of a constant value if the padding is "same"."""
     xp = array_api_compat.array_namespace(images)
     n, height, width, channels = images.shape
     if padding == "valid":
@@ -49,7 +50,7 @@ def pad(
 
 
 def patches(images: Array, kernel: Pair, stride: Pair = (1, 1)) -> Array:
-    """Return every window of the images as a row.
+    """Copy every window of the images into a row.
 
     Parameters
     ----------
@@ -80,17 +81,17 @@ def convolve(
     padding: Padding = "valid",
     activation: Literal["relu"] | None = None,
 ) -> Array:
-    """Multiply every patch with every filter (a cross-correlation, no bias).
+    """Compute the cross-correlation of images and filters, without a bias.
 
     Parameters
     ----------
     images : array of shape (n, height, width, channels), real
-        Of any dtype; computed in that of the filters.
+        Any dtype; the result has the dtype of the filters.
     filters : array of shape (n_filters, kernel height, kernel width, channels)
-        Of the images' library and device, floating.
+        Floating; from the same array library, on the same device.
     stride : pair of int
     padding : {"valid", "same"}
-        "same" adds zeros, as ONNX's SAME_UPPER does.
+        "same" adds zeros like ONNX's SAME_UPPER.
     activation : {"relu", None}
 
     Returns
@@ -109,14 +110,16 @@ def convolve(
         dtype=filters.dtype,
         device=array_api_compat.device(images),
     )
-    for some, strip in tiles(n, rows, columns * weights.shape[0]):
+    row_values = columns * weights.shape[0]
+    for some, strip in tiles(n, rows, row_values, tile_values(images)):
         windows = patches(
             images[some, _rows_under(strip, kernel[0], stride[0]), :, :], kernel, stride
         )
         windows = xp.astype(windows, filters.dtype, copy=False)
         products = xp.reshape(windows, (-1, weights.shape[0])) @ weights
         if activation == "relu":
-            products = xp.clip(products, min=0)
+            # clip of array-api-compat uses masks, and waits for a GPU
+            products = xp.maximum(products, xp.zeros_like(products[:1, :1]))
         features[some, strip, :, :] = xp.reshape(
             products, (*windows.shape[:3], n_filters)
         )
@@ -131,9 +134,9 @@ def convolve_and_pool(
     activation: Literal["relu"] | None,
     window: Window,
 ) -> Array:
-    """Convolve, then pool, some images at a time: no feature map of all is made.
+    """Convolve and max-pool some images at a time, to bound the memory.
 
-    Parameters and result are those of `convolve` and `max_pool`.
+    Parameters and result are those of `convolve`, then `max_pool`.
     """
     if window == WHOLE:
         return convolve(images, filters, stride, padding, activation)
@@ -145,22 +148,25 @@ def convolve_and_pool(
         dtype=filters.dtype,
         device=array_api_compat.device(images),
     )
-    for some, _ in tiles(n, 1, math.prod(shape) * filters.shape[0]):
+    values = math.prod(shape) * filters.shape[0]
+    for some, _ in tiles(n, 1, values, tile_values(images)):
         features = convolve(images[some, ...], filters, stride, padding, activation)
         out[some, ...] = max_pool(features, *window)
     return out
 
 
 def max_pool(images: Array, size: Pair, stride: Pair, padding: Padding) -> Array:
-    """Keep the largest value of every window, channel by channel.
+    """Compute the maximum of every window, channel by channel.
+
+    A window with NaN gives NaN.
 
     Parameters
     ----------
     images : array of shape (n, height, width, channels), floating
     size, stride : pairs of int
     padding : {"valid", "same"}
-        "valid" leaves out a border that does not fill a window; "same" adds minus
-        infinity, as ONNX's SAME_UPPER does.
+        "valid" ignores a border that does not fill a window; "same" adds minus
+        infinity like ONNX's SAME_UPPER.
 
     Returns
     -------
@@ -173,13 +179,13 @@ def max_pool(images: Array, size: Pair, stride: Pair, padding: Padding) -> Array
         dtype=images.dtype,
         device=array_api_compat.device(images),
     )
-    for some, _ in tiles(n, 1, math.prod(images.shape[1:])):
+    for some, _ in tiles(n, 1, math.prod(images.shape[1:]), tile_values(images)):
         out[some, ...] = _max_pool(images[some, ...], size, stride, padding)
     return out
 
 
 def max_pool_as(images: Array, window: Window, dtype: Any) -> Array:
-    """Convert images to a floating dtype, then `max_pool`."""
+    """Convert images to a floating dtype, then compute `max_pool`."""
     xp = array_api_compat.array_namespace(images)
     return max_pool(xp.astype(images, dtype, copy=False), *window)
 
@@ -199,20 +205,20 @@ def _max_pool(images: Array, size: Pair, stride: Pair, padding: Padding) -> Arra
 
 
 def _rows_under(strip: slice, kernel: int, stride: int) -> slice:
-    """Return the image rows that a strip of output rows is computed from."""
+    """Return the image rows that some output rows depend on."""
     return slice(strip.start * stride, (strip.stop - 1) * stride + kernel)
 
 
 def average_pool(images: Array, window: Window, power: float, dtype: Any) -> Array:
-    """Average every window, channel by channel, and raise what comes out to a power.
+    """Compute the mean of every window, then a signed power, channel by channel.
 
     Parameters
     ----------
     images : array of shape (n, height, width, channels), real
     window : Window
-        With "same", averages are those of the pixels inside the image.
+        With padding "same", only pixels inside the image count.
     power : float
-        The sign stays: ``sign(mean) * abs(mean) ** power``.
+        Above 0. The result is ``sign(mean) * abs(mean) ** power``.
     dtype : floating dtype of the images' library
 
     Returns
@@ -233,4 +239,4 @@ def average_pool(images: Array, window: Window, power: float, dtype: Any) -> Arr
         return functools.reduce(operator.add, wide)
 
     mean = total(images) / total(inside)
-    return mean if power == 1 else xp.sign(mean) * xp.abs(mean) ** power
+    return mean if power == 1 else xp.copysign(xp.abs(mean) ** power, mean)

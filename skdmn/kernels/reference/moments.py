@@ -1,7 +1,7 @@
-"""Second moments of patches: the definition, and a form without windows.
+"""Reference second moments of patches, with and without copying windows.
 
-Both run in any array library, in the widest float of the images' device: in float64
-every sum of 8-bit images is an exact integer.
+Both forms run in any array library, in the widest floating dtype of the device. In
+float64, all sums of 8-bit images are exact integers.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import math
 
 import numpy as np
 
-from skdmn.kernels.geometry import Pair, output_size, tiles
+from skdmn.kernels.geometry import Pair, output_size, tile_values, tiles
 from skdmn.kernels.reference.convolution import patches
+from skdmn.kernels.reference.sums import to_float64
 from skdmn.utils.array_api import (
     Array,
     own_backend,
@@ -22,73 +23,77 @@ from skdmn.utils.array_api import (
     widest_float,
 )
 
-_SAMPLE = 16  # images that the provisional mean is taken from
-# a value that is copied takes as long as so many products (benchmarks/density.py)
+_SAMPLE = 16  # number of images that the provisional mean is computed from
+# products that take as long as the copy of one value (benchmarks/density.py)
 _COPY = 128
 
 
 def second_moments(
     images: Array, members: np.ndarray, size: Pair
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sum the patches of some images, and the outer products of each with itself.
+    """Sum the outer products of the patches of some images, and the patches.
 
     Parameters
     ----------
     images : array of shape (n, height, width, channels), real
     members : ndarray of shape (n_members,), int
-        Indices of the images that count, at least one.
+        Indices of the images to use, at least one.
     size : (int, int)
         Height and width of a patch.
 
     Returns
     -------
     outer_products : ndarray of shape (d, d), float64
-        d entries of a patch, C order of (y, x, channel).
+        d is the number of entries of a patch, in C order of (y, x, channel).
     sums : ndarray of shape (d,), float64
     """
     xp = own_backend(images).xp
     d = size[0] * size[1] * images.shape[3]
     rows, columns = output_size(images.shape[1:], size, (1, 1), "valid")
     shift, _ = provisional_mean(images, members, _dtype(images))
-    outer, total = np.zeros((d, d)), np.zeros(d)
-    for some, strip in tiles(len(members), rows, columns * d):
+    outer, total = 0.0, 0.0
+    for some, strip in tiles(len(members), rows, columns * d, tile_values(images)):
         window_rows = slice(strip.start, strip.stop + size[0] - 1)
         tile = _shifted(images, members[some], shift)[:, window_rows, :, :]
         windows = xp.reshape(patches(tile, size), (-1, d))
-        outer += to_numpy(windows.T @ windows)
-        total += to_numpy(xp.sum(windows, axis=0))
-    return unshifted(outer, total, shift, size, len(members) * rows * columns)
+        outer += to_float64(windows.T @ windows)
+        total += to_float64(xp.sum(windows, axis=0))
+    n_patches = len(members) * rows * columns
+    return unshifted(to_numpy(outer), to_numpy(total), shift, size, n_patches)
 
 
 def row_moments(
     images: Array, members: np.ndarray, size: Pair
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the same from products of whole rows of the images.
+    """Compute `second_moments` from products of whole rows of the images.
 
-    Entries (y, x) and (y + dy, x') of all patches meet where a row of pixels is
-    multiplied with the row dy below, on a diagonal of the product. Rows near the border
-    are not in every entry, so that their products are kept apart.
+    The product of a row of pixels with the row dy below it holds, on its diagonals, the
+    products of entries (y, x) and (y + dy, x') of all patches. Rows near the border do
+    not belong to all entries, so their products are summed separately.
+
+    Parameters and result are those of `second_moments`.
     """
     xp = own_backend(images).xp
     height, width, channels = images.shape[1:]
     outer = np.zeros((*size, channels, *size, channels))
-    pixels = np.zeros((height, width, channels))
+    pixels = 0.0
     shift, _ = provisional_mean(images, members, _dtype(images))
     groups = [
         (dy, *g) for dy in range(size[0]) for g in row_groups(height, size[0], dy)
     ]
-    products = [np.zeros((width * channels,) * 2) for _ in groups]
-    for some, _ in tiles(len(members), 1, 1 + height * width * channels):
+    products: list[Array] = [0.0] * len(groups)
+    values = 1 + height * width * channels
+    for some, _ in tiles(len(members), 1, values, tile_values(images)):
         tile = _shifted(images, members[some], shift)
-        pixels += to_numpy(xp.sum(tile, axis=0))
+        pixels += to_float64(xp.sum(tile, axis=0))
         rows = xp.reshape(tile, (*tile.shape[:2], width * channels))
-        for (dy, top, bottom), product in zip(groups, products, strict=True):
+        for i, (dy, top, bottom) in enumerate(groups):
             above = xp.reshape(rows[:, top:bottom, :], (-1, width * channels))
             below = rows[:, top + dy : bottom + dy, :]
             below = xp.reshape(below, (-1, width * channels))
-            product += to_numpy(above.T @ below)
+            products[i] += to_float64(above.T @ below)
     for (dy, top, bottom), product in zip(groups, products, strict=True):
-        product = product.reshape(width, channels, width, channels)
+        product = to_numpy(product).reshape(width, channels, width, channels)
         first, last = max(0, bottom - 1 - height + size[0]), min(top, size[0] - dy - 1)
         for x, other in itertools.product(range(size[1]), repeat=2):
             at = np.arange(x, width - size[1] + x + 1)
@@ -98,7 +103,7 @@ def row_moments(
                 if dy:
                     outer[y + dy, other, :, y, x, :] += block.T
     shape = output_size((height, width), size, (1, 1), "valid")
-    total = entry_sums(pixels, size)
+    total = entry_sums(to_numpy(pixels), size)
     outer = outer.reshape(len(total), -1)
     return unshifted(outer, total, shift, size, len(members) * shape[0] * shape[1])
 
@@ -106,14 +111,17 @@ def row_moments(
 def cheaper_second_moments(
     images: Array, members: np.ndarray, size: Pair
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compute `second_moments` in whichever of the two forms should be faster."""
+    """Compute `second_moments` by the form that should be faster.
+
+    Parameters and result are those of `second_moments`.
+    """
     if rows_are_cheaper(images.shape[1:], size):
         return row_moments(images, members, size)
     return second_moments(images, members, size)
 
 
 def entry_sums(pixels: np.ndarray, size: Pair) -> np.ndarray:
-    """Sum the pixels (height, width, channels) that each entry of a patch is from."""
+    """Sum the pixels (height, width, channels) that each entry of a patch covers."""
     rows, columns = output_size(pixels.shape, size, (1, 1), "valid")
     sums = []
     for y in range(size[0]):
@@ -123,10 +131,10 @@ def entry_sums(pixels: np.ndarray, size: Pair) -> np.ndarray:
 
 
 def row_groups(height: int, kernel_height: int, dy: int) -> list[tuple[int, int]]:
-    """Cut the rows of an image where an entry of a patch begins or ends to be there.
+    """Divide the rows of an image into ranges that belong to the same entries.
 
-    Every range of rows is, with those dy below, either in entry y of the patches, for
-    each y, or not at all: it is from row y to row height - kernel_height + y.
+    Entry y of the patches covers the rows from y to height - kernel_height + y. Each
+    range, paired with the rows dy below it, is inside or outside of that for every y.
     """
     entries = range(kernel_height - dy)
     cuts = {edge for y in entries for edge in (y, height - kernel_height + y + 1)}
@@ -134,28 +142,34 @@ def row_groups(height: int, kernel_height: int, dy: int) -> list[tuple[int, int]
 
 
 def rows_are_cheaper(shape: tuple[int, ...], size: Pair) -> bool:
-    """Return whether `row_moments` should be faster than `second_moments`."""
+    """Return True if `row_moments` should be faster than `second_moments`."""
     height, width, channels = shape
     positions = np.prod(output_size(shape, size, (1, 1), "valid"))
     d = size[0] * size[1] * channels
     row = width * channels
     by_rows = size[0] * height * row * (row + _COPY)
-    # the product of windows with themselves is symmetric: BLAS computes half of it
+    # the product of windows with themselves is symmetric, so BLAS computes half of it
     return bool(by_rows < positions * d * (d / 2 + _COPY))
 
 
 def provisional_mean(
     images: Array, members: np.ndarray, dtype: np.dtype
 ) -> tuple[np.ndarray, float]:
-    """Return about the mean of each channel, in a dtype, and the size of what is left.
+    """Compute an approximate mean of each channel from some of the images.
 
-    Taken away before the products, it saves the small differences of bright images.
-    It is a multiple of a power of two above the spread, so that whole numbers stay
-    whole and images that are not bright stay as they are. The size is a power of two.
+    Subtracting it before the products keeps the digits of small differences between
+    bright pixels. It is a multiple of a power of two that is at least the spread:
+    integers stay integers, and the shift is 0 for images that are not bright.
+
+    Returns
+    -------
+    shift : ndarray of shape (channels,), of the given dtype
+    largest : float
+        A power of two, at least the magnitude of the shifted pixels of the sample.
     """
     some = to_numpy(take(images, members[:: -(-len(members) // _SAMPLE)], axis=0))
     width, channels = some.shape[2:]
-    rows = some.reshape(-1, width * channels)  # whole rows at a time are sooner reduced
+    rows = some.reshape(-1, width * channels)  # whole rows are reduced faster
     total = rows.sum(axis=0, dtype=np.float64).reshape(width, channels).sum(axis=0)
     mean = total / (len(rows) * width)
     lowest, highest = (
@@ -173,7 +187,7 @@ def provisional_mean(
 
 
 def largest_left(images: Array, members: np.ndarray, shift: np.ndarray) -> float:
-    """Return the size of what a shift leaves of all members, a power of two."""
+    """Return a power of two, at least the magnitude of all shifted pixels."""
     left = 0.0
     for some, _ in tiles(len(members), 1, math.prod(images.shape[1:])):
         rest = _shifted(images, members[some], shift)
@@ -192,7 +206,7 @@ def unshifted(
     size: Pair,
     n_patches: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the moments of patches from those of patches less a shift."""
+    """Compute the moments of patches from those of shifted patches."""
     if not shift.any():
         return outer, total
     mean = np.tile(shift.astype(np.float64), size[0] * size[1])

@@ -1,4 +1,4 @@
-"""Softmax loss, gradient and curvature of a block of rows: the definition."""
+"""Reference softmax loss, gradient and curvature of a block of rows."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from skdmn.utils.array_api import Array, own_backend
 
 
 def logits(block: Array, centre: Array, coef: Array, intercept: Array) -> Array:
-    """Return (X - centre) W^T + b of a block of rows; arrays as in `block_pass`."""
+    """Compute (X - centre) W^T + b of a block of rows; arrays as in `block_pass`."""
     xp = own_backend(centre).xp
     return (xp.astype(block, centre.dtype, copy=False) - centre) @ coef.T + intercept
 
 
 def probabilities(scores: Array) -> tuple[Array, Array]:
-    """Return softmax and log-softmax of logits; one column is that of the second class.
+    """Compute softmax and log-softmax of logits.
 
     Parameters
     ----------
     scores : array of shape (rows, n_classes), or (rows, 1) for two classes
+        A single column holds the logits of the second class.
 
     Returns
     -------
@@ -39,20 +40,20 @@ def block_pass(
     codes: Array,
     weights: Array,
 ) -> tuple[float, Array, Array]:
-    """Return the weighted cross-entropy of a block of rows, and its gradient.
+    """Compute the weighted cross-entropy of a block of rows and its gradient.
 
-    With P = softmax((X - centre) W^T + b) and Y the labels as rows of the unit matrix,
-    R = diag(weights) (P - Y), the loss is -sum(weights log P[Y]), and the gradients
-    are R^T (X - centre) for W and the sum of R's rows for b.
+    Let P = softmax((X - centre) W^T + b), Y the one-hot labels, and
+    R = diag(weights) (P - Y). The loss is -sum(weights log P[Y]). Its gradients are
+    R^T (X - centre) for W and the sum of the rows of R for b.
 
     Parameters
     ----------
     block : array of shape (rows, n_features), any real dtype
     centre : array of shape (n_features,), float32 or float64
-        Its dtype is the one computed in. It is subtracted while the block is in the
-        cache: of values much larger than their spread, float32 keeps too few digits.
+        Its dtype is that of the computation. Subtracting it keeps the digits of float32
+        values that are much larger than their spread.
     coef : array of shape (n_outputs, n_features)
-        W; one output for two classes.
+        W. One output if there are two classes.
     intercept : array of shape (n_outputs,)
         b
     codes : array of shape (rows,), int
@@ -71,7 +72,7 @@ def block_pass(
     is_label = codes[:, None] == xp.arange(p.shape[1], device=device)[None, :]
     loss = -xp.sum(weights * xp.sum(xp.where(is_label, log_p, 0.0), axis=1))
     rest = (p - xp.astype(is_label, p.dtype)) * weights[:, None]
-    rest = rest[:, -coef.shape[0] :]  # of two classes, the second
+    rest = rest[:, -coef.shape[0] :]  # with two classes, only the second
     return float(loss), rest.T @ rows, xp.sum(rest, axis=0)
 
 
@@ -82,10 +83,10 @@ def block_curvature(
     intercept: Array,
     weights: Array,
 ) -> Array:
-    """Return rows whose second moments are the loss's second derivative, on average.
+    """Compute rows whose second moments are the mean curvature of the loss.
 
-    The second derivative has a block X^T diag(weights p_c (1 - p_c)) X for each class
-    c. Their mean over the classes is A^T A for what this returns.
+    The second derivative of the loss has a block X^T diag(weights p_c (1 - p_c)) X for
+    each class c. The mean of these blocks over the classes is A^T A for the result A.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def block_curvature(
     Returns
     -------
     array of shape (rows, n_features + 1)
-        The last column is the intercept's.
+        The last column belongs to the intercept.
     """
     xp = own_backend(centre).xp
     rows = xp.astype(block, centre.dtype, copy=False) - centre
