@@ -63,7 +63,8 @@ def register_converters() -> None:
 
 def _layers(base: type) -> Iterator[Any]:
     """Yield the classes of layers and networks, of this package and of users."""
-    for layer in base.__subclasses__():
+    subclasses: list[Any] = base.__subclasses__()
+    for layer in subclasses:
         if not layer.__name__.startswith("_"):
             yield layer
         yield from _layers(layer)

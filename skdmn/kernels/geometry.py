@@ -17,6 +17,13 @@ TILE_VALUES = 2**18  # on a CPU: one or two megabytes, which its cache holds
 DEVICE_TILE_VALUES = 2**24
 
 
+class Pads(NamedTuple):
+    """Pixels that padding adds to an image, (vertical, horizontal) each."""
+
+    before: Pair
+    after: Pair
+
+
 class Window(NamedTuple):
     """Windows of a pooling operation; pairs are (vertical, horizontal)."""
 
@@ -27,6 +34,15 @@ class Window(NamedTuple):
     def output_size(self, shape: tuple[int, ...]) -> Pair:
         """Return the number of windows in images of shape (height, width, ...)."""
         return output_size(shape, self.size, self.stride, self.padding)
+
+    def pads(self, shape: tuple[int, ...]) -> Pads:
+        """Return the padding of images of (height, width, ...)."""
+        if self.padding == "valid":
+            return Pads((0, 0), (0, 0))
+        (top, bottom), (left, right) = (
+            same_padding(shape[i], self.size[i], self.stride[i]) for i in (0, 1)
+        )
+        return Pads((top, left), (bottom, right))
 
 
 WHOLE = Window((1, 1), (1, 1), "valid")  # no pooling

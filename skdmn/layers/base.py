@@ -150,6 +150,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     image_shape_: Shape
     n_features_in_: int
     _sums: Any
+    _learned: dict[str, Any]
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from images.
