@@ -16,6 +16,7 @@ from skdmn import (
     MaxPool2DTransformer,
     OverlapPruner,
 )
+from skdmn.operations import MaxPool
 from skdmn.presets import make_dmn
 from skdmn.utils import array_api
 from skdmn.utils.array_api import HOST, Backend, own_backend, to_backend, to_numpy
@@ -354,11 +355,11 @@ def test_partial_fit_of_numpy_on_a_gpu(simulated_gpu, name, images, labels):
 
 def test_batches_do_go_to_the_gpu(simulated_gpu, monkeypatch, images):
     seen = []
-    forward = MaxPool2DTransformer._forward
+    pool = MaxPool.__call__
     monkeypatch.setattr(
-        MaxPool2DTransformer,
-        "_forward",
-        lambda self, batch: forward(self, seen.append(own_backend(batch)) or batch),
+        MaxPool,
+        "__call__",
+        lambda self, batch: pool(self, seen.append(own_backend(batch)) or batch),
     )
     MaxPool2DTransformer().fit_transform(images)
     assert len(seen) > 1

@@ -1,4 +1,4 @@
-"""Checked images and their shapes, as layers pass them on."""
+"""Images that were checked, and how they are read batch by batch."""
 
 from __future__ import annotations
 
@@ -30,18 +30,20 @@ BATCH_BYTES = 64 * 2**20  # input and output of a batch, together
 
 @dataclass(frozen=True)
 class Images:
-    """Checked images, in place, and where to compute on them.
+    """Images that were checked, and where to compute on them.
 
     Attributes
     ----------
     data : array or Sliced of shape (n, height, width, channels)
-        A view of what the user gave, of its library, device and dtype.
-    place, compute : Place
-        Where the data lies (and results go), where batches are computed.
+        A view of X, with its array namespace, device and dtype.
+    backend : Backend
+        Array namespace and device of the data, where results go.
+    compute : Backend
+        Array namespace and device of computation.
     dtype : {"float32", "float64"}
-        What they are computed in.
+        Dtype of computation.
     chosen : ndarray of int, or None
-        Indices of the images that count, all where None.
+        Sorted indices of the images that count; None for all.
     """
 
     data: Array
@@ -95,20 +97,21 @@ class Images:
         values_per_image: int = 0,
         function: Callable[[Array], Array] | None = None,
     ) -> Iterator[tuple[slice, Array]]:
-        """Yield slices and their images, unconverted, where they are computed.
+        """Yield slices and their images, unconverted, on the device of computation.
 
         Parameters
         ----------
         values_per_image : int
-            How many floats each image becomes, besides its own pixels.
+            Number of floats that each image becomes, besides its own pixels.
         function : callable or None
-            What to yield of a batch instead of its images. Here, unlike outside, it
-            gets smaller batches where memory runs out.
+            Applied to the images of a batch, to yield its result instead of them. If
+            memory runs out in it, it is called again with smaller batches.
         """
+        compute = self._prepared
+        if function is not None:
 
-        def compute(batch: Array) -> Array:
-            batch = self._prepared(batch)
-            return batch if function is None else function(batch)
+            def compute(batch: Array) -> Array:
+                return function(self._prepared(batch))
 
         size = self.batch_size(values_per_image)
         return transfer.batches(len(self), size, self.read, compute, self._link)
@@ -146,7 +149,7 @@ class Images:
 
     def map(
         self,
-        function: Callable[[Array], Array],
+        function: Callable[[Array], Array] | None,
         shape: tuple[int, ...],
         any_dtype: bool = False,
     ) -> Array:
@@ -154,24 +157,27 @@ class Images:
 
         Parameters
         ----------
-        function : callable
-            Takes float images (n, height, width, channels), returns (n, *shape).
+        function : callable or None
+            Takes float images (n, height, width, channels), returns (n, *shape). None
+            returns the batches as they are.
         shape : tuple of int
         any_dtype : bool
-            Whether it takes images as they are, and any number of them at once, which
-            it then goes through in small pieces by itself.
+            Whether the function takes images of any dtype and any number of them at
+            once, which it then goes through in small pieces by itself.
 
         Returns
         -------
-        array of shape (n, *shape), where the data lies
+        array of shape (n, *shape), in the array namespace and on the device of the data
         """
         in_reach = self.compute == self.backend and not isinstance(self.data, Sliced)
-        if any_dtype and in_reach and self.chosen is None:
+        if any_dtype and in_reach and self.chosen is None and function is not None:
             return function(self.data)
         xp, out = self.backend.xp, None
         batches = self.batches if any_dtype else self.float_batches
         parts = batches(math.prod(shape), function)
-        for some, part in transfer.results(parts, self._link):
+        if self._link.ahead or self.compute != self.backend:
+            parts = transfer.results(parts, self._link)
+        for some, part in parts:
             # one batch: nothing to put together
             if part.shape[0] == len(self) and self.backend == self.compute:
                 # a window of one pixel, say, is a view of the user's images

@@ -134,18 +134,26 @@ def batches(
         If memory does not suffice for a single image.
     """
 
-    def step(some: slice, sent: Any) -> tuple[Any, Any]:
-        batch = link.receive(link.send(read(some)) if sent is None else sent)
-        more = link.ahead and some.stop < n
-        after = slice(some.stop, min(some.stop + size, n))
-        ahead = link.send(read(after)) if more else None
-        return compute(batch), ahead
+    def step(some: slice, sent: Any) -> tuple[Any, Any] | None:
+        """Compute a batch; return None if memory runs out.
+
+        The error is gone when this returns, and with it the arrays that its traceback
+        held. CuPy's error is a MemoryError, raised after its pool was emptied.
+        """
+        try:
+            batch = link.receive(link.send(read(some)) if sent is None else sent)
+            more = link.ahead and some.stop < n
+            after = slice(some.stop, min(some.stop + size, n))
+            ahead = link.send(read(after)) if more else None
+            return compute(batch), ahead
+        except MemoryError:
+            return None
 
     start, sent = 0, None
     try:
         while start < n:
             some = slice(start, min(start + size, n))
-            done = _unless_memory_runs_out(step, some, sent)
+            done = step(some, sent)
             if done is None:
                 sent, size = None, (some.stop - start) // 2
                 link.wait()
@@ -194,18 +202,6 @@ def results(
             yield some, link.collect(fetched)
     finally:
         link.wait()
-
-
-def _unless_memory_runs_out(function: Callable, *arguments: Any) -> Any:
-    """Call a function; return None if memory runs out.
-
-    When the error is caught here, the arrays that its traceback holds are freed. CuPy's
-    error is a MemoryError too, raised after CuPy has freed its memory pool.
-    """
-    try:
-        return function(*arguments)
-    except MemoryError:
-        return None
 
 
 def _is_cupy(backend: Backend) -> bool:

@@ -478,7 +478,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         return self.layers_[-1][1].output_shape_
 
     def _transform(self, X: Any) -> Array:
-        return rows(self.transform_images(X))
+        return rows(self._features(X).collect())
 
     def _features(self, X: Any) -> Stream:
         check_is_fitted(self)

@@ -104,7 +104,8 @@ class Stream(Images):
         function: Callable[[Array], Array] | None = None,
     ) -> Iterator[tuple[slice, Array]]:
         """Yield slices and the output of the last operation for their images."""
-        yield from self.watch(super().batches(values_per_image, function))
+        batches = super().batches(values_per_image, function)
+        return iter(batches if self.watch is unwatched else self.watch(batches))
 
     def _prepared(self, batch: Array) -> Array:
         """Return the output of the last operation for a batch."""
@@ -120,7 +121,7 @@ class Stream(Images):
             and needs_no_batches(self.operations)
         ):
             return self._images().map(self._prepared, self.seen_as, any_dtype=True)
-        return self.map(lambda batch: batch, self.shape)
+        return self.map(None, self.shape, any_dtype=True)
 
     def _images(self) -> Images:
         """Return the images themselves."""
