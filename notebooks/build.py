@@ -52,8 +52,8 @@ def execute(text: Path) -> None:
     write(notebook, text.with_suffix(".ipynb"))
 
 
-class _ImportRemover(ast.NodeTransformer):
-    """Remove import statements from a syntax tree, and collect the imported names."""
+class _Remover(ast.NodeTransformer):
+    """Remove docstrings and imports from a syntax tree; collect the imported names."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -62,17 +62,19 @@ class _ImportRemover(ast.NodeTransformer):
         if isinstance(node, ast.Import | ast.ImportFrom):
             self.names |= {alias.asname or alias.name for alias in node.names}
             return None
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            node.body = node.body[1:]
         return super().visit(node)
 
 
 def substance(notebook: nbformat.NotebookNode) -> tuple[list[str], set[str]]:
     """Return what determines the outputs of a notebook.
 
-    These are the syntax tree of every code cell without its import statements, and the
-    names that are imported. Comments, the layout of the code and the modules that the
-    names come from do not count.
+    These are the syntax tree of every code cell without its import statements and
+    docstrings, and the names that are imported. Comments, the layout of the code and
+    the modules that the names come from do not count.
     """
-    remover = _ImportRemover()
+    remover = _Remover()
     trees = [
         ast.dump(remover.visit(ast.parse(cell.source))) for cell in code_cells(notebook)
     ]
@@ -83,7 +85,7 @@ def carry_over(text: Path) -> bool:
     """Update a notebook without executing it, if its code did not change.
 
     The notebook gets the cells of the source and keeps the outputs that it has. Nothing
-    is written if the code cells differ by more than comments, layout and import lines.
+    is written if the code differs in more than comments, docstrings and import lines.
 
     Returns
     -------
