@@ -216,7 +216,7 @@ def test_an_archive_that_never_ends_is_read_no_further_than_a_limit(
     monkeypatch.setattr(reading, "LARGEST_FILE", 4 * MIB)
     content = archive(CIFAR_TEST) + zeros(100)
     folder = write(tmp_path, {"cifar-10-binary.tar.gz": content})
-    refused(load_cifar10, folder, "more than 4,194,304 bytes once unzipped")
+    refused(load_cifar10, folder, "more than 4,194,304 bytes after unzipping")
 
 
 def test_a_list_of_names_is_short(tmp_path):
