@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pages
 from docutils import nodes
 from latex2mathml.converter import convert
+from numpydoc.xref import DEFAULT_LINKS
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
@@ -48,9 +50,11 @@ autosummary_generate = ["api/index.rst"]
 autosummary_filename_map = pages.page_names()
 autodoc_typehints = "none"  # numpydoc's sections have the types
 maximum_signature_line_length = 72
+toc_object_entries_show_parents = "hide"
 python_display_short_literal_types = True
 
 numpydoc_show_class_members = False
+DEFAULT_LINKS.clear()  # int, str and the like need no link
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"  # but for these
 numpydoc_xref_aliases = {
@@ -83,7 +87,9 @@ html_theme_options = {
     "footer_end": [],
     "header_links_before_dropdown": 7,
 }
-html_sidebars = {"index": [], "install": [], "quick_start": []}
+html_sidebars = {
+    page: [] for page in ("index", "install", "quick_start", "papers", "faq", "cite")
+} | {"changelog": [], "api/*": []}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
@@ -172,11 +178,30 @@ def _plain(line: str, backquote: str) -> tuple[str, str]:
 
 def name_role(role, rawtext, text, lineno, inliner, options=None, content=()):
     """Link a name of the package in single backquotes; all else is code."""
-    if pages.own_target(text.removesuffix("()")):
-        inner = f":py:obj:`{text} <{text.removesuffix('()')}>`"
-        found, messages = inliner.parse(inner, lineno, inliner, inliner.parent)
-        return found, messages
-    return [nodes.literal(rawtext, text)], []
+    context = inliner.document.settings.env.ref_context
+    name = text.removesuffix("()")
+    owner = ".".join(filter(None, (context.get("py:module"), context.get("py:class"))))
+    target = pages.name_in(name, owner)
+    if target is None:
+        return [nodes.literal(rawtext, text)], []
+    return inliner.parse(
+        f":py:obj:`{text} <{target}>`", lineno, inliner, inliner.parent
+    )
+
+
+def link_names(app: Sphinx, doctree: nodes.document) -> None:
+    """Link names of the package that texts and notebooks have as code."""
+    document = app.env.docname
+    if document.startswith("api/"):
+        return
+    for node in list(doctree.findall(nodes.literal)):
+        target = pages.name_in_text(node.astext())
+        if target and not isinstance(node.parent, (nodes.reference, pending_xref)):
+            reference = pending_xref(
+                "", refdomain="py", reftype="obj", reftarget=target, refdoc=document
+            )
+            node.replace_self(reference)
+            reference += node
 
 
 def mathml(display: str) -> tuple[Any, Any]:
@@ -197,5 +222,6 @@ def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", mathml("inline"), mathml("block"))
     app.connect("config-inited", generate)
     app.connect("source-read", fill_in)
+    app.connect("doctree-read", link_names)
     app.connect("missing-reference", resolve)
     app.connect("autodoc-process-docstring", escape, priority=100)

@@ -206,6 +206,40 @@ def own_target(name: str) -> tuple[str, str] | None:
     return None
 
 
+def name_in(name: str, owner: str) -> str | None:
+    """Return the dotted name that a short one stands for in a docstring, or None.
+
+    That may be a method of the class, a function of the module, or one of those names
+    that are known in the whole package: classes, and what `skdmn` exports. (`transform`
+    is a method nearly everywhere, and hardly ever the function for Dask.)
+    """
+    aliases = _aliases()
+    if owner in public() and not name.startswith("_"):
+        if inspect.isroutine(getattr(public()[owner], name, None)):
+            return f"{owner}.{name}"
+        owner = owner.rpartition(".")[0]
+    if f"{owner}.{name}" in aliases:
+        return aliases[f"{owner}.{name}"]
+    first = name.partition(".")[0]
+    if "." in name or first[:1].isupper() or f"skdmn.{name}" in public():
+        return name if own_target(name) else None
+    return None
+
+
+def name_in_text(name: str) -> str | None:
+    """Return the dotted name that code in a text stands for, or None.
+
+    The pages of the papers name functions from `skdmn.analysis` on.
+    """
+    name = name.removesuffix("()")
+    aliases = _aliases()
+    if f"skdmn.analysis.{name}" in aliases:
+        return aliases[f"skdmn.analysis.{name}"]
+    if "_" in name and name in aliases:
+        return aliases[name]
+    return name_in(name, "skdmn")
+
+
 def api_index() -> str:
     """Return the page that lists every public name, in reStructuredText."""
     lines = [
@@ -279,9 +313,8 @@ _EXCEPTIONS = {
     ),
 }
 _PYTHON = {
-    "library/functions.html#{}": "float int bool callable iter len",
+    "library/functions.html#{}": "float int bool iter len",
     "library/stdtypes.html#{}": "str list tuple dict set bytes",
-    "library/constants.html#{}": "None True False",
     "library/exceptions.html#{}": "ValueError TypeError RuntimeError ImportError",
 }
 # labels that docstrings inherited from scikit-learn refer to
@@ -293,7 +326,6 @@ _LABELS = {
         "auto_examples/miscellaneous/plot_set_output.html"
     ),
 }
-_TRUTH_VALUES = "python:bltin-boolean-values"  # numpydoc's label of bool
 
 
 def _exists(name: str) -> bool | None:
@@ -320,7 +352,6 @@ def external_target(name: str) -> str | None:
 
     A name that an installed library does not have gives None, so that Sphinx warns.
     """
-    name = name.removeprefix("python:")  # as numpydoc has it
     for pattern, names in _PYTHON.items():
         if name in names.split():
             return "https://docs.python.org/3/" + pattern.format(name)
@@ -338,8 +369,6 @@ def external_target(name: str) -> str | None:
 
 def label_target(kind: str, name: str) -> str | None:
     """Return the address of a label or glossary term of scikit-learn, or None."""
-    if name == _TRUTH_VALUES:
-        return "https://docs.python.org/3/library/stdtypes.html#boolean-type-bool"
     if kind == "term":
         anchor = re.sub(r"\W+", "-", name.strip()).strip("-")
         return f"https://scikit-learn.org/stable/glossary.html#term-{anchor}"
@@ -507,12 +536,16 @@ def _first_lines(notebook: dict[str, Any]) -> tuple[str, str]:
     source = "".join(notebook["cells"][0]["source"])
     title, _, rest = source.lstrip("# ").partition("\n")
     paragraph = " ".join(rest.strip().split("\n\n")[0].split())
-    sentence = re.split(r"(?<=[.:?])\s", paragraph)[0]
+    sentence = re.split(r"(?<=[.?])\s", paragraph)[0]
     return title.strip(), sentence
 
 
+# which of a notebook's pictures stands for it, if not the first
+_PICTURE = {"01_quick_start": 1}
+
+
 def write_thumbnails() -> None:
-    """Write the first picture of every notebook to a file."""
+    """Write a picture of every notebook to a file."""
     for path in notebooks():
         pictures = [
             output["data"]["image/png"]
@@ -521,7 +554,8 @@ def write_thumbnails() -> None:
             if "image/png" in output.get("data", {})
         ]
         if pictures:
-            picture = base64.b64decode("".join(pictures[0]))
+            chosen = pictures[_PICTURE.get(path.stem, 0) % len(pictures)]
+            picture = base64.b64decode("".join(chosen))
             _write(HERE / "thumbnails" / f"{path.stem}.png", picture)
 
 
