@@ -75,6 +75,24 @@ def test_batches_are_halved_where_memory_runs_out(pool, digits):
     assert_array_equal(found, expected)
 
 
+def test_pageable_memory_is_used_if_pinned_memory_runs_out(monkeypatch, digits):
+    import cupy
+
+    layer = ClassPCAPatchTransformer(device="cuda").fit(*digits)
+    expected, pinned = layer.transform(digits[0]), cupy.cuda.alloc_pinned_memory
+    asked = []
+
+    def limited(size):
+        asked.append(size)
+        if len(asked) % 2 == 0:
+            return pinned(size)
+        raise cupy.cuda.runtime.CUDARuntimeError(2)  # cudaErrorMemoryAllocation
+
+    monkeypatch.setattr(cupy.cuda, "alloc_pinned_memory", limited)
+    assert_array_equal(layer.transform(digits[0]), expected)
+    assert asked
+
+
 def test_an_image_that_is_too_large_says_what_to_do(pool, digits):
     layer = ClassPCAPatchTransformer(device="cuda").fit(*digits)
     pool.free_all_blocks()

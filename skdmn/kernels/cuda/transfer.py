@@ -1,4 +1,4 @@
-"""Transfer of arrays between the host and a GPU, while it computes."""
+"""Transfer of arrays between the host and a GPU during computations."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from skdmn.utils.array_api import Array
 
+_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
+
 
 class Sent(NamedTuple):
-    """An array on its way: neither side is to be used or freed before `done`."""
+    """A copy in progress; neither array may be used or freed before event `done`."""
 
     here: np.ndarray
     there: Array
@@ -20,18 +22,18 @@ class Sent(NamedTuple):
 
 
 class _Way:
-    """A stream of copies, which remembers those that may not be done."""
+    """A stream of copies that keeps the arrays of unfinished ones alive."""
 
     def __init__(self) -> None:
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self._moving: deque[Sent] = deque()
 
     def begin(self) -> None:
-        """Let copies wait for what is computed at present."""
+        """Let the next copy wait for the computations started so far."""
         self.stream.wait_event(cupy.cuda.get_current_stream().record())
 
     def end(self, here: np.ndarray, there: Array) -> Sent:
-        """Remember a copy that was started; wait for the last but one."""
+        """Record a copy that was started; wait for the oldest of three."""
         sent = Sent(here, there, self.stream.record())
         self._moving.append(sent)
         if len(self._moving) > 2:
@@ -45,10 +47,10 @@ class _Way:
 
 
 class Link:
-    """Moves arrays from the host to a GPU and back while it computes on others.
+    """Transfer of arrays from the host to a GPU and back while it computes.
 
-    It does so through memory that the system never moves, as copies by the GPU itself
-    need, and by a stream each way.
+    Arrays go through pinned host memory, which asynchronous copies need. Each direction
+    has a stream.
 
     Parameters
     ----------
@@ -64,13 +66,13 @@ class Link:
             self._up, self._down = _Way(), _Way()
 
     def send(self, array: np.ndarray) -> Sent:
-        """Start to move an array to the GPU."""
+        """Start to copy an array to the GPU."""
         dtype = array.dtype.newbyteorder("=")
         if dtype.kind == "f" and dtype.itemsize > 8:
             dtype = np.dtype(np.float64)
         with self.device:
             there = cupy.empty(array.shape, dtype)
-            # what had its memory before may still be computed on
+            # computations may still use the array that had this memory before
             self._up.begin()
             here = _pinned(array.shape, dtype)
             np.copyto(here, array)
@@ -78,13 +80,13 @@ class Link:
             return self._up.end(here, there)
 
     def receive(self, sent: Sent) -> Array:
-        """Return an array that was sent; what is computed from now on waits for it."""
+        """Return an array that was sent; later computations wait for the copy."""
         with self.device:
             cupy.cuda.get_current_stream().wait_event(sent.done)
         return sent.there
 
     def fetch(self, array: Array) -> Sent:
-        """Start to move an array to the host, once it is computed."""
+        """Start to copy an array to the host after the computations started so far."""
         with self.device:
             array = cupy.ascontiguousarray(array)
             self._down.begin()
@@ -93,19 +95,19 @@ class Link:
             return self._down.end(here, array)
 
     def collect(self, fetched: Sent) -> np.ndarray:
-        """Return an array that was fetched."""
+        """Wait for an array that was fetched and return it."""
         fetched.done.synchronize()
         return fetched.here
 
     def wait(self) -> None:
-        """Wait for all that is on its way."""
+        """Wait for all copies in both directions."""
         with self.device:
             self._up.wait()
             self._down.wait()
 
 
 def free_bytes(device: Any) -> int:
-    """Return how much memory arrays can still take on a GPU."""
+    """Return the bytes that new arrays can take on a GPU."""
     pool = cupy.get_default_memory_pool()
     with device:
         free = device.mem_info[0] + pool.free_bytes()
@@ -114,6 +116,15 @@ def free_bytes(device: Any) -> int:
 
 
 def _pinned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return an array in pinned memory, or in pageable memory if that runs out.
+
+    Copies to and from pageable memory are slower and block, but give the same.
+    """
     size = int(np.prod(shape)) * dtype.itemsize
-    memory = cupy.cuda.alloc_pinned_memory(size)
+    try:
+        memory = cupy.cuda.alloc_pinned_memory(size)
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        if error.status != _OUT_OF_MEMORY:
+            raise
+        return np.empty(shape, dtype)
     return np.ndarray(shape, dtype, buffer=memory)
