@@ -1,5 +1,5 @@
-// Enough of CUDA to run cuda.cu on a processor: the threads of a block take turns, and
-// give way to each other where they wait for each other.
+// Enough of CUDA to run kernels.cu on a CPU. The threads of a block take turns: each
+// runs until it waits for the others.
 
 #include <ucontext.h>
 
@@ -18,7 +18,7 @@ struct Index { int x; };
 static Index threadIdx, blockIdx, blockDim, gridDim;
 static ucontext_t scheduler;
 static std::vector<ucontext_t> threads;
-alignas(16) double memory[48 * 1024 / 8];  // that blocks share
+alignas(16) double memory[48 * 1024 / 8];  // shared memory of a block
 
 static void __syncthreads() { swapcontext(&threads[threadIdx.x], &scheduler); }
 
@@ -34,7 +34,7 @@ static float __uint_as_float(unsigned bits) {
 #define __launch_bounds__(threads)
 
 // CuPy compiles with -ftz=true: floats below 2^-126 are read and written as zeros.
-// While one of these is alive, the CPU does the same where this code knows how to ask.
+// As long as one of these exists, x86 CPUs do the same.
 struct FlushToZero {
 #if defined(__SSE2__)
     unsigned before = _mm_getcsr();
@@ -53,8 +53,8 @@ static void run_thread() {
     swapcontext(&threads[threadIdx.x], &scheduler);
 }
 
-// Run a kernel. Returns false where threads of a block do not wait equally often, or
-// where more shared memory is written than was asked for.
+// Run a kernel. Returns false if threads of a block do not wait equally often, or if more
+// shared memory is written than requested.
 template <typename Kernel>
 bool launch(int grid, int block, int shared_bytes, Kernel kernel) {
     FlushToZero flush;
@@ -65,7 +65,7 @@ bool launch(int grid, int block, int shared_bytes, Kernel kernel) {
     arguments = &kernel;
     gridDim = {grid}, blockDim = {block};
     for (blockIdx.x = 0; blockIdx.x < grid; ++blockIdx.x) {
-        std::memset(memory, 0xff, sizeof memory);  // NaN, where nothing was written
+        std::memset(memory, 0xff, sizeof memory);  // NaN until written
         threads.resize(block), done.assign(block, false);
         for (int t = 0; t < block; ++t) {
             getcontext(&threads[t]);

@@ -1,4 +1,4 @@
-"""The source of the kernels for GPUs, run on the processor: only its arithmetic."""
+"""The source of the GPU kernels, compiled for the CPU to test its arithmetic."""
 
 import ctypes
 import re
@@ -42,7 +42,7 @@ WINDOWS = [
 
 
 def wrappers():
-    """Return C functions that launch every instance of the kernels that is tested."""
+    """Yield a C function that launches each tested instance of the kernels."""
     for read, computed in COMBINATIONS:
         types = f"{TYPES[read]}, {FLOATS[computed]}"
         arguments = (
@@ -66,7 +66,7 @@ def wrappers():
 
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory):
-    """Compile the source for the processor."""
+    """Compile the source for the CPU."""
     folder = tmp_path_factory.mktemp("cuda")
     if COMPILER is None:
         pytest.skip("no C++ compiler is here")
@@ -194,7 +194,7 @@ def test_every_dtype_is_read_as_it_is(kernels, rng, dtype):
 
 
 def test_float16_is_read_exactly(kernels):
-    """Subnormal float16 too, although the compiler flushes subnormal float32."""
+    """Subnormal float16 are kept although subnormal float32 are flushed to zero."""
     images = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(1, 256, 256, 1)
     filters = np.ones((1, 1, 3, 1), np.float32)
     filters[:, :, 1:] = 0

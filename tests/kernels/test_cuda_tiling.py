@@ -1,4 +1,4 @@
-"""How GPU kernels cut up their work, which needs no GPU."""
+"""Tiles of the GPU kernels; these tests need no GPU."""
 
 import math
 
@@ -26,7 +26,7 @@ SQUARE = Window((2, 2), (2, 2), "valid")
 
 
 def fits(shape, n_filters, size, stride, padding, window):
-    """Whether images are as large as filters, and what comes out as windows."""
+    """Return True if images are as large as filters, and outputs as windows."""
     if any(shape[i] < size[i] for i in (0, 1)):
         return False
     g = tiling.whole(shape, n_filters, size, stride, padding, window)

@@ -1,4 +1,4 @@
-"""Reference code on devices other than the CPU: few tiles, sums that stay there."""
+"""Reference code on other devices than CPUs: large tiles, sums on the device."""
 
 import array_api_strict
 import numpy as np
@@ -89,7 +89,7 @@ def test_sums_over_tiles_are_copied_to_the_host_once(rng, monkeypatch, form):
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_without_float64_sums_over_tiles_keep_their_digits(rng, monkeypatch, form):
-    """In float32, a sum that is 2**24 times as large swallows what is added."""
+    """Float32 sums over many tiles would lose digits."""
     monkeypatch.setattr(geometry, "DEVICE_TILE_VALUES", 1)
     added = []
     for module in (moments, contrast):

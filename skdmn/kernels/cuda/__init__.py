@@ -1,1 +1,1 @@
-"""Kernels for GPUs, through CuPy."""
+"""Kernels for NVIDIA GPUs, through CuPy."""

@@ -1,8 +1,9 @@
-"""Convolution and pooling for GPUs, and the way there and back, through CuPy.
+"""Convolution and pooling for GPUs, through CuPy.
 
-`convolve` and `max_pool` compute what `core.convolve` defines, in one pass: a block of
-threads convolves a tile from shared memory, pools it there, and writes it once. The
-kernels are in cuda.cu, how they are cut up in `core.tiling`.
+`convolve` and `max_pool` give the results of `skdmn.kernels.reference.convolution` in
+one pass: a block of threads convolves a tile from shared memory, pools it there, and
+writes it once. The kernels are in kernels.cu, and `skdmn.kernels.cuda.tiling` chooses
+the tiles.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _READ = {
     "f4": "float",
     "f8": "double",
 }
-_GRID = 2**31 - 1  # blocks of threads, at most
+_GRID = 2**31 - 1  # largest number of blocks that CUDA starts
 
 
 def convolve(
@@ -42,14 +43,14 @@ def convolve(
     activation: Literal["relu"] | None,
     window: Window,
 ) -> Array:
-    """Convolve, then pool; see `core.convolve.convolve_and_pool`."""
+    """Convolve, then max-pool; see `reference.convolution.convolve_and_pool`."""
     n_filters, *size, _ = filters.shape
     shape, itemsize = images.shape[1:], filters.dtype.itemsize
     g = tiled(
         whole(shape, n_filters, (size[0], size[1]), stride, padding, window), itemsize
     )
-    # filters of a thousand pixels are as fast as matrix products, and windows of a
-    # thousand positions leave little to write
+    # the tile does not fit: large filters are as fast as matrix products, and large
+    # windows leave few values to write
     if g is None:
         return definition.convolve_and_pool(
             images, filters, stride, padding, activation, window
@@ -68,7 +69,7 @@ def convolve(
 
 
 def max_pool(images: Array, window: Window, dtype: Any) -> Array:
-    """Keep the largest value of every window; see `core.convolve.max_pool`."""
+    """Compute the maximum of every window; see `reference.convolution.max_pool`."""
     g = whole(images.shape[1:], images.shape[3], (1, 1), (1, 1), "valid", window)
     threads = min(-(-g.out_columns * g.channels // WARP) * WARP, 256)
     launch = len(images) * g.out_rows, threads, 0
@@ -85,7 +86,10 @@ def _run(
     launch: tuple[int, int, int],
     g: Geometry,
 ) -> Array:
-    """Launch blocks of threads, of a size and with shared memory, for all images."""
+    """Launch a kernel for all images.
+
+    `launch` is (number of blocks, threads per block, bytes of shared memory per block).
+    """
     dtype = np.dtype(dtype)
     if images.dtype.str[1:] not in _READ:
         images = images.astype(dtype)
@@ -111,5 +115,5 @@ def _kernel(name: str) -> Any:
 
 
 def _by_value(g: Geometry) -> np.ndarray:
-    """Return what CuPy passes as a struct: an array of one element."""
+    """Return an array of one element, which CuPy passes to a kernel as a struct."""
     return np.array(g, np.int32).view([("fields", np.int32, (len(g),))])

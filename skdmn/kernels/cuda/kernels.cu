@@ -1,29 +1,29 @@
-// The kernels of cuda.py, compiled when they are first used. tiling.py says how work
-// is cut up; `Geometry` has its fields, in its order.
+// The kernels of convolution.py, compiled at their first use. tiling.py chooses the
+// tiles; `Geometry` there has the same fields in the same order.
 
 struct Geometry {
     int height, width, channels;
     int kernel_height, kernel_width;
     int stride_y, stride_x;
     int before_y, before_x;  // padding above and on the left
-    int rows, columns;       // of the convolution
+    int rows, columns;       // positions of the convolution
     int window_height, window_width;
     int step_y, step_x;
     int window_before_y, window_before_x;
     int out_rows, out_columns, n_filters;
-    // a block of threads makes a tile of the output, of some images and filters
+    // a block of threads computes a tile of the output, for some images and filters
     int tile_images, tile_rows, tile_columns, tile_filters;
     int tiles_down, tiles_across, filter_blocks;
     int conv_rows, conv_columns;      // under a tile
-    int image_rows, pitch, plane;     // under a tile, as they lie in shared memory
-    int chunk;                        // channels in shared memory at a time
-    int position_threads;             // threads that share filters
+    int image_rows, pitch, plane;     // layout of the pixels in shared memory
+    int chunk;                        // number of channels in shared memory at a time
+    int position_threads;             // number of threads that share filters
 };
 
-// What a thread keeps in registers: POSITIONS times 32 bytes of filters.
+// A thread keeps the sums of POSITIONS positions and 32 bytes of filters in registers.
 constexpr int POSITIONS = 8;
 
-// float16; CUDA's own type is in a header, which not every installation has
+// float16; CUDA's own type needs a header that some installations lack
 struct Half {
     unsigned short bits;
     __device__ operator float() const {
@@ -33,19 +33,19 @@ struct Half {
             value = __uint_as_float(0x7f800000u | digits << 13);
         else if (exponent)
             value = __uint_as_float((exponent | digits) << 13) * 0x1p112f;
-        else  // subnormal: as bits of a float it would be one too, and flushed to zero
+        else  // subnormal; its bits as a float are subnormal too, which -ftz=true flushes
             value = float(int(digits)) * 0x1p-24f;
         return bits & 0x8000u ? -value : value;
     }
 };
 
 template <typename T>
-struct alignas(16) Vector {  // read by one instruction
+struct alignas(16) Vector {  // one instruction reads it
     T values[16 / sizeof(T)];
 };
 
 struct Tile {
-    long long image;  // the first
+    long long image;  // the first one
     int row, column, filter;
     __device__ Tile(long long job, const Geometry& g) {
         filter = int(job % g.filter_blocks) * g.tile_filters;
@@ -57,7 +57,8 @@ struct Tile {
     }
 };
 
-// Read the pixels under a tile, zeros outside of the images, channel by channel.
+// Copy the pixels under a tile to shared memory, channel by channel; pixels outside of
+// the images are zeros.
 template <typename I, typename T>
 __device__ void load_images(const I* images, long long n_images, const Tile& tile,
                             int channel, int count, T* to, const Geometry& g) {
@@ -85,7 +86,7 @@ __device__ T larger(T one, T other) {
     return other > one || other != other ? other : one;
 }
 
-// Keep the largest of each window of the convolutions that lie in shared memory.
+// Compute the maximum of each window of the convolution in shared memory.
 template <typename T>
 __device__ void pool(const T* values, long long n_images, const Tile& tile, T start,
                      T* out, const Geometry& g) {
@@ -117,15 +118,15 @@ __device__ void pool(const T* values, long long n_images, const Tile& tile, T st
     }
 }
 
-// Convolve and pool. Weights are (channels, kernel height, kernel width, filters), the
-// filters filled up to whole blocks. The kernel's width is known to the compiler, so
-// that it unrolls the innermost loop.
+// Convolve and pool. Weights are (channels, kernel height, kernel width, filters), with
+// the number of filters rounded up to whole blocks. The width of the filters is a
+// template parameter, so that the compiler unrolls the innermost loop.
 template <typename I, typename T, int KERNEL_WIDTH>
 __global__ void __launch_bounds__(128)
 convolve(const I* images, const T* weights, T* out, T start, long long n_images,
          Geometry g) {
     constexpr int FILTERS = 32 / sizeof(T), LANES = 16 / sizeof(T);
-    alignas(16) extern __shared__ double memory[];  // read as Vector
+    alignas(16) extern __shared__ double memory[];  // aligned for Vector
     int lane = threadIdx.x % g.position_threads, group = threadIdx.x / g.position_threads;
     int area = g.conv_rows * g.conv_columns, positions = g.tile_images * area;
     int taps = g.kernel_height * KERNEL_WIDTH;
@@ -178,7 +179,7 @@ convolve(const I* images, const T* weights, T* out, T start, long long n_images,
                 }
             }
         }
-        __syncthreads();  // the sums take the place of pixels and filters
+        __syncthreads();  // the sums overwrite pixels and filters
         #pragma unroll
         for (int r = 0; r < POSITIONS; ++r)
             #pragma unroll
@@ -190,7 +191,7 @@ convolve(const I* images, const T* weights, T* out, T start, long long n_images,
     }
 }
 
-// Keep the largest value of every window; a block of threads makes lines of the output.
+// Compute the maximum of every window. Each block of threads computes rows of the output.
 template <typename I, typename T>
 __global__ void max_pool(const I* images, T* out, T start, long long n_images,
                          Geometry g) {

@@ -1,7 +1,7 @@
-"""How the kernels for GPUs cut up their work: numbers only, no GPU is needed.
+"""Choice of the tiles of the GPU kernels; this module needs no GPU.
 
 A block of threads convolves the positions under a tile of the output, for some images
-and filters, and pools them. Each of its threads keeps `POSITIONS` positions times
+and filters, and pools them. Each thread keeps the sums of `POSITIONS` positions and
 `FILTER_BYTES` of filters in registers.
 """
 
@@ -15,20 +15,20 @@ from typing import Any, NamedTuple
 from skdmn.kernels.geometry import Padding, Pair, Window, before, output_size
 from skdmn.utils.array_api import Array
 
-POSITIONS, FILTER_BYTES = 8, 32  # as in cuda.cu
+POSITIONS, FILTER_BYTES = 8, 32  # as in kernels.cu
 WARP = 32
-THREADS = 128  # of a block, at most
-# of a block: what a GPU allows without being asked is 48 KB, and several blocks have
-# to be in a processor at a time, to compute while others read
+THREADS = 128  # largest number of threads in a block
+# of a block. GPUs allow 48 KB by default. Several blocks have to fit on a
+# multiprocessor, so that some compute while others read
 SHARED_BYTES = 40 * 2**10
 
-# instructions for each value read, and for each value written, next to one for each
-# product; guesses that only have to tell good tiles from bad ones
+# instructions per value read and per value written, if a product takes one; estimates
+# that only have to rank the tiles
 _READ, _WRITE = 30, 60
 
 
 class Geometry(NamedTuple):
-    """What `Geometry` in cuda.cu says, in its order."""
+    """Fields of `Geometry` in kernels.cu, in the same order."""
 
     height: int
     width: int
@@ -72,27 +72,27 @@ class Geometry(NamedTuple):
 
     @property
     def padded(self) -> int:
-        """Number of filters, filled up to whole blocks."""
+        """Number of filters, rounded up to whole blocks."""
         return self.filter_blocks * self.tile_filters
 
     def jobs(self, n_images: int) -> int:
-        """Return how many blocks of threads there is work for."""
+        """Return the number of tiles, each the work of one block of threads."""
         groups = -(-n_images // self.tile_images)
         return groups * self.tiles_down * self.tiles_across * self.filter_blocks
 
     def threads(self, itemsize: int) -> int:
-        """Return the threads of a block."""
+        """Return the number of threads in a block."""
         return self.position_threads * self.tile_filters * itemsize // FILTER_BYTES
 
     def shared_bytes(self, itemsize: int) -> int:
-        """Return the shared memory of a block: operands first, then their products."""
+        """Return the bytes of shared memory of a block: operands, later their sums."""
         taps = self.kernel_height * self.kernel_width
         operands = self.chunk * (taps * self.tile_filters + self.plane)
         sums = self.tile_filters * (POSITIONS * self.position_threads + 1)
         return max(operands, sums) * itemsize
 
     def cost(self, itemsize: int) -> float:
-        """Estimate the instructions for one image."""
+        """Estimate the number of instructions for one image."""
         d = self.kernel_height * self.kernel_width * self.channels
         sums = self.threads(itemsize) * POSITIONS * (FILTER_BYTES // itemsize)
         outputs = self.tile_images * self.tile_rows * self.tile_columns
@@ -111,7 +111,7 @@ def whole(
     padding: Padding,
     window: Window,
 ) -> Geometry:
-    """Return a geometry that is not cut into tiles yet.
+    """Return the geometry of a convolution before tiles are chosen.
 
     Parameters
     ----------
@@ -119,10 +119,10 @@ def whole(
         Height, width and channels of the images.
     n_filters : int
     size, stride : pairs of int
-        Of the filters.
+        Size and stride of the filters.
     padding : {"valid", "same"}
     window : Window
-        That the convolution is pooled by.
+        Windows of the max pooling behind the convolution.
     """
     inner = output_size(shape, size, stride, padding)
     fixed = (
@@ -142,20 +142,20 @@ def whole(
 
 @functools.lru_cache(maxsize=256)
 def tiled(g: Geometry, itemsize: int) -> Geometry | None:
-    """Cut the work up so that it takes the fewest instructions, as far as they go.
+    """Choose the tiles that take the fewest instructions by estimate.
 
     Parameters
     ----------
     g : Geometry
-        As `whole` returns it.
+        The result of `whole`.
     itemsize : int
-        Bytes of a float.
+        Bytes of a floating-point number.
 
     Returns
     -------
     Geometry or None
-        None where one pixel of the output takes more positions, or a filter more
-        memory, than a block of threads has.
+        None if one pixel of the output needs more positions, or a filter more memory,
+        than a block of threads has.
     """
     fits = (t for t in _tiles(g, itemsize) if t.chunk)
     return min(fits, key=lambda t: t.cost(itemsize), default=None)
@@ -174,7 +174,7 @@ def _tiles(g: Geometry, itemsize: int) -> Iterator[Geometry]:
 
 
 def _fitting(g: Geometry, conv_rows: int) -> int:
-    """Return how many output rows some rows of the convolution are enough for."""
+    """Return the number of output rows that some rows of the convolution allow."""
     rows = min(g.out_rows, (conv_rows - g.window_height) // g.step_y + 1)
     return -(-g.out_rows // -(-g.out_rows // rows)) if rows > 0 else 0
 
@@ -182,7 +182,7 @@ def _fitting(g: Geometry, conv_rows: int) -> int:
 def _tile(
     g: Geometry, rows: int, columns: int, threads: int, groups: int, itemsize: int
 ) -> Geometry:
-    """Return a geometry of tiles of some rows and columns; chunk 0: it does not fit."""
+    """Return a geometry with tiles of some size; its chunk is 0 if it does not fit."""
     conv_rows = _under(rows, g.step_y, g.window_height)
     conv_columns = _under(columns, g.step_x, g.window_width)
     image_rows = _under(conv_rows, g.stride_y, g.kernel_height)
@@ -194,7 +194,7 @@ def _tile(
     if (rows, columns) == (g.out_rows, g.out_columns):
         enough = POSITIONS * threads // (conv_rows * conv_columns)
         images = max(1, min(enough, (room - weights - 1) // (image_rows * pitch)))
-    plane = images * image_rows * pitch | 1  # odd: channels lie in different banks
+    plane = images * image_rows * pitch | 1  # odd: channels are in different banks
     chunk = min(g.channels, room // (weights + plane))
     if chunk:
         chunk = -(-g.channels // -(-g.channels // chunk))
@@ -217,7 +217,7 @@ def _tile(
 
 
 def arranged(filters: Array, g: Geometry, xp: Any) -> Array:
-    """Return filters as the kernel reads them: the filters last, and whole blocks."""
+    """Return filters as the kernel reads them: filter axis last, padded with zeros."""
     n, height, width, channels = filters.shape
     weights = xp.zeros((channels, height, width, g.padded), dtype=filters.dtype)
     weights[..., :n] = filters.transpose(3, 1, 2, 0)
@@ -225,12 +225,12 @@ def arranged(filters: Array, g: Geometry, xp: Any) -> Array:
 
 
 def _under(length: int, step: int, size: int) -> int:
-    """Return how much windows reach over, side by side."""
+    """Return the length that a number of windows covers."""
     return (length - 1) * step + size
 
 
 def _shares(length: int) -> list[int]:
-    """Return a length divided by 1, 2, 3 and so on, rounded up, each value once."""
+    """Return the distinct values of a length divided by 1, 2, 3, ..., rounded up."""
     root = math.isqrt(length)
     few = {-(-length // parts) for parts in range(1, root + 1)}
     return sorted(few | set(range(1, root + 1)), reverse=True)
