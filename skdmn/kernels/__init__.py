@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: what layers and classifiers compute, and nothing of them."""
+"""Functions of arrays that layers and classifiers call; they know no estimator."""

@@ -1,7 +1,8 @@
-"""One table says which code computes an operation: definition, Numba or CUDA.
+"""Choose the implementation of every operation: reference, Numba or CUDA.
 
-Callers import the functions of this module. Whatever code is chosen, results are those
-of the definition in `skdmn.kernels.reference`, to rounding.
+`IMPLEMENTATIONS` is the one table of operations and their implementations. Callers use
+the functions of this module. All implementations of an operation give the result of
+the one in `skdmn.kernels.reference`, up to rounding.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from skdmn.utils.array_api import Array
 
 
 class Implementations(NamedTuple):
-    """Where the code for an operation is, as "module.function" of a subpackage.
+    """Implementations of an operation, as "module.function" of a subpackage.
 
     Attributes
     ----------
     reference : str
-        The definition, for any array library and dtype.
+        The implementation for any array library and dtype.
     numba : str or None
         The kernel for NumPy arrays of the dtypes in `KERNEL_DTYPES`.
     cuda : str or None
@@ -56,7 +57,7 @@ IMPLEMENTATIONS = {
     "softmax_pass": Implementations("softmax.block_pass", "softmax.block_pass"),
 }
 
-# what the Numba kernels read as it is
+# dtypes that the Numba kernels read without a conversion
 KERNEL_DTYPES = {
     np.dtype(t) for t in ("u1", "i1", "?", "u2", "i2", "i4", "i8", "f4", "f8")
 }
@@ -70,7 +71,7 @@ def convolve(
     activation: Literal["relu"] | None,
     window: Window = WHOLE,
 ) -> Array:
-    """Convolve images of any dtype in the dtype of the filters, then max-pool.
+    """Convolve images of any dtype in the dtype of the filters, then max-pool them.
 
     See `skdmn.kernels.reference.convolution.convolve_and_pool`.
     """
@@ -79,7 +80,7 @@ def convolve(
 
 
 def max_pool(images: Array, window: Window, dtype: Any) -> Array:
-    """Keep the largest value of every window, computed in a dtype.
+    """Compute the maximum of every window, in a given dtype.
 
     See `skdmn.kernels.reference.convolution.max_pool`.
     """
@@ -87,7 +88,7 @@ def max_pool(images: Array, window: Window, dtype: Any) -> Array:
 
 
 def average_pool(images: Array, window: Window, power: float, dtype: Any) -> Array:
-    """Average every window, then apply a signed power, computed in a dtype.
+    """Compute the mean of every window, then a signed power, in a given dtype.
 
     See `skdmn.kernels.reference.convolution.average_pool`.
     """
@@ -97,7 +98,7 @@ def average_pool(images: Array, window: Window, power: float, dtype: Any) -> Arr
 def encode(
     images: Array, how: Encoding, window: Window = WHOLE, power: float = 1.0
 ) -> Array:
-    """Encode contrast-normalized patches, then average-pool.
+    """Compute two-sided features of contrast-normalized patches, then average-pool.
 
     See `skdmn.kernels.reference.contrast.encode_and_pool`.
     """
@@ -107,7 +108,7 @@ def encode(
 def second_moments(
     images: Array, members: np.ndarray, size: Pair
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sum the patches of some images and their outer products.
+    """Sum the outer products of the patches of some images, and the patches.
 
     See `skdmn.kernels.reference.moments.second_moments`.
     """
@@ -142,7 +143,12 @@ def softmax_pass(
 
 
 def implementation(operation: str, array: Array) -> Callable[..., Any]:
-    """Return the function that computes an operation where an array lives."""
+    """Return the function that computes an operation for an array.
+
+    This is the CUDA kernel for CuPy arrays and the Numba kernel for NumPy arrays of a
+    dtype in `KERNEL_DTYPES`, if the table has one and Numba can be imported; otherwise
+    the reference.
+    """
     found = IMPLEMENTATIONS[operation]
     if found.numba and isinstance(array, np.ndarray) and array.dtype in KERNEL_DTYPES:
         name, function = found.numba.split(".")
@@ -155,14 +161,14 @@ def implementation(operation: str, array: Array) -> Callable[..., Any]:
 
 
 def has_numba_kernel(operation: str) -> bool:
-    """Whether an operation on NumPy arrays runs as a Numba kernel here."""
+    """Return True if an operation has a Numba kernel and Numba can be imported."""
     found = IMPLEMENTATIONS[operation].numba
     return found is not None and numba_module(found.split(".")[0]) is not None
 
 
 @functools.cache
 def numba_module(name: str) -> ModuleType | None:
-    """Return a module of Numba kernels, or None where Numba cannot be imported."""
+    """Return a module of Numba kernels, or None if Numba cannot be imported."""
     try:
         return importlib.import_module(f"skdmn.kernels.numba.{name}")
     except (ImportError, OSError):  # OSError: a shared library of LLVM is missing

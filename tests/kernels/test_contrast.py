@@ -1,4 +1,4 @@
-"""Patches by their contrast: the definitions against loops, kernels against both."""
+"""Contrast-normalized patches: references against loops, kernels against both."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def pairs(most):
 
 
 def loop_over_patches(images, size):
-    """Yield every valid patch less its mean, its variance, and where it is."""
+    """Yield the position, the centred pixels and the variance of every valid patch."""
     n, height, width, _ = images.shape
     for i in range(n):
         for y in range(height - size[0] + 1):
@@ -141,7 +141,7 @@ def test_encoding_then_averaging_is_both_in_one(rng):
 
 
 def test_brightness_and_contrast_do_not_matter(rng):
-    """Without a floor to speak of, an image is what its patches' contrasts are."""
+    """With a tiny floor, brightness and contrast have no effect."""
     images = some_images(rng, "f8")
     how = some_encoding(rng)._replace(floor=1e-9)
     assert_allclose(
@@ -212,7 +212,7 @@ def test_kernel_is_the_definition(size, window, shape, n_filters, dtypes, power)
     dtypes=st.sampled_from([("u1", "f4"), ("f8", "f8")]),
 )
 def test_components_do_not_matter(n_components, n_filters, window, dtypes):
-    """Products with few of them are mixed where that is less work."""
+    """Factored filters give the same, and are used if they save operations."""
     rng = np.random.default_rng(n_components)
     patches = rng.normal(size=(24, n_components))
     patches -= patches.mean(axis=0)
@@ -263,7 +263,7 @@ def test_pieces_and_threads_do_not_matter(rng, monkeypatch, window):
 
 
 def test_bright_images_keep_their_contrast(rng):
-    """A spread of a thousandth of the brightness, in float32."""
+    """The spread is a thousandth of the brightness, in float32."""
     images = (1000 + rng.random((3, 9, 8, 2))).astype("f4")
     how = some_encoding(rng, "f4")._replace(floor=1e-3)
     expected = loop_encode(images, how)

@@ -19,7 +19,7 @@ PADDINGS = ["valid", "same"]
 
 
 def positions(length, kernel, stride, padding):
-    """Return where windows start, by counting."""
+    """Return the start of every window, by counting."""
     if padding == "valid":
         return list(range(0, length - kernel + 1, stride))
     starts = list(range(0, length, stride))  # ceil(length / stride) of them

@@ -1,4 +1,4 @@
-"""What computes: kernels where there are any, else the definitions, with one result."""
+"""The dispatch to kernels or to the reference, which give the same results."""
 
 import importlib
 import json
@@ -28,7 +28,7 @@ GENERAL = [">f4", ">f8", ">i2", "f2", "u4", "u8", "g"]  # dtypes that no kernel 
 
 @pytest.fixture
 def kernels(monkeypatch):
-    """Count the modules of kernels that are asked for."""
+    """Record which modules of kernels are requested."""
     asked, numba_module = [], dispatch.numba_module
 
     def counted(name):
@@ -45,7 +45,7 @@ def without_numba(monkeypatch):
 
 
 def compute(images, filters):
-    """Return what each function of the dispatch gives, as NumPy."""
+    """Return the results of functions of the dispatch as NumPy arrays."""
     members = np.arange(images.shape[0])[::-2]
     results = (
         dispatch.convolve(images, filters, (2, 1), "same", "relu", WINDOW),

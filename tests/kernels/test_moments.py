@@ -1,4 +1,4 @@
-"""Both definitions of second moments, in every array library, against windows."""
+"""Both reference forms of second moments against windows, in every array library."""
 
 import array_api_strict
 import numpy as np

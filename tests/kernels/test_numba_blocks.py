@@ -1,4 +1,4 @@
-"""What kernels are made of, called from kernels of a line each."""
+"""Building blocks of the kernels, each called from a kernel of one line."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,7 +22,7 @@ CANARY = -77.0
 
 @numba.njit
 def multiply_block(which, left, right, counts, to):
-    """Compute one of `BLOCKS`: their numbers are literals."""
+    """Compute one of `BLOCKS`, whose sizes have to be literals."""
     if which == 0:
         blocks.multiply_block(TALL, 1, left, right, counts, to)
     elif which == 1:
@@ -64,7 +64,7 @@ def views(array, start, shape, strides):
 
 
 def product(rows, width, left, right, counts):
-    """Return what `multiply_block` is said to compute, with NumPy."""
+    """Compute with NumPy what `multiply_block` documents."""
     a, a0, ap, *steps_a = left
     b, b0, *steps_b = right
     a = views(a, a0, (rows, *counts), (ap, *steps_a))

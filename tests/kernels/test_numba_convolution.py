@@ -1,4 +1,4 @@
-"""The kernels that convolve and pool against the definitions, to the last bit."""
+"""Convolution and pooling kernels against the reference, to the last bit."""
 
 import threading
 from unittest import mock
@@ -55,7 +55,7 @@ def assert_same_pooling(images, window, dtype):
 
 
 def guarded(function):
-    """Return a kernel that is checked to write all of its rows, and nothing else."""
+    """Return a kernel with a check that it writes all of its rows and nothing else."""
 
     def call(images, g, *operands, first, last):
         *operands, out = operands
@@ -73,13 +73,13 @@ def guarded(function):
 
 @pytest.fixture
 def guards(monkeypatch):
-    """Check that kernels write nothing but what they are asked for."""
+    """Check that kernels write only the requested rows."""
     for name in KERNELS:
         monkeypatch.setattr(cpu, name, guarded(getattr(cpu, name)))
 
 
 def cut(monkeypatch, threads, piece=2**28, strip=2**18):
-    """Work in so many threads, on pieces of about that many products and values."""
+    """Set the number of threads, and the size of pieces and strips."""
     monkeypatch.setattr(cpu, "n_threads", lambda: threads)
     for name, value in (("_ALONE", 0), ("_PIECE", piece), ("_STRIP", strip)):
         monkeypatch.setattr(cpu, name, value)

@@ -1,4 +1,4 @@
-"""The kernels of second moments against windows, with exact sums where there are."""
+"""Kernels of second moments against windows; sums of integers are exact."""
 
 import numba
 import numpy as np

@@ -1,4 +1,4 @@
-"""The kernel of the softmax's pass against its definition in higher precision."""
+"""The softmax kernel against its reference in higher precision."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def problem(rng, n, d, n_outputs, dtype="f4", of="f4"):
 
 
 def exact(block, centre, coef, intercept, codes, weights):
-    """Return what the definition gives in long double."""
+    """Return the results of the reference in long double."""
     arrays = (a.astype(np.longdouble) for a in (centre, coef, intercept))
     return softmax.block_pass(
         block.astype(np.longdouble), *arrays, codes, weights.astype(np.longdouble)

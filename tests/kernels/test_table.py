@@ -132,7 +132,7 @@ def test_every_operation_has_a_reference():
 
 @pytest.mark.parametrize("module", ["convolution", "contrast", "moments", "softmax"])
 def test_every_kernel_is_an_entry_of_the_table(module):
-    """A kernel that no entry names would never be called."""
+    """A kernel that no row names would never be called."""
     path = f"skdmn.kernels.numba.{module}"
     kernels = pytest.importorskip(path, reason="Numba compiles the kernels")
     reference = importlib.import_module(f"skdmn.kernels.reference.{module}")
@@ -205,7 +205,7 @@ def test_arrays_of_other_libraries_give_the_same(rng, operation, dtype, library)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("operation", IMPLEMENTATIONS)
 def test_dispatch_calls_the_kernel_of_the_table(rng, monkeypatch, operation, dtype):
-    """An operation whose kernel is switched off gives the same, and takes longer."""
+    """Without its kernel, an operation gives the same result, only more slowly."""
     if operation in WITHOUT_NUMBA:
         assert IMPLEMENTATIONS[operation].numba is None
         return

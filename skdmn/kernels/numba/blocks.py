@@ -1,11 +1,11 @@
-"""What the kernels for processors are made of: small blocks kept in registers.
+"""Building blocks of the CPU kernels: sums of products kept in registers.
 
-Convolution, density matrices and the softmax's passes are all sums of products
+Convolution, density matrices and the passes of the softmax are sums of products
 ``a[p] * b[v]`` over strided views of arrays. `multiply_block` computes a block of such
-sums for some p and v at once, reading both operands where they lie: no windows are
-copied, and every value that is read is used for a whole row or column of the block.
-Numba does not find this form by itself, so these functions write LLVM's vectors
-down; the kernels that call them are plain loops.
+sums for some p and v at once. It reads both operands in place, without copying windows,
+and uses every value for a whole row or column of the block. Numba does not generate
+such code from loops, so these functions write LLVM vector instructions. The kernels
+that call them are plain loops.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_CONFIG: Any = numba.config  # what the environment asks of Numba
+_CONFIG: Any = numba.config  # settings from the environment
 
 if _CONFIG.DISABLE_JIT:
-    raise ImportError("these functions are nothing without Numba's compiler")
+    raise ImportError(
+        "the Numba kernels need Numba's compiler, but NUMBA_DISABLE_JIT is set"
+    )
 
 
 def _vector_bytes() -> tuple[int, int]:
-    """Return the bytes of a vector and how many vectors there are registers for."""
+    """Return the bytes of a vector register and the number of such registers."""
     if _CONFIG.CPU_NAME or _CONFIG.CPU_FEATURES is not None or not _CONFIG.ENABLE_AVX:
-        return 16, 16  # Numba's cache may serve several machines: the same on all
+        # Numba's cache may be shared by several machines: use what all of them have
+        return 16, 16
     features = llvm.get_host_cpu_features()
     if features.get("avx512vl"):
-        # Zen 4 computes 64 bytes in two halves: 32 waste less at the edges
+        # Zen 4 computes 64 bytes in two halves; 32 bytes waste less at the edges
         return (32 if llvm.get_host_cpu_name() == "znver4" else 64), 32
     if features.get("avx"):
         return 32, 16
@@ -43,25 +46,25 @@ def _vector_bytes() -> tuple[int, int]:
 
 
 VECTOR_BYTES, _REGISTERS = _vector_bytes()
-# rows of a block: with three vectors each, and three to read, they fill the registers
+# rows of a block: three vectors each, and three that are read, fill the registers
 ROWS = 8 if _REGISTERS == 32 else 4
-HALF, TALL = ROWS // 2, ROWS * 2  # TALL with a single vector
-FOURS, TALL_FOURS = ROWS // 4, TALL // 4  # rows in fours, as pooling takes them
+HALF, TALL = ROWS // 2, ROWS * 2  # TALL: rows of a block of one vector
+FOURS, TALL_FOURS = ROWS // 4, TALL // 4  # groups of four rows, for 2 x 2 pooling
 VECTORS = 3
 
-_FUSE = ("contract",)  # a product and a sum may be one instruction
+_FUSE = ("contract",)  # LLVM may fuse a product and a sum into one instruction
 
 
 def kernel(function: Callable) -> Callable:
-    """Compile a function that needs no interpreter, once for each machine."""
+    """Compile a function without the GIL, and cache it on disk if possible."""
     try:
         return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no folder can be written: compile in each process
+    except RuntimeError:  # no writable folder for the cache
         return numba.njit(nogil=True)(function)
 
 
 def lanes(dtype: Any) -> int:
-    """Return how many values of a dtype are in a vector."""
+    """Return the number of values of a dtype in a vector."""
     return VECTOR_BYTES // dtype.itemsize
 
 
@@ -72,9 +75,9 @@ def padded(length: int, dtype: Any) -> int:
 
 @numba.njit(inline="always")
 def multiply(rows, vectors, left, right, counts, to):
-    """Call `multiply_block` for some of the rows that are left, and return how many.
+    """Call `multiply_block` for some of the remaining rows; return their number.
 
-    There may be fewer than it returns: `to` must have room for the others.
+    The number may exceed the remaining rows, so `to` needs room for more.
     """
     if vectors == 1 and rows > ROWS + HALF:
         multiply_block(TALL, 1, left, right, counts, to)
@@ -98,7 +101,7 @@ def multiply(rows, vectors, left, right, counts, to):
 
 @numba.njit(inline="always")
 def multiply_pool(columns, vectors, start, left, right, counts, to):
-    """Call `multiply_pool_block` for some of the columns left, and return how many."""
+    """Call `multiply_pool_block` for some of the remaining columns; return how many."""
     if vectors == 1 and columns > FOURS:
         multiply_pool_block(TALL_FOURS, 1, start, left, right, counts, to)
         return TALL_FOURS
@@ -119,7 +122,7 @@ def multiply_pool(columns, vectors, start, left, right, counts, to):
     return 1
 
 
-# LLVM's side: types are those of llvmlite, which has no annotations
+# code generation: the types are those of llvmlite, which has no annotations
 
 
 @intrinsic(prefer_literal=True)
@@ -132,8 +135,8 @@ def multiply_block(typing, P, V, left, right, counts, to):
         out[o0 + p*op + v] = sum over i < ni, j < nj, k < nk of
             a[a0 + p*ap + i*ai + j*aj + k*ak] * b[b0 + v + i*bi + j*bj + k*bk]
 
-    for p < P and every v of V vectors. P and V are literals; a, b and out flat arrays
-    of one floating dtype, which products and sums are of; the others int.
+    for p < P and every v of V vectors. P and V are literals. a, b and out are flat
+    arrays of one floating dtype, the dtype of the sums. All other arguments are int.
     """
     rows, vectors = range(P.literal_value), range(V.literal_value)
     signature = types.void(P, V, left, right, counts, to)
@@ -170,7 +173,8 @@ def multiply_pool_block(typing, N, V, start, left, right, counts, to):
             sum over j < nj, k < nk of
                 a[a0 + (2*n + x)*ax + y*ay + j*aj + k*ak] * b[b0 + v + j*bj + k*bk]
 
-    for n < N and every v of V vectors; the rest as for `multiply_block`.
+    for n < N and every v of V vectors. The arguments are like those of
+    `multiply_block`.
     """
     rows, vectors = range(N.literal_value), range(V.literal_value)
     signature = types.void(N, V, start, left, right, counts, to)
@@ -198,11 +202,13 @@ def multiply_pool_block(typing, N, V, start, left, right, counts, to):
 
 @intrinsic(prefer_literal=True)
 def max_block(typing, start, a, a0, ai, aj, ni, nj, out, o0):
-    """Set a vector to the largest of several and of a number, or to NaN if one is NaN.
+    """Set a vector to the largest of several vectors and a number.
+
+    If one of the values is NaN, the result is NaN.
 
     ``out[o0 + v] = max(start, a[a0 + v + i*ai + j*aj] for i < ni, j < nj)``
-    for every v of a vector; a and out flat arrays of the dtype of start. Literal ni
-    and nj make it faster.
+    for every v of a vector. a and out are flat arrays of the dtype of start. The code
+    is faster if ni and nj are literals.
     """
     index = types.intp
     signature = types.void(a.dtype, a, *[index] * 3, ni, nj, out, index)
@@ -236,7 +242,7 @@ def max_block(typing, start, a, a0, ai, aj, ni, nj, out, o0):
 
 @intrinsic
 def rectified_block(typing, values, n, threshold, to):
-    """Set two vectors to sums of how much scaled values go over a threshold.
+    """Set two vectors to sums of soft-thresholded scaled values, for both signs.
 
     With values = (a, a0, ax, scales, s0), to = (above, below, o0) and
     ``z = a[a0 + v + x*ax] * scales[s0 + x]``::
@@ -244,7 +250,7 @@ def rectified_block(typing, values, n, threshold, to):
         above[o0 + v] = sum over x < n of max(z - threshold, 0)
         below[o0 + v] = sum over x < n of max(-z - threshold, 0)
 
-    for every v of a vector; all of the dtype of threshold, or int.
+    for every v of a vector. Arrays have the dtype of threshold; the rest are int.
     """
     signature = types.void(values, n, values[0].dtype, to)
 
@@ -270,7 +276,7 @@ def rectified_block(typing, values, n, threshold, to):
 
 
 class _Vectors:
-    """Writes instructions on vectors of the dtype of an array."""
+    """Generator of instructions on vectors of the dtype of an array."""
 
     def __init__(self, context, builder, array_type):
         self.context, self.builder, self.array_type = context, builder, array_type
@@ -286,7 +292,7 @@ class _Vectors:
         )
 
     def sum_of(self, *products):
-        """Multiply steps with counts known beforehand, and add up."""
+        """Return the sum of products of steps and constants."""
         parts = [self.builder.mul(step, step.type(count)) for step, count in products]
         return functools.reduce(self.builder.add, parts)
 
@@ -320,8 +326,8 @@ class _Vectors:
     def largest(self, start, values):
         """Return the largest of vectors, or NaN if one of the values is NaN.
 
-        An instruction for the larger of two loses NaN in one of them. To compare pairs
-        takes half as many instructions as to compare each value with itself.
+        The instruction for the larger of two values loses NaN in one of them. One
+        comparison finds NaN in a pair of values.
         """
         largest = functools.reduce(self.larger, values, start)
         pairs = itertools.zip_longest(values[::2], values[1::2], fillvalue=values[-1])
@@ -336,7 +342,7 @@ class _Vectors:
         return self.builder.sext(unordered, self.bits)
 
     def set_bits(self, value, bits):
-        """Return values with more bits set: all of them make NaN."""
+        """Set bits of a vector; a value with all bits set is NaN."""
         both = self.builder.or_(self.builder.bitcast(value, self.bits), bits)
         return self.builder.bitcast(both, self.type)
 
@@ -344,7 +350,7 @@ class _Vectors:
         """Sum products of the numbers at each offset with vectors."""
         (a, a0, *steps_a), (b, b0, *steps_b), builder = left, right, self.builder
         at_a, at_b = self.pointer(a, a0), self.pointer(b, b0)
-        # LLVM keeps these in registers
+        # LLVM keeps these variables in registers
         sums = [[self.variable() for _ in vectors] for _ in offsets]
         with contextlib.ExitStack() as loops:
             for count, step_a, step_b in zip(counts, steps_a, steps_b, strict=True):
@@ -361,7 +367,7 @@ class _Vectors:
 
     @contextlib.contextmanager
     def loop(self, count, *pointers):
-        """Repeat what follows with each pointer moved on by its step."""
+        """Repeat the body, and move each pointer by its step."""
         with cgutils.for_range(self.builder, count) as loop:
             yield [
                 self.builder.gep(pointer, [self.builder.mul(loop.index, step)])

@@ -1,8 +1,9 @@
-"""Patches by their contrast, for processors: one pass over each image, in its cache.
+"""Encoding with local contrast normalization for CPUs, in one pass over each image.
 
-`encode_and_pool` computes what `core.contrast` defines without windows and without
-feature maps: a row of products is scaled by the contrasts of its patches, thresholded
-and added to the averages that it is part of while it is in the cache.
+`encode_and_pool` gives the result of `skdmn.kernels.reference.contrast` without copying
+windows and without a feature map of a whole image. While a row of products is in the
+cache, it is scaled by the contrasts of its patches, soft-thresholded, and added to the
+averages that it belongs to.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from skdmn.kernels.reference.contrast import Encoding, cell_edges
 from skdmn.utils.threads import in_threads, n_threads, single_blas
 
 _PATCHES = 2**21  # values of patches that a thread holds at a time
-_ROUNDING = 100  # epsilons that combinations of components may differ from filters
-_SUMS = 2**27  # bytes of sums that all threads hold, or those of one
+_ROUNDING = 100  # accepted difference of recombined filters, in machine epsilons
+_SUMS = 2**27  # bytes of the sums of all threads; one thread may exceed it
 
 
 def encode_and_pool(
     images: np.ndarray, how: Encoding, window: Window, power: float
 ) -> np.ndarray:
-    """Encode, then average; see `core.contrast.encode_and_pool`."""
+    """Encode, then average-pool; see `reference.contrast.encode_and_pool`."""
     n_filters, dtype = len(how.filters), how.filters.dtype
     g = plan(images, n_filters, how.size, (1, 1), "valid", window, dtype)
-    # filters less their means: those of patches then give nothing but rounding
+    # without the filters' means, the means of patches only contribute rounding errors
     first = how.filters.reshape(n_filters, -1)
     first = first - first.mean(axis=1, keepdims=True)
     first, then = _factored(first, how.components)
     products = g.rows * g.columns * (first.size + then.size)
-    g = g._replace(n_filters=2 * n_filters)  # both signs
+    g = g._replace(n_filters=2 * n_filters)  # two-sided features
     operands = (
         _as_columns(first, padded(len(first), dtype)),
         _as_columns(then, g.padded),
@@ -48,9 +49,10 @@ def encode_and_pool(
 def _factored(
     filters: np.ndarray, components: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return components and what makes filters of them, where that is less work.
+    """Factor filters into coefficients and components, if that saves operations.
 
-    Else the filters and nothing: also where they are no longer combinations of these.
+    Returns components and coefficients. If the factors save nothing, or the filters
+    are not combinations of the components, returns the filters and an empty array.
     """
     if components is not None and len(components) * sum(filters.shape) < filters.size:
         components = components.reshape(len(components), -1).astype(filters.dtype)
@@ -63,14 +65,14 @@ def _factored(
 
 
 def _as_columns(filters: np.ndarray, width: int) -> np.ndarray:
-    """Return filters side by side, filled up to a width."""
+    """Return filters as columns, padded with zeros to a width."""
     columns = np.zeros((filters.shape[1], width), filters.dtype)
     columns[:, : len(filters)] = filters.T
     return columns
 
 
 def _segments(g: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """Return where windows begin and end in a row, and at which of these each does."""
+    """Return the edges of windows in a row, and the indices of each window's edges."""
     left = np.arange(g.out_columns) * g.step_x - g.window_before_x
     right = np.minimum(left + g.window_width, g.columns)
     both = np.stack([np.maximum(left, 0), right], axis=1)
@@ -81,7 +83,7 @@ def _segments(g: Geometry) -> tuple[np.ndarray, np.ndarray]:
 def contrast_moments(
     images: np.ndarray, members: np.ndarray, size: Pair, cells: Pair, floor: float
 ) -> np.ndarray:
-    """Sum outer products cell by cell; see `core.contrast.contrast_moments`."""
+    """Sum outer products by cell; see `reference.contrast.contrast_moments`."""
     dtype = np.dtype(np.float32 if images.dtype in NARROW else np.float64)
     g = plan(images, 1, size, (1, 1), "valid", WHOLE, dtype)
     d = size[0] * size[1] * g.channels
@@ -107,12 +109,12 @@ def contrast_moments(
 
     with single_blas():
         in_threads(work, list(zip(parts, outer, strict=True)), len(parts))
-    return outer.sum(axis=0)  # in the order of the parts: the same bytes each time
+    return outer.sum(axis=0)  # in a fixed order, for reproducible bytes
 
 
 @kernel
 def _by_contrast(images, g, floor, top, left, out):
-    """Copy the patches of a cell, less their means and divided by their contrasts."""
+    """Copy the patches of a cell, contrast-normalized."""
     run_ = g.kernel_width * g.channels
     image = np.empty(g.height * g.width * g.channels, out.dtype)
     sums = np.empty((2, g.width))
@@ -137,8 +139,8 @@ def _encode(
 ):
     """Encode and average the output rows from top to end of every image.
 
-    A row is multiplied with filters; or with components, and then these with what
-    makes filters of them.
+    A row is multiplied with the filters; or, if they were factored, with the
+    components and then with the coefficients.
     """
     pitch, width = g.width * g.channels, g.padded
     image = np.zeros(g.height * pitch + ROWS * g.channels, first.dtype)
@@ -151,7 +153,7 @@ def _encode(
     sums = np.empty((2, g.width))
     ups = np.empty((len(edges) - 1) * width, first.dtype)
     downs = np.empty_like(ups)
-    # as many rows of averages as one row of products may count for
+    # number of rows of averages that one row of products may belong to
     n_open = -(-g.window_height // g.step_y)
     above = np.zeros(n_open * g.out_columns * width, first.dtype)
     below = np.zeros(n_open * g.out_columns * width, first.dtype)
@@ -185,8 +187,9 @@ def _encode(
 
 @kernel
 def _contrasts(image, y, g, floor, sums, means, scales):
-    """Set means and inverse contrasts of the patches of a row of positions."""
-    middle = image[y * g.width * g.channels]  # bright images lose fewer digits
+    """Compute means and inverse contrasts of the patches of a row of positions."""
+    # subtracted first, so that bright images lose fewer digits
+    middle = image[y * g.width * g.channels]
     for x in range(g.width):
         total, squares = 0.0, 0.0
         for row in range(y, y + g.kernel_height):
@@ -210,7 +213,7 @@ def _contrasts(image, y, g, floor, sums, means, scales):
 
 @kernel
 def _add_segments(line, scales, threshold, g, edges, ups, downs):
-    """Sum what goes over the threshold from each edge of windows to the next."""
+    """Sum soft-thresholded products from each window edge to the next."""
     width = g.padded
     for part in range(len(edges) - 1):
         left = edges[part]
@@ -226,7 +229,7 @@ def _add_segments(line, scales, threshold, g, edges, ups, downs):
 
 @kernel
 def _add_windows(ups, downs, spans, width, above, below, slot):
-    """Add the segments of a row to the averages of the windows that they are in."""
+    """Add the segments of a row to the sums of the windows that contain them."""
     for column in range(len(spans)):
         at = slot + column * width
         over, under = above[at : at + width], below[at : at + width]
@@ -240,7 +243,7 @@ def _add_windows(ups, downs, spans, width, above, below, slot):
 
 @kernel
 def _write_averages(above, below, slot, n_rows, g, power, out, to):
-    """Write a row of averages, and set their sums to 0."""
+    """Write a row of averages, and reset their sums to 0."""
     width, n_filters = g.padded, g.n_filters // 2
     for column in range(g.out_columns):
         left = column * g.step_x - g.window_before_x
@@ -251,7 +254,7 @@ def _write_averages(above, below, slot, n_rows, g, power, out, to):
         for f in range(n_filters):
             row[f] = above[base + f] * share
             row[n_filters + f] = below[base + f] * share
-        if power == 0.5:  # sooner than as a power
+        if power == 0.5:  # faster than a power
             for f in range(len(row)):
                 row[f] = math.sqrt(row[f])
         elif power != 1.0:

@@ -1,8 +1,9 @@
-"""Convolution and pooling for processors: one pass over each image, in its cache.
+"""Convolution and pooling for CPUs, in one pass over each image.
 
-`convolve` and `max_pool` compute what `core.convolve` defines, without windows and
-without feature maps in between: as many rows as a pooling window is high are convolved
-into a buffer of a few kilobytes, pooled from there, and written once.
+`convolve` and `max_pool` give the results of `skdmn.kernels.reference.convolution`
+without copying windows and without a feature map of a whole image. The rows under one
+row of pooling windows are convolved into a buffer that fits the cache, pooled there,
+and written once.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from skdmn.kernels.numba.blocks import (
 )
 from skdmn.utils.threads import in_threads, n_threads
 
-_ALONE = 2**20  # products that are sooner done than threads are started
-_PIECE = 2**28  # products between two chances to interrupt, some hundredths of a second
-_STRIP = 2**18  # values of an image, or of a strip of it, that a thread works on
+_ALONE = 2**20  # fewer products take less time than the start of threads
+_PIECE = 2**28  # products of a call, which cannot be interrupted: some 10 ms
+_STRIP = 2**18  # values of an image that a thread works on at a time
 
 
 class Geometry(NamedTuple):
-    """Pixels, positions, channels; "before" is the padding above or on the left."""
+    """Sizes of a convolution; `before_*` are the padding above and on the left."""
 
     height: int
     width: int
@@ -44,7 +45,7 @@ class Geometry(NamedTuple):
     stride_x: int
     before_y: int
     before_x: int
-    rows: int  # of the convolution
+    rows: int  # positions of the convolution
     columns: int
     window_height: int
     window_width: int
@@ -55,7 +56,7 @@ class Geometry(NamedTuple):
     out_rows: int
     out_columns: int
     n_filters: int
-    lane: int  # values of a vector
+    lane: int  # values in a vector
     padded: int  # filters, rounded up to whole vectors
 
 
@@ -67,7 +68,7 @@ def convolve(
     activation: Literal["relu"] | None,
     window: Window,
 ) -> np.ndarray:
-    """Convolve, then pool; see `core.convolve.convolve_and_pool`."""
+    """Convolve, then max-pool; see `reference.convolution.convolve_and_pool`."""
     size = (filters.shape[1], filters.shape[2])
     g = plan(images, len(filters), size, stride, padding, window, filters.dtype)
     weights = np.zeros((filters[0].size, g.padded), filters.dtype)
@@ -79,7 +80,7 @@ def convolve(
 
 
 def max_pool(images: np.ndarray, window: Window, dtype: Any) -> np.ndarray:
-    """Keep the largest value of every window; see `core.convolve.max_pool`."""
+    """Compute the maximum of every window; see `reference.convolution.max_pool`."""
     dtype = np.dtype(dtype)
     channels = images.shape[3]
     g = plan(images, channels, (1, 1), (1, 1), "valid", window, dtype)
@@ -96,7 +97,7 @@ def plan(
     window: Window,
     dtype: np.dtype,
 ) -> Geometry:
-    """Return where a convolution and the pooling behind it read and write."""
+    """Return the geometry of a convolution followed by pooling."""
     height, width, channels = images.shape[1:]
     shape = (height, width)
     inner = output_size(shape, size, stride, padding)
@@ -119,7 +120,7 @@ def plan(
 
 
 def _in_fours(g: Geometry) -> bool:
-    """Return whether each position counts for one window of two by two at most."""
+    """Return True for pooling by windows of 2 x 2 that do not overlap or overhang."""
     twos = g.window_height, g.window_width, g.step_y, g.step_x
     inside = 2 * g.out_rows <= g.rows and 2 * g.out_columns <= g.columns
     return twos == (2, 2, 2, 2) and inside
@@ -128,7 +129,7 @@ def _in_fours(g: Geometry) -> bool:
 def run(
     function: Callable, images: np.ndarray, g: Geometry, products: int, *operands: Any
 ) -> np.ndarray:
-    """Compute all images, some at a time, in threads."""
+    """Call a kernel for all images in threads, some images at a time."""
     n, dtype = len(images), operands[-1].dtype
     out = np.empty((n, g.out_rows, g.out_columns, g.n_filters), dtype)
     threads = n_threads() if n * products > _ALONE else 1
@@ -144,7 +145,7 @@ def run(
 def _pieces(
     n: int, g: Geometry, products: int, threads: int
 ) -> Iterator[tuple[slice, int, int]]:
-    """Cut the work into some images, or into strips of rows where one is much."""
+    """Divide the work into images, or into strips of rows if images are large."""
     strips = max(1, g.height * g.width * g.channels // _STRIP, products // _PIECE)
     if n < threads:
         strips = max(strips, threads)
@@ -159,12 +160,12 @@ def _pieces(
 @kernel
 def _convolve(images, g, weights, start, out, first, last):
     """Convolve and pool the output rows from first to last of every image."""
-    # rows of the convolution, then of the image, that the output is computed from
+    # rows of the convolution, then rows of the image, that the output depends on
     top = max(0, first * g.step_y - g.window_before_y)
     bottom = (last - 1) * g.step_y - g.window_before_y + g.window_height
     above = top * g.stride_y - g.before_y
     below = (min(bottom, g.rows) - 1) * g.stride_y - g.before_y + g.kernel_height
-    # columns that are pooled; blocks may go over the last, hence the room behind
+    # columns that are pooled; blocks may exceed the last one, hence the extra room
     columns = (g.out_columns - 1) * g.step_x - g.window_before_x + g.window_width
     columns = min(g.columns, columns)
     reach = (columns - 1) * g.stride_x + g.kernel_width
@@ -179,7 +180,7 @@ def _convolve(images, g, weights, start, out, first, last):
     row_size = g.out_columns * g.n_filters
     for i in range(len(images)):
         load(images[i], g, image, above, below, pitch)
-        ring[:] = start  # rows above the first count for nothing
+        ring[:] = start  # rows above the first have no effect
         done = top
         for row in range(first, last):
             upper = row * g.step_y - g.window_before_y
@@ -199,7 +200,7 @@ def _convolve(images, g, weights, start, out, first, last):
 
 @kernel
 def _convolve_fours(images, g, weights, start, out, first, last):
-    """Do the same where windows are two by two: pooled before anything is stored."""
+    """Convolve and pool by 2 x 2 windows; the maximum is taken in registers."""
     above = 2 * first * g.stride_y - g.before_y
     below = (2 * last - 1) * g.stride_y - g.before_y + g.kernel_height
     step, run = g.stride_x * g.channels, g.kernel_width * g.channels
@@ -234,9 +235,9 @@ def _convolve_fours(images, g, weights, start, out, first, last):
 
 @kernel
 def _write_row(line, g, start, out, to, end, rest):
-    """Write positions one behind the other, less what filters were rounded up by."""
+    """Write a row of positions without the filters that were added to fill vectors."""
     for column in range(g.out_columns):
-        # vectors may go over the last filter: the next position is written after it
+        # vectors may exceed the last filter; the next position overwrites the excess
         inside = to + g.padded <= end
         target, o = (out, to) if inside else (rest, 0)
         for f in range(0, g.padded, g.lane):
@@ -273,7 +274,7 @@ def _max_pool(images, g, start, out, first, last):
 
 @kernel
 def load(image, g, to, above, below, pitch):
-    """Copy rows of an image between the zeros around it, as floats."""
+    """Copy rows of an image as floats into a buffer with a border of zeros."""
     values = g.width * g.channels
     for y in range(max(above, 0), min(below, g.height)):
         at = (y - above) * pitch + g.before_x * g.channels
@@ -284,10 +285,11 @@ def load(image, g, to, above, below, pitch):
 
 @kernel
 def convolve_row(image, base, filters, to, at, columns):
-    """Set a row of positions, each followed by its filters, rounded up to vectors.
+    """Convolve one row of positions; the products of each position are contiguous.
 
-    Filters are ((to the next position, to the next row of the image), (rows, values in
-    each), weights, how many there are when rounded up, values of a vector).
+    `filters` is ((step to the next position, step to the next row of the image),
+    (kernel rows, values in each), weights, number of filters rounded up to whole
+    vectors, values in a vector).
     """
     (step, pitch), (rows, run), weights, width, lane = filters
     for f in range(0, width, VECTORS * lane):
@@ -306,13 +308,13 @@ def convolve_row(image, base, filters, to, at, columns):
 
 @kernel
 def _pool_row(rows, base, pitch, n_rows, pixel, columns, g, start, out, to, end, rest):
-    """Write one row of the output, from values that lie pitch and pixel apart."""
+    """Write one output row; `pitch` and `pixel` are the strides of the input."""
     for column in range(g.out_columns):
         left = column * g.step_x - g.window_before_x
         right = min(left + g.window_width, columns)
         left = max(left, 0)
         at, n_columns = base + left * pixel, right - left
-        # vectors may go over the last filter: the next pixel is written after it
+        # vectors may exceed the last filter; the next pixel overwrites the excess
         inside = to + g.padded <= end
         target, o = (out, to) if inside else (rest, 0)
         for f in range(0, g.padded, g.lane):

@@ -1,13 +1,13 @@
-"""Second moments of patches for processors, without copying a window.
+"""Second moments of patches for CPUs, without copying windows.
 
-Entries (y, x) and (y + dy, x + dx) of all patches of an image meet at pairs of pixels
-that lie (dy, dx) apart. Every product of such a pair is computed once, for all entries
-and patches: rows of the image are multiplied with the rows dy below. Pixels near the
-border are not in every entry, so that their products are kept apart.
+The products of entries (y, x) and (y + dy, x + dx) of patches are products of pixels
+that are (dy, dx) apart. Each such product is computed once for all entries and patches:
+rows of the image are multiplied with the rows dy below them. Pixels near the border do
+not belong to all entries, so their products are summed separately.
 
-Pixels are shifted by a provisional mean and scaled by a power of two. Sums are taken in
-the pixels' precision over at most `_TERMS` products, then in float64: for 8-bit images
-all of them are exact integers.
+Pixels are shifted by a provisional mean and scaled by a power of two. At most `_TERMS`
+products are summed in the precision of the pixels, and these sums are added in float64.
+For 8-bit images, all sums are exact integers.
 """
 
 from __future__ import annotations
@@ -36,18 +36,20 @@ from skdmn.kernels.reference.moments import (
 )
 from skdmn.utils.threads import in_threads, n_threads
 
-_TERMS = 256  # products of 8-bit numbers that float32 adds up exactly
+_TERMS = 256  # products of 8-bit numbers whose float32 sum is exact
 _SCRATCH = 2**17  # bytes of images that a thread multiplies at a time, or 16 images
-_MOST = 2**23  # unless these are more bytes than this
+_MOST = 2**23  # limit of the bytes of those 16 images
 _BUDGET = 2**25  # bytes of sums that a thread keeps at a time
-_ALONE = 2**20  # products that are sooner done than threads are started
-# a mean square, in the unit of the sample's largest value, of images unlike the sample
+_ALONE = 2**20  # fewer products take less time than the start of threads
+# the sample is not representative if the mean square, in units of its largest value,
+# is above this or below the inverse
 _UNLIKE = 2.0**60
 NARROW = [np.dtype(name) for name in ("u1", "i1", "?", "f4")]  # computed in float32
 
-# `steps` times `pixels` pixels side by side in the rows from top to bottom, each
-# multiplied with those from `back` pixels before it in the row dy below. What comes
-# out, summed over steps and rows, is at `offset`: a row of `width` for each value.
+# A tile has `steps` times `pixels` adjacent pixels in the rows from top to bottom. Each
+# value is multiplied with `width` values in the row dy below, starting `back` pixels
+# before it. The products, summed over steps and rows, are stored at `offset`: a row of
+# `width` sums for each value.
 _TILE = np.dtype(
     [
         (name, np.int64)
@@ -62,16 +64,16 @@ _TILE = np.dtype(
 def second_moments(
     images: np.ndarray, members: np.ndarray, size: Pair
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sum the patches of some images; see `core.moments.second_moments`."""
+    """Sum outer products and patches; see `reference.moments.second_moments`."""
     dtype = np.dtype(np.float32 if images.dtype in NARROW else np.float64)
     shift, largest = provisional_mean(images, members, dtype)
     outer, total, scale = _scaled(images, members, size, shift, largest)
     rows, columns = output_size(images.shape[1:], size, (1, 1), "valid")
     n_patches = len(members) * rows * columns
     mean_square = np.trace(outer) / (n_patches * len(outer))
-    if not 1 / _UNLIKE < mean_square < _UNLIKE:  # or is not a number
+    if not 1 / _UNLIKE < mean_square < _UNLIKE:  # also if it is NaN
         found = largest_left(images, members, shift)
-        if found != largest:  # all zeros are as the sample was
+        if found != largest:  # otherwise, for example, all pixels are 0
             outer, total, scale = _scaled(images, members, size, shift, found)
     return unshifted(outer / scale**2, total / scale, shift, size, n_patches)
 
@@ -83,10 +85,10 @@ def _scaled(
     shift: np.ndarray,
     largest: float,
 ) -> tuple[np.ndarray, np.ndarray, np.float64]:
-    """Return the moments of shifted patches in another unit, and how many it makes."""
+    """Compute the moments of shifted and scaled patches; return the scale as well."""
     n, height, width, channels = images.shape
     shape, dtype = (height, width, channels), shift.dtype
-    # a power of two changes no digit, and no square underflows or overflows
+    # a power of two keeps all digits; scaled squares do not underflow or overflow
     scale = dtype.type(1 / min(max(largest, 2.0**-120), 2.0**120))
     flat = np.ascontiguousarray(images).reshape(n, -1)
     d = size[0] * size[1] * channels
@@ -104,14 +106,14 @@ def _scaled(
             list(zip(parts, moments, pixels, strict=True)),
             len(parts),
         )
-        # in the order of the parts: the same bytes each time
+        # in a fixed order, for reproducible bytes
         _fold(moments.sum(axis=0), tiles, shape, size, outer)
     total = entry_sums(pixels.sum(axis=0).reshape(shape), size)
     return outer, total, np.float64(scale)
 
 
 def _tiles(shape: tuple[int, ...], size: Pair, dtype: np.dtype) -> np.ndarray:
-    """Cut the products of an image into tiles that no entry of a patch has in part."""
+    """Divide the products into tiles that each entry has completely or not at all."""
     height, width, channels = shape
     border = size[1] - 1
     inner = width - 2 * border
@@ -128,7 +130,7 @@ def _tiles(shape: tuple[int, ...], size: Pair, dtype: np.dtype) -> np.ndarray:
             columns.append((left + steps * together, rest, 1))
     tiles = []
     for dy in range(size[0]):
-        back = border if dy else 0  # with dy = 0 the others are the same again
+        back = border if dy else 0  # the products with dy = 0 are symmetric
         for top, bottom in row_groups(height, size[0], dy):
             for left, pixels, steps in columns:
                 reach = padded((pixels + back + border) * channels, dtype)
@@ -137,9 +139,9 @@ def _tiles(shape: tuple[int, ...], size: Pair, dtype: np.dtype) -> np.ndarray:
     return np.array(tiles, dtype=_TILE)
 
 
-@functools.lru_cache(maxsize=64)  # a class has few images of a batch, or one
+@functools.lru_cache(maxsize=64)  # called for every class of every batch
 def _cut(shape: tuple[int, ...], size: Pair, dtype: np.dtype) -> tuple[tuple, ...]:
-    """Return tiles in groups, how many products an image takes, and how many sums."""
+    """Return groups of tiles with their numbers of products per image and of sums."""
     groups = []
     for tiles in _in_budget(_tiles(shape, size, dtype), shape[2]):
         values = _values(tiles, shape[2])
@@ -149,12 +151,12 @@ def _cut(shape: tuple[int, ...], size: Pair, dtype: np.dtype) -> tuple[tuple, ..
 
 
 def _values(tiles: np.ndarray, channels: int) -> np.ndarray:
-    """Return how many sums there are for each tile."""
+    """Return the number of sums of each tile."""
     return tiles["pixels"] * channels * tiles["width"]
 
 
 def _in_budget(tiles: np.ndarray, channels: int) -> Iterator[np.ndarray]:
-    """Cut tiles into groups whose sums take at most `_BUDGET` bytes and one tile."""
+    """Yield groups of tiles whose sums exceed `_BUDGET` bytes by one tile at most."""
     ends = np.cumsum(_values(tiles, channels)) * 8
     for group in np.unique(ends // _BUDGET):
         some = tiles[ends // _BUDGET == group].copy()
@@ -169,7 +171,7 @@ def _multiply_images(images, members, shape, tiles, shift, scale, lane, moments,
     height, width, channels = shape
     pitch = width * channels
     size = height * pitch
-    # tiles reach beyond the ends of a row, blocks beyond the last row
+    # tiles extend beyond the ends of a row, blocks beyond the last row
     room = (width + ROWS + TALL) * channels + VECTORS * lane + TALL
     bytes_each = size * shift.itemsize
     at_once = max(_SCRATCH // bytes_each, min(16, _MOST // bytes_each))
@@ -192,12 +194,12 @@ def _multiply_images(images, members, shape, tiles, shift, scale, lane, moments,
 
 @kernel
 def _load(image, shift, scale, to):
-    """Shift and scale an image; shift is that of a row."""
+    """Copy an image, shifted and scaled; `shift` has the length of a row."""
     pitch = len(shift)
     for at in range(0, len(to), pitch):
-        row, backend = image[at : at + pitch], to[at : at + pitch]
+        row, scaled = image[at : at + pitch], to[at : at + pitch]
         for j in range(pitch):
-            backend[j] = (row[j] - shift[j]) * scale
+            scaled[j] = (row[j] - shift[j]) * scale
 
 
 @kernel
@@ -227,13 +229,13 @@ def _multiply_tile(images, base, n_images, shape, tile, lane, block, moments):
                         (block, p * values + v, values),
                     )
             added = moments[tile.offset : tile.offset + step * values]
-            for j in range(len(added)):  # of a slice, which LLVM makes vectors of
+            for j in range(len(added)):  # a slice, which LLVM turns into vector code
                 added[j] += block[j]
 
 
 @kernel
 def _fold(moments, tiles, shape, size, outer):
-    """Add the products of the pixels that each two entries of a patch are made of."""
+    """Add, for each pair of entries, the products of the pixels that they cover."""
     height, width, channels = shape
     rows, columns = size
     last_row, last_column = height - rows, width - columns
@@ -243,7 +245,7 @@ def _fold(moments, tiles, shape, size, outer):
             if tile.top < y or tile.bottom - 1 > last_row + y:
                 continue
             for p in range(tile.pixels):
-                column = tile.left + p  # if there are steps, all are inside
+                column = tile.left + p  # with several steps, all columns are inside
                 for x in range(columns):
                     if column < x or column > last_column + x:
                         continue

@@ -1,7 +1,7 @@
-"""The softmax's loss and gradient for processors: rows are read from memory once.
+"""Softmax loss and gradient for CPUs, reading the rows from memory once.
 
-Both products of a pass are taken of a block of rows while it is in the cache, and with
-few columns, which is where general matrix products are slow.
+Both matrix products of a pass use a block of rows while it is in the cache. They have
+few columns, for which general matrix products are slow.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from skdmn.utils.threads import in_threads, n_threads
 
 _BLOCK = 2**19  # bytes of a block of rows
 _FEWEST, _MOST = 32, 256  # rows of a block
-_ALONE = 2**23  # products that are sooner done than threads are started
+_ALONE = 2**23  # fewer products take less time than the start of threads
 
 
 def block_pass(
@@ -34,10 +34,10 @@ def block_pass(
     codes: np.ndarray,
     weights: np.ndarray,
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Return loss and gradient of rows, any number of them; see `core.softmax`."""
+    """Compute loss and gradient of any number of rows; see `reference.softmax`."""
     n, d = block.shape
     n_outputs, dtype = len(coef), centre.dtype
-    # so that vectors and blocks may go over the last feature and the last output
+    # rounded up, because vectors may exceed the last feature and the last output
     width, outputs = padded(d, dtype), padded(n_outputs, dtype)
     transposed = np.zeros((d, outputs), dtype)
     transposed[:, :n_outputs] = coef.T
@@ -56,14 +56,14 @@ def block_pass(
         )
 
     in_threads(work, [(part,) for part in range(threads)], threads)
-    total = sums.sum(axis=0)  # in the order of the parts: the same bytes each time
+    total = sums.sum(axis=0)  # in a fixed order, for reproducible bytes
     by_coef = total[: n_outputs * width].reshape(n_outputs, width)[:, :d]
     return float(total[-1]), by_coef, total[n_outputs * width : -1]
 
 
 @kernel
 def _pass(block, centre, coef, intercept, codes, weights, most, lane, sums):
-    """Add gradient by coefficients, gradient by intercepts and loss to sums."""
+    """Add the gradients by coefficients and intercepts, and the loss, to sums."""
     n, d = block.shape
     outputs, dtype = len(intercept), centre.dtype
     width = -(-d // lane) * lane
@@ -76,7 +76,7 @@ def _pass(block, centre, coef, intercept, codes, weights, most, lane, sums):
         some = min(most, n - first)
         for i in range(some):
             values, to = block[first + i], rows[i * width : i * width + d]
-            for j in range(d):  # of slices, which LLVM makes vectors of
+            for j in range(d):  # slices, which LLVM turns into vector code
                 to[j] = values[j] - centre[j]
         _score(rows, some, width, d, coef, outputs, lane, scores)
         for i in range(some):
@@ -109,7 +109,7 @@ def _score(rows, n, width, d, coef, outputs, lane, scores):
 
 @kernel
 def _rest(scores, intercept, code, weight):
-    """Turn a row's scores into weight (p - label), and return minus log p[label]."""
+    """Replace the scores of a row by weight (p - label); return -log p[label]."""
     if len(scores) == 1:
         score = scores[0] + intercept[0]
         signed = score if code == 1 else -score
@@ -135,7 +135,7 @@ def _rest(scores, intercept, code, weight):
 
 @kernel
 def _gradient(rows, n, width, rest, n_outputs, outputs, lane, gradient):
-    """Set gradient to the products of what is left of the scores and rows."""
+    """Set gradient to the products of residuals and rows."""
     for j in range(0, width, VECTORS * lane):
         vectors = min(VECTORS, (width - j) // lane)
         k = 0
