@@ -5,7 +5,38 @@ import os
 # scikit-learn leaves its array API checks out without it; scipy reads it on import
 os.environ["SCIPY_ARRAY_API"] = "1"
 
+from pathlib import Path
+
 import pytest
+
+# modules that `pytest -m fast` runs: under a minute for daily work
+FAST = {
+    "display/test_filter_display.py",
+    "layers/test_average_pooling.py",
+    "layers/test_class_pca.py",
+    "layers/test_flatten.py",
+    "layers/test_merge.py",
+    "layers/test_overlap.py",
+    "layers/test_pooling.py",
+    "layers/test_scaling.py",
+    "linear_model/test_lbfgs.py",
+    "operations/test_operations.py",
+    "statistics/test_filters.py",
+    "test_layout.py",
+    "test_pipeline.py",
+    "test_presets.py",
+    "test_public.py",
+    "utils/test_copies.py",
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of the modules in `FAST`."""
+    here = Path(__file__).parent
+    for item in items:
+        inside = item.path.is_relative_to(here)
+        if inside and item.path.relative_to(here).as_posix() in FAST:
+            item.add_marker(pytest.mark.fast)
 
 
 @pytest.fixture

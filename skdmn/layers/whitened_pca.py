@@ -1,4 +1,4 @@
-"""A convolutional layer of what sets classes apart: class-based PCA, whitened."""
+"""Whitened class-based PCA: filters from generalized eigenvectors."""
 
 from __future__ import annotations
 
@@ -22,132 +22,154 @@ from skdmn.statistics.whitened_filters import (
 from skdmn.utils.array_api import Array, to_numpy
 from skdmn.utils.validation import as_pair
 
-_FLOOR = 0.1  # of the mean variance of a patch
+_FLOOR = 0.1  # share of the mean variance of a patch
 
 
 class WhitenedPCAPatchTransformer(ClassDensityTransformer):
-    """Encode images by filters in which one group of patches varies most for all.
+    """Convolve images with filters computed by whitened class-based PCA.
 
-    Class-based PCA, carried on: patches are taken by their contrast (less their mean,
-    divided by their standard deviation), grouped by class and by the cell of the image
-    that they lie in, and the filters of a group are the directions in which it has the
-    most variance compared with all patches, not the most variance as such: generalized
-    eigenvectors, or class-based PCA in whitened space. So neither brightness nor the
-    spectrum that all images share decides. Products are soft thresholded, for both
-    signs of each filter.
+    The filters are computed in four steps:
 
-    The feature maps are large; put an `AveragePool2DTransformer` behind, and run both
-    as a `DensityMatrixNetwork`, which never holds them.
+    1. Local contrast normalization: the mean of each patch is subtracted, and the
+       patch is divided by its standard deviation.
+    2. Patches are grouped by class and by the cell of the image that contains them.
+       Each group gets a density matrix (its second moments, divided by their trace).
+    3. The candidates of a group are the generalized eigenvectors of its density matrix
+       with respect to that of all patches (Fukunaga-Koontz transform). These are the
+       directions in which the group has the most variance relative to all patches.
+       This is class-based PCA in whitened space, so that neither the brightness nor
+       the spectrum that all images share decides.
+    4. Of the candidates of all groups, those with the largest variance ratios are
+       kept, without near duplicates.
+
+    `transform` multiplies normalized patches by the filters and applies two-sided soft
+    thresholding (CReLU): each filter w gives the channels
+    ``max(w p - threshold, 0)`` and ``max(-w p - threshold, 0)``.
+
+    The feature maps are large. Put an `AveragePool2DTransformer` after this layer, and
+    both into a `DensityMatrixNetwork`, which never holds the feature maps of all
+    images in memory.
 
     Parameters
     ----------
     kernel_size : int or (int, int), default=6
-        Height and width of a patch.
+        Height and width of a patch, in pixels.
     n_filters : int, default=400
-        At most so many filters, those of largest variance ratio; two channels each.
+        Maximum number of filters. Those with the largest variance ratios are kept.
+        Each filter gives two output channels.
     position_grid : int or (int, int), default=4
-        Patches are grouped by class and by the cell that they lie in, of so many down
-        and across. 1: by class alone.
+        Number of cells, vertically and horizontally, into which the positions of the
+        patches are divided. With 1, patches are grouped by class alone.
     variance_cutoff : float in (0, 1], default=1.0
-        Filters are combinations of the leading eigenvectors of the density matrix of
-        all patches, as many as stay within this share of its trace, one at least; 1.0:
-        all whose eigenvalue is above 1e-6 of the largest. Few of them make the layer
-        faster on processors: patches are multiplied with these, and mixed.
+        The filters are linear combinations of the leading eigenvectors of the density
+        matrix of all patches. As many eigenvectors are used as hold at most this share
+        of its trace, and at least one. 1.0 uses all with an eigenvalue above 1e-6 of
+        the largest. A smaller value makes the layer faster on a CPU.
     correlation_cutoff : float in [0, 1], default=0.9
-        Leave a filter out whose absolute cosine, in whitened space, with one of larger
-        ratio exceeds this. 1.0 leaves none out.
+        Drop a filter if its absolute cosine, in whitened space, with a filter of larger
+        variance ratio exceeds this value. 1.0 drops none.
     regularization : float above 0, default=0.3
         Added to the eigenvalues of the density matrix of all patches before whitening,
         as a share of their mean.
     contrast_floor : float above 0 or "auto", default="auto"
-        Added to the variance of a patch before its root is taken, in the squared unit
-        of `X`; keeps flat patches flat. "auto": 0.1 of the mean variance of a patch,
-        which one more pass over the images finds.
+        Added to the variance of a patch before the square root is taken, so that noise
+        in flat patches is not amplified. The unit is that of `X`, squared. "auto" takes
+        0.1 of the mean variance of a patch, which needs one more pass over the images.
     threshold : float, default=0.5
-        What a product must exceed to count. One filter's products have a mean square
-        of about 1 over all patches.
+        Threshold of the soft thresholding. The product of a filter with a patch has a
+        mean square of about 1 over all patches.
     class_based : bool, default=True
-        Group by class and cell, `y` required; or by cell alone, `y` ignored.
+        If True, group patches by class and cell; `y` is required. If False, group them
+        by cell alone; `y` is ignored.
     mirrored : bool, default=False
-        Compute filters of the images and their mirror images, right to left, and leave
-        a filter out also where its mirror image repeats one of larger ratio: for a
-        `DensityMatrixNetwork` with ``mirrored=True``, to which both are the same.
+        Compute the filters from the images and their horizontal flips, and drop a
+        filter also if its flip repeats a filter of larger variance ratio. A
+        `DensityMatrixNetwork` with ``mirrored=True`` sets this parameter on its layers,
+        because it averages over flips and such filters would give equal features.
     subsample : float in (0, 1] or int, default=1.0
-        Share of the images of each class, rounded up, that the density matrices are
-        computed from; or how many in all. A tenth is often enough.
+        If float, the share of the images of each class (rounded up) from which the
+        density matrices are computed. If int, the number of images in all. A tenth is
+        often enough.
     image_shape : (int, int) or (int, int, int) or None, default=None
-        Height, width and, where there are several, channels of the images that rows
-        of `X` hold, flattened in C order of (y, x, channel). Rows without it are
-        read as signals one pixel high. Not needed for images.
+        Height, width and (optionally) channels of the images, if `X` holds them as
+        rows, flattened in C order of (y, x, channel). Without it, rows are read as
+        one-dimensional signals. Not needed if `X` holds images.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute. "auto": where `X` lies, for NumPy a GPU where CuPy finds
-        one, else the processor.
+        Where to compute. "auto" uses the device of `X`; for NumPy arrays, a GPU if
+        CuPy finds one, else the CPU.
     memory : str, path, joblib.Memory or None, default=None
         Where to cache density matrices. They do not depend on `n_filters`, `mirrored`,
-        `regularization`, `threshold` or the cutoffs. The pass that finds an "auto"
-        floor is made each time.
+        `regularization`, `threshold` or the cutoffs. The pass that computes the "auto"
+        `contrast_floor` is not cached.
     random_state : int, RandomState instance or None, default=None
-        Seed of `subsample`.
+        Determines which images `subsample` draws.
     verbose : bool, default=False
-        Print progress, about once a second. scikit-learn's callbacks
-        (``set_callbacks``) are told of every batch.
+        Print progress, about once per second. scikit-learn's callbacks
+        (``set_callbacks``) are called for every batch.
 
     Attributes
     ----------
     filters_ : array of shape (n_filters, kernel height, kernel width, channels)
-        In the order of their ratios. The sum of the entries of each is 0; signs are
-        chosen as by `ClassPCAPatchTransformer`.
+        The filters, largest variance ratio first. The entries of each filter sum to 0.
+        Signs are chosen as in `ClassPCAPatchTransformer`.
     components_ : array of shape (n_components, kernel height, kernel width, channels)
-        The leading eigenvectors that the filters are combinations of.
+        Leading eigenvectors of the density matrix of all patches. The filters are
+        linear combinations of them.
     variance_ratios_ : array of shape (n_filters,), float64
-        Generalized eigenvalues: the variance that a filter finds in its group, each
-        group's whole variance being 1, divided by that in all patches and by what
-        `regularization` adds to it.
+        Generalized eigenvalues: the variance along a filter in its own group (as a
+        share of the group's total variance), divided by the regularized variance along
+        it in all patches.
     filter_classes_ : array of shape (n_filters,)
-        Label of the class that each filter was computed from.
+        Label of the class from which each filter was computed.
     filter_cells_ : array of shape (n_filters, 2), int64
-        The cell, down and across, that each filter was computed from; where
-        `mirrored`, the left one of two that mirror each other.
+        Row and column of the cell from which each filter was computed. If `mirrored`,
+        the left one of the two cells that mirror each other.
     contrast_floor_ : float
-        What was added to variances.
+        The value added to the variance of a patch.
     position_grid_ : (int, int)
-        Cells down and across: no more than patches have positions.
+        Number of cells, vertically and horizontally: at most one per patch position.
     density_matrices_ : array of shape (n_classes, n_cells, d, d), float64
-        Second moments of the d entries of patches by contrast, divided by their trace.
+        Second moments of contrast-normalized patches, divided by their trace. A patch
+        has d = kernel height * kernel width * channels entries.
     partition_functions_ : array of shape (n_classes, n_cells), float64
         The traces.
     n_patches_ : array of shape (n_classes, n_cells), int64
-        How many patches each density matrix was computed from.
+        Number of patches from which each density matrix was computed.
     class_counts_ : array of shape (n_classes,), int64
-        How many images.
+        Number of images of each class.
     classes_ : ndarray of shape (n_classes,)
-        The labels, sorted; ``[0]`` where not `class_based`.
+        The labels, sorted; ``[0]`` if not `class_based`.
     kernel_size_ : (int, int)
-        Height and width of a patch; for signals ``(1, min(kernel_size, width))``.
+        Height and width of a patch; ``(1, min(kernel_size, width))`` for
+        one-dimensional signals.
     image_shape_, output_shape_ : (int, int, int)
-        Height, width and channels, in and out.
+        Height, width and channels of the input and the output.
     n_features_in_ : int
-        Values of one image: the product of `image_shape_`.
+        Number of values of one image: the product of `image_shape_`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of `X`, where it was a data frame.
+        Column names of `X`. Only if `X` was a data frame in `fit`.
 
     See Also
     --------
-    ClassPCAPatchTransformer : The papers' layer.
-    AveragePool2DTransformer : What belongs behind.
+    ClassPCAPatchTransformer : The papers' layer, without whitening.
+    AveragePool2DTransformer : The pooling to put after this layer.
 
     Notes
     -----
-    The argument for class density matrices is that inputs that take the same paths
-    through the network share a second moment ([1]_); classes are the first guess at
-    such groups, cells of the image make them finer. A filter w of group g solves
-    ``rho_g w = ratio (rho + r/d) w`` ([2]_), rho being the mean of the groups' density
-    matrices and r the `regularization`. Contrast, whitening and soft thresholds are
-    those of [3]_, whose filters are found by k-means.
+    A filter w of group g solves the generalized eigenvalue problem
+    ``rho_g w = ratio * (rho + r / d * I) w`` [2]_. Here rho_g is the density matrix of
+    the group, rho the mean over all groups, r the `regularization` and I the identity.
+    The papers use density matrices of classes because inputs that take the same paths
+    through a network share them [1]_. Classes are a first guess at such inputs; cells
+    of the image make the groups finer. Contrast normalization, whitening and soft
+    thresholding follow [3]_, which computes its filters by k-means.
 
-    `partial_fit` keeps the `contrast_floor_` of the first images. The matrices take
-    8 n_classes n_cells d**2 bytes, which `compact` frees: where d is in the thousands,
-    as behind another layer, a `position_grid` of 1 or 2 is wise.
+    This layer has the methods `partial_fit`, `merge`, `statistics` and `finish`. With
+    ``contrast_floor="auto"``, `partial_fit` keeps the `contrast_floor_` of the first
+    images; sites that do not share images agree on one with `first_look`.
+
+    The density matrices take 8 n_classes n_cells d**2 bytes, which `compact` frees. If
+    d is in the thousands, as after another layer, set `position_grid` to 1 or 2.
 
     References
     ----------
@@ -186,7 +208,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         "threshold": [Interval(Real, 0, None, closed="left")],
         "mirrored": ["boolean"],
     }
-    centered = False  # patches are, each by itself
+    centered = False  # each patch is, by its own mean
 
     filters_: Array
     contrast_floor_: float
@@ -237,9 +259,10 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         self.kernel_size_ = self._window("kernel_size")
         if math.prod(self.kernel_size_) * self.image_shape_[2] == 1:
             raise ValueError(
-                f"{type(self).__name__} takes patches by their contrast, but a patch "
-                f"of X has a single value (n_features = {self.n_features_in_} and "
-                f"kernel_size={self.kernel_size}); pass larger patches or images."
+                f"{type(self).__name__} normalizes the contrast of patches, but a "
+                f"patch of X has a single value (n_features = {self.n_features_in_} "
+                f"and kernel_size={self.kernel_size}); pass a larger kernel_size or "
+                "larger images."
             )
         positions = output_size(self.image_shape_, self.kernel_size_, (1, 1), "valid")
         cells = as_pair(self.position_grid, "position_grid")
@@ -254,8 +277,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         self.contrast_floor_ = self._floor_of(sums, dtype)
 
     def _adopt(self, sums: ContrastAccumulator) -> None:
-        if self.contrast_floor == "auto":
-            self.contrast_floor_ = sums.floor
+        self.contrast_floor_ = sums.floor
 
     def _empty_sums(self, n_classes: int) -> ContrastAccumulator:
         if self.contrast_floor != "auto":
@@ -282,23 +304,23 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
 
     @staticmethod
     def _floor_of(sums: DensityAccumulator, dtype: str) -> float:
-        """Return a tenth of the mean variance of a patch; 1 where there is none.
+        """Return a tenth of the mean variance of a patch, or 1 if that is 0.
 
-        To six digits: the last ones depend on the number of threads, and what is cached
-        on all of them.
+        It is rounded to six digits, because the last digits depend on the number of
+        threads and the cache of density matrices depends on all digits.
         """
         outer = sums.outer_products[0]
         d = len(outer)
-        # the squares of a patch less d times that of its mean
+        # sum of squares of the entries minus d times the squared mean
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.trace(outer) - outer.sum() / d
             variance = squares / (d * max(int(sums.n_patches[0]), 1))
         if not np.isfinite(variance):
             raise ValueError(
                 "No filter can be computed: the squares of X overflow, or X has NaN; "
-                "scale the images down, or mend them."
+                "scale the images down, or remove the NaN."
             )
-        # the inverse of a contrast must be a float32, too
+        # the inverse of a standard deviation must not overflow float32 either
         narrow = float(np.finfo(np.float32).tiny) ** 2
         if 0 < variance < (narrow if dtype == "float32" else LEAST_SQUARE):
             raise ValueError(
@@ -325,7 +347,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
             regularization=self.regularization,
             mirror=mirror,
         )
-        # products of a mean square of 1 for patches by contrast as they are
+        # the bank is for density matrices of trace 1; patches have the mean trace
         traces = to_numpy(self.partition_functions_)
         filters = bank.filters / np.sqrt(traces[traces > 0].mean())
         filters -= filters.mean(axis=1, keepdims=True)

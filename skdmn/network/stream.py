@@ -121,6 +121,8 @@ class Stream(Images):
             and needs_no_batches(self.operations)
         ):
             return self._images().map(self._prepared, self.seen_as, any_dtype=True)
+        if not self.operations:
+            return self.map(lambda batch: batch, self.shape)  # as floats
         return self.map(None, self.shape, any_dtype=True)
 
     def _images(self) -> Images:

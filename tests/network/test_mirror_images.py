@@ -97,8 +97,8 @@ def test_predictions_of_mirror_images_are_the_same():
     X, y = load_digits_images()
     dmn = recommended_dmn(X.shape[1:], n_filters=20, mirrored=True)
     assert dmn["softmax"].C == 0.02
-    assert dmn["features"]["conv"].mirrored
     dmn.fit(X[:600], y[:600])
+    assert dmn["features"]["conv"].mirrored
     assert_array_equal(dmn.predict(X[:, :, ::-1]), dmn.predict(X))
     assert recommended_dmn((32, 32, 3), mirrored=True, C=1.0)["softmax"].C == 1.0
 
@@ -167,3 +167,15 @@ def test_no_filter_repeats_the_mirror_image_of_another(rng):
         return np.abs(inner / np.outer(norms, norms))[~np.eye(len(rows), dtype=bool)]
 
     assert cosines(both).max() < 0.65 < cosines(one).max()
+
+
+def test_layers_and_network_cannot_differ():
+    X, y = images_and_labels()
+    conv = WhitenedPCAPatchTransformer(3, n_filters=4, mirrored=True)
+    with pytest.raises(ValueError, match="set mirrored=True on the network"):
+        DensityMatrixNetwork([("conv", conv)]).fit(X, y)
+    told = clone(conv).set_params(mirrored=False)
+    passed_on = DensityMatrixNetwork([("conv", told)], mirrored=True).fit(X, y)
+    both = DensityMatrixNetwork([("conv", conv)], mirrored=True).fit(X, y)
+    assert passed_on["conv"].mirrored
+    assert_array_equal(passed_on.transform(X), both.transform(X))
