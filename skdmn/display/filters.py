@@ -90,18 +90,15 @@ class FilterDisplay:
         NotFittedError
             If the layer is not fitted.
         """
-        if isinstance(layer, WhitenedPCAPatchTransformer):
-            check_is_fitted(layer)
-            numbers, quantity = layer.variance_ratios_, "variance ratio"
-        elif isinstance(layer, ClassPCAPatchTransformer):
-            check_is_fitted(layer)
-            numbers, quantity = layer.energies_, "energy in nats"
-        else:
+        if not hasattr(layer, "_ranked_by"):
             raise TypeError(
                 f"{type(layer).__name__} has no filters; pass a fitted "
                 "ClassPCAPatchTransformer or WhitenedPCAPatchTransformer, such as "
                 "pipeline['conv1']."
             )
+        check_is_fitted(layer)
+        attribute, quantity = layer._ranked_by
+        numbers = getattr(layer, attribute)
         classes = to_numpy(layer.filter_classes_)
         return cls(
             to_numpy(layer.filters_)[:max_filters],

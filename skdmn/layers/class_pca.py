@@ -175,6 +175,7 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
     }
 
     filters_: Array
+    _ranked_by = ("energies_", "energy in nats")  # the order of the filters, for plots
 
     def __init__(
         self,

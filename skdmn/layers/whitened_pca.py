@@ -211,6 +211,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
     centered = False  # each patch is, by its own mean
 
     filters_: Array
+    _ranked_by = ("variance_ratios_", "variance ratio")  # the order of the filters
     contrast_floor_: float
     position_grid_: Pair
 
