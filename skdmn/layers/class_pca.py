@@ -1,4 +1,4 @@
-"""A convolutional layer whose filters are computed: class-based PCA of patches."""
+"""Class-based PCA: filters from the eigenvectors of class density matrices."""
 
 from __future__ import annotations
 
@@ -17,128 +17,147 @@ from skdmn.utils.validation import as_pair
 
 
 class ClassPCAPatchTransformer(ClassDensityTransformer):
-    """Convolve images with filters computed from the classes' density matrices.
+    """Convolve images with filters computed from the density matrix of each class.
 
     The filters of this convolutional layer are not trained. They are the leading
-    eigenvectors of each class's density matrix, the second moments of all image
-    patches of that class. The paper argues that near convergence stochastic gradient
-    descent moves the weights of a ReLU network's lower layers along these [1]_.
-    Components are kept up to a share of each class's variance, and those of different
-    classes that nearly repeat each other are merged. The cutoffs' defaults are the
-    paper's, for digits on black; `make_dmn` has some that suit photographs, too.
+    eigenvectors of the density matrix of each class: the second-moment matrix of all
+    image patches of the class, divided by its trace. The paper argues that, near
+    convergence, stochastic gradient descent moves the weights in the lower layers of a
+    ReLU network along these eigenvectors [1]_.
+
+    For each class, eigenvectors are kept up to a share of the variance
+    (`variance_cutoff`). Filters of different classes that nearly repeat each other are
+    merged (`correlation_cutoff`). The default cutoffs are those of the paper, for
+    images of digits on a black background. `make_dmn` has defaults that also suit
+    natural images.
 
     Parameters
     ----------
     kernel_size : int or (int, int), default=3
-        Height and width of a patch.
+        Height and width of a patch, in pixels.
     n_filters : int or None, default=None
-        Keep at most so many filters, those of lowest energy. With ``signs="both"``
-        each counts once.
+        Maximum number of filters; those of lowest energy are kept. None keeps all.
+        With ``signs="both"``, a filter and its negative count once.
     variance_cutoff : float in (0, 1], default=0.95
-        Keep the leading components of a class while their cumulative share of its
-        variance is at most this, and at least one. 1.0 keeps all with variance. Of
-        bright images the first component alone can hold 0.95: take 0.999 there, and
-        bound `n_filters`.
+        For each class, keep the leading eigenvectors while their cumulative share of
+        the variance is at most this value, and at least one. 1.0 keeps all with
+        non-zero variance. In bright images, the first eigenvector alone can hold a
+        share of 0.95; use 0.999 for them, and limit `n_filters`.
     correlation_cutoff : float in [0, 1], default=0.9
-        Merge a filter into one kept before (of an earlier class) where the absolute
-        cosine between them exceeds this. 1.0 merges none; 0.5 makes the filters that
-        `n_filters` leaves less alike.
+        Merge a filter into one that was kept before, of an earlier class, if the
+        absolute cosine between them exceeds this value. 1.0 merges none. If `n_filters`
+        is set, 0.5 makes the filters that are kept more diverse.
     class_based : bool, default=True
-        One density matrix per class, `y` required; or one for all images (the naive
-        DMN), `y` ignored.
+        If True, compute one density matrix per class; `y` is required. If False,
+        compute one for all images (the papers' naive DMN); `y` is ignored.
     signs : {"one", "both"}, default="one"
-        "both" adds the negative of each filter behind all filters, so that a ReLU
-        loses nothing.
+        "both" appends the negatives of all filters, so that a ReLU loses no
+        information (two-sided features, CReLU).
     activation : {"relu", None}, default="relu"
-        What is applied to the products.
+        Function applied to the output of the convolution.
     centered : bool, default=False
-        Take the mean patch of a class away before its second moments. The papers do
-        not. `transform` is a convolution without bias either way.
+        If True, subtract the mean patch of a class before computing its second
+        moments. The papers do not. `transform` is a convolution without bias in both
+        cases.
     stride : int or (int, int), default=1
-        Steps between the patches of `transform`, vertical and horizontal.
+        Vertical and horizontal step between patches in `transform`, in pixels.
     padding : {"valid", "same"}, default="valid"
-        What `transform` does at the border. "same" adds zeros, the odd pixel at the
-        bottom and right (ONNX's SAME_UPPER): output ``ceil(size / stride)``. Density
-        matrices are always those of all valid patches at stride 1.
+        Padding in `transform`. "valid" uses only patches inside the image. "same" adds
+        zeros at the border, and an odd one at the bottom and right (ONNX's SAME_UPPER);
+        the output then has size ``ceil(size / stride)``. Density matrices are always
+        computed from all valid patches at stride 1.
     subsample : float in (0, 1] or int, default=1.0
-        Share of the images of each class, rounded up, that the density matrices are
-        computed from; or how many in all, in proportion to the classes and at least
-        one of each. A fraction is often enough ([1]_, Table 2).
+        If float, the share of the images of each class (rounded up) from which the
+        density matrices are computed. If int, the number of images in all, drawn in
+        proportion to the classes, at least one per class. A fraction is often enough
+        ([1]_, Table 2).
     image_shape : (int, int) or (int, int, int) or None, default=None
-        Height, width and, where there are several, channels of the images that rows
-        of `X` hold, flattened in C order of (y, x, channel). Rows without it are
-        read as signals one pixel high. Not needed for images.
+        Height, width and (optionally) channels of the images, if `X` holds them as
+        rows, flattened in C order of (y, x, channel). Without it, rows are read as
+        one-dimensional signals. Not needed if `X` holds images.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute. "auto": where `X` lies, for NumPy a GPU where CuPy finds
-        one, else the processor.
+        Where to compute. "auto" uses the device of `X`; for NumPy arrays, a GPU if
+        CuPy finds one, else the CPU.
     memory : str, path, joblib.Memory or None, default=None
-        Where to cache density matrices. They do not depend on cutoffs, counts, signs,
-        activation, stride or padding, so a grid search over these computes them once
-        a fold. A random subsample without a seed is not cached.
+        Where to cache density matrices. They do not depend on `n_filters`, the cutoffs,
+        `signs`, `activation`, `stride` or `padding`, so a grid search over these
+        computes them once per fold. Not used for a subsample without a fixed
+        `random_state`.
     random_state : int, RandomState instance or None, default=None
-        Seed of `subsample`.
+        Determines which images `subsample` draws.
     verbose : bool, default=False
-        Print progress, about once a second. scikit-learn's callbacks
-        (``set_callbacks``) are told of every batch.
+        Print progress, about once per second. scikit-learn's callbacks
+        (``set_callbacks``) are called for every batch.
 
     Attributes
     ----------
     filters_ : array of shape (n_filters, kernel height, kernel width, channels)
-        Unit vectors of low energy first, with ``signs="both"`` their negatives behind
-        them; float32 or float64 as `X` is computed in.
-        The sum of a filter's entries is positive; where it is below 0.05 of the sum
-        of magnitudes, the first entry of at least half the largest magnitude is.
+        The filters: unit vectors, lowest energy first. With ``signs="both"``, their
+        negatives follow in the same order. float32 or float64, as `X` is computed in.
+        Signs are chosen such that the entries of a filter have a positive sum; if the
+        magnitude of that sum is below 0.05 of the sum of magnitudes, such that the
+        first entry of at least half the largest magnitude is positive.
     energies_ : array of shape (n_filters,), float64
-        E = -log p of each filter's eigenvalue p, in nats ([2]_, eq. 15).
+        Energy E = -log(p) of each filter, in nats, where p is its eigenvalue ([2]_,
+        eq. 15).
     explained_variance_ratio_ : array of shape (n_filters,), float64
-        The eigenvalues p: each filter's share of the variance of its own class.
+        The eigenvalues p: the share of each filter in the variance of its own class.
     filter_classes_ : array of shape (n_filters,)
-        Label of the class that each filter was computed from.
+        Label of the class from which each filter was computed.
     filter_members_ : list of list of (label, int)
-        Class and rank of each filter, and of those that were merged into it.
+        For each filter, the class and rank of the eigenvector it comes from, and of
+        those that were merged into it.
     density_matrices_ : array of shape (n_classes, d, d), float64
-        Second moments of the d = kernel height * kernel width * channels entries of a
-        patch, C order of (y, x, channel), divided by their trace ([1]_, eq. 15); all 0
-        for a class without variance.
+        Second-moment matrices of the patches, divided by their trace ([1]_, eq. 15).
+        A patch has d = kernel height * kernel width * channels entries, in C order of
+        (y, x, channel). All zero for a class without variance.
     partition_functions_ : array of shape (n_classes,), float64
         The traces.
     means_ : array of shape (n_classes, d), float64
-        Mean patches, where `centered`.
+        Mean patch of each class. Only if `centered`.
     n_patches_, class_counts_ : arrays of shape (n_classes,), int64
-        How many patches and images each density matrix was computed from.
+        Number of patches and images from which each density matrix was computed.
     classes_ : ndarray of shape (n_classes,)
-        The labels, sorted; ``[0]`` where not `class_based`.
+        The labels, sorted; ``[0]`` if not `class_based`.
     kernel_size_ : (int, int)
-        Height and width of a patch; for signals ``(1, min(kernel_size, width))``.
+        Height and width of a patch; ``(1, min(kernel_size, width))`` for
+        one-dimensional signals.
     image_shape_, output_shape_ : (int, int, int)
-        Height, width and channels, in and out.
+        Height, width and channels of the input and the output.
     n_features_in_ : int
-        Values of one image: the product of `image_shape_`.
+        Number of values of one image: the product of `image_shape_`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of `X`, where it was a data frame.
+        Column names of `X`. Only if `X` was a data frame in `fit`.
 
     See Also
     --------
-    MaxPool2DTransformer : Disentangles the overlapping patches; put it behind.
-    make_dmn : A pipeline of such layers and a softmax.
+    MaxPool2DTransformer : The pooling to put after this layer.
+    WhitenedPCAPatchTransformer : Generalized eigenvectors, by class and position.
+    make_dmn : A pipeline of such layers and a softmax classifier.
     sklearn.decomposition.PCA : Principal components of whole rows.
 
     Notes
     -----
-    The density matrix of class c is rho_c = sum p p^T / Tr(sum p p^T) over the patches
-    p of its images. Eigenvectors are found in float64. Where eigenvalues are equal to
-    rounding, only the span of their filters is determined; below about 1e-15, which
-    ``variance_cutoff=1.0`` may keep, they are rounding themselves.
+    The density matrix of class c is rho_c = sum p p^T / Tr(sum p p^T), summed over the
+    patches p of its images. Its eigenvectors are computed in float64. If eigenvalues
+    are equal up to rounding, only the span of their eigenvectors is determined.
+    Eigenvalues below about 1e-15, which ``variance_cutoff=1.0`` may keep, are rounding
+    errors.
 
-    `stride`, `padding` and `activation` act in `transform` alone and may be set after
-    `fit`; the other parameters take effect with the next fit. The matrices take
+    Density matrices are sums over images. `partial_fit` adds images, `merge` adds what
+    another fitted layer has seen, and `statistics` and `finish` split a fit into a sum
+    that can be computed anywhere and the rest, which needs no image.
+
+    `stride`, `padding` and `activation` only affect `transform` and may be set after
+    `fit`. The other parameters take effect in the next fit. The density matrices take
     8 n_classes d**2 bytes, which `compact` frees.
 
-    Images are channels-last. float32 and float64 stay as they are; integers, booleans
-    and float16 are turned into float32 batch by batch. Density matrices are summed in
-    float64, of 8-bit images exactly: they do not depend on batches or order. Products
-    of float32 images are added up in float32 256 at a time, right to about 1e-7 of the
-    trace, after a provisional mean is taken away from bright images.
+    Images are channels-last. float32 and float64 are kept; integers, booleans and
+    float16 are converted to float32 batch by batch. Density matrices are summed in
+    float64. For 8-bit images the sums are exact and do not depend on batches or on the
+    order of images. Products of float32 images are summed in float32 in blocks of 256,
+    with an error of about 1e-7 of the trace; a provisional mean is subtracted from
+    bright images first.
 
     References
     ----------
