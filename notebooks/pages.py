@@ -381,7 +381,7 @@ def label_target(kind: str, name: str) -> str | None:
 
 _INCLUDE = re.compile(
     r"^<!-- include (?P<file>[\w./-]+)(#(?P<anchor>[\w-]+))?"
-    r"(?P<optional> if there)? -->$",
+    r"(?P<bare> without heading)?(?P<optional> if there)? -->$",
     re.MULTILINE,
 )
 _HEADING = re.compile(r"^(#{1,6}) +(.*?)\s*$")
@@ -451,6 +451,8 @@ def _places() -> dict[tuple[str, str], str]:
             if text is None:
                 continue
             places.setdefault((match["file"], ""), document)
+            if match["bare"]:  # the anchor of its heading is not there
+                continue
             for _, _, anchor in _headings(text):
                 places.setdefault((match["file"], anchor), document)
     # these name a file of which several pages have parts
@@ -519,6 +521,8 @@ def with_includes(text: str, page: str) -> tuple[str, list[Path], list[str]]:
                 missing.append(match[0])
             return ""
         found = _shifted(found, 2 if has_title else 1)
+        if match["bare"]:
+            found = found.partition("\n")[2]
         return _with_links(found, match["file"], page)
 
     return _INCLUDE.sub(replaced, text), files, missing
