@@ -1,4 +1,4 @@
-"""Pooling: the step that disentangles overlapping patches, and the last one."""
+"""Max and average pooling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skdmn.utils.validation import as_pair
 
 
 class _Pool2DTransformer(ImageTransformer):
-    """Base class of what computes one value for every window."""
+    """Base class of layers that compute one value per window and channel."""
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         **ImageTransformer._parameter_constraints,
@@ -43,48 +43,50 @@ class _Pool2DTransformer(ImageTransformer):
 
 
 class MaxPool2DTransformer(_Pool2DTransformer):
-    """Keep the largest value of every window, channel by channel.
+    """Take the maximum of each window, separately for each channel.
 
-    Neighbouring patches overlap, so what a convolution gives for them is correlated
-    whatever the image shows, and a PCA of the next layer's patches would find that
-    overlap first. Pooling keeps one of a few overlapping outputs and so disentangles
-    them [1]_.
+    Neighbouring patches overlap. Therefore the outputs of a convolution at
+    neighbouring positions are correlated, whatever the image shows, and the leading
+    eigenvectors of the next layer would mostly describe that overlap. Pooling keeps one
+    of several overlapping outputs, which removes most of this correlation (the papers
+    call it disentangling) [1]_.
 
     Parameters
     ----------
     pool_size : int or (int, int), default=2
         Height and width of a window.
     stride : int, (int, int) or None, default=None
-        Steps between windows, vertical and horizontal. None: `pool_size`, windows
-        side by side.
+        Vertical and horizontal step between windows, in pixels. None uses `pool_size`,
+        so that windows do not overlap.
     padding : {"valid", "same"}, default="valid"
-        "valid" leaves out a border that does not fill a window: output
-        ``(size - pool_size) // stride + 1``. "same" fills up with minus infinity,
-        the odd pixel at the bottom and right (ONNX's SAME_UPPER): output
-        ``ceil(size / stride)``.
+        "valid" uses only windows inside the image; the output has size
+        ``(size - pool_size) // stride + 1``. "same" pads the border with minus
+        infinity, with an odd pixel at the bottom and right (ONNX's SAME_UPPER); the
+        output has size ``ceil(size / stride)``.
     image_shape : (int, int) or (int, int, int) or None, default=None
-        Height, width and, where there are several, channels of the images that rows
-        of `X` hold, flattened in C order of (y, x, channel). Rows without it are
-        read as signals one pixel high. Not needed for images.
+        Height, width and (optionally) channels of the images, if `X` holds them as
+        rows, flattened in C order of (y, x, channel). Without it, rows are read as
+        one-dimensional signals. Not needed if `X` holds images.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute. "auto": where `X` lies, for NumPy a GPU where CuPy finds
-        one, else the processor.
+        Where to compute. "auto" uses the device of `X`; for NumPy arrays, a GPU if
+        CuPy finds one, else the CPU.
 
     Attributes
     ----------
     pool_size_ : (int, int)
-        Height and width of a window; for signals ``(1, min(size, width))``.
+        Height and width of a window; ``(1, min(pool_size, width))`` for
+        one-dimensional signals.
     image_shape_, output_shape_ : (int, int, int)
-        Height, width and channels, in and out.
+        Height, width and channels of the input and the output.
     n_features_in_ : int
-        Values of one image: the product of `image_shape_`.
+        Number of values of one image: the product of `image_shape_`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of `X`, where it was a data frame.
+        Column names of `X`. Only if `X` was a data frame in `fit`.
 
     See Also
     --------
-    ClassPCAPatchTransformer : The convolution that pooling follows.
-    OverlapPruner : Drops the filters that only show overlap, instead.
+    ClassPCAPatchTransformer : The convolution before the pooling.
+    OverlapPruner : Removes overlap channels instead of pooling.
 
     References
     ----------
@@ -122,49 +124,53 @@ class MaxPool2DTransformer(_Pool2DTransformer):
 
 
 class AveragePool2DTransformer(_Pool2DTransformer):
-    """Average every window, channel by channel.
+    """Take the mean of each window, separately for each channel.
 
-    At the end of a network, over a few large windows, it says how much of each feature
-    there is in which part of the image.
+    As the last layer of a network, with a few large windows, it measures how strong
+    each feature is in each part of the image.
 
     Parameters
     ----------
     pool_size : int or (int, int), default=2
         Height and width of a window.
     stride : int, (int, int) or None, default=None
-        Steps between windows, vertical and horizontal. None: `pool_size`, windows
-        side by side. Windows that overlap by half do better than those that do not.
+        Vertical and horizontal step between windows, in pixels. None uses `pool_size`,
+        so that windows do not overlap. Windows that overlap by half usually give
+        better accuracy.
     padding : {"valid", "same"}, default="valid"
-        "valid" leaves out a border that does not fill a window: output
-        ``(size - pool_size) // stride + 1``. "same" takes windows that go over the
-        border, of which the pixels inside are averaged, more of them at the bottom
-        and right (ONNX's SAME_UPPER): output ``ceil(size / stride)``.
+        "valid" uses only windows inside the image; the output has size
+        ``(size - pool_size) // stride + 1``. "same" also uses windows that extend
+        beyond the border, more of them at the bottom and right (ONNX's SAME_UPPER),
+        and averages their pixels inside the image; the output has size
+        ``ceil(size / stride)``.
     power : float above 0, default=1.0
-        Averages are raised to this power, their signs kept. 0.5 makes a few strong
-        features count less against many weak ones ([1]_, power normalization).
+        Exponent applied to the magnitudes of the means; signs are kept. 0.5
+        (square-root pooling) reduces the weight of a few strong features relative to
+        many weak ones ([1]_, power normalization).
     image_shape : (int, int) or (int, int, int) or None, default=None
-        Height, width and, where there are several, channels of the images that rows
-        of `X` hold, flattened in C order of (y, x, channel). Rows without it are
-        read as signals one pixel high. Not needed for images.
+        Height, width and (optionally) channels of the images, if `X` holds them as
+        rows, flattened in C order of (y, x, channel). Without it, rows are read as
+        one-dimensional signals. Not needed if `X` holds images.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute. "auto": where `X` lies, for NumPy a GPU where CuPy finds
-        one, else the processor.
+        Where to compute. "auto" uses the device of `X`; for NumPy arrays, a GPU if
+        CuPy finds one, else the CPU.
 
     Attributes
     ----------
     pool_size_ : (int, int)
-        Height and width of a window; for signals ``(1, min(size, width))``.
+        Height and width of a window; ``(1, min(pool_size, width))`` for
+        one-dimensional signals.
     image_shape_, output_shape_ : (int, int, int)
-        Height, width and channels, in and out.
+        Height, width and channels of the input and the output.
     n_features_in_ : int
-        Values of one image: the product of `image_shape_`.
+        Number of values of one image: the product of `image_shape_`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of `X`, where it was a data frame.
+        Column names of `X`. Only if `X` was a data frame in `fit`.
 
     See Also
     --------
-    MaxPool2DTransformer : Keeps the largest value instead.
-    WhitenedPCAPatchTransformer : The layer that it belongs behind.
+    MaxPool2DTransformer : Takes the maximum instead.
+    WhitenedPCAPatchTransformer : The convolution before the pooling.
 
     References
     ----------
