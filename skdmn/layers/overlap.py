@@ -1,4 +1,4 @@
-"""Pruning of the channels that only show that patches overlap."""
+"""Removal of channels that only describe the overlap of patches."""
 
 from __future__ import annotations
 
@@ -18,75 +18,82 @@ from skdmn.statistics.filters import overlap_gap
 from skdmn.utils.array_api import Array, to_numpy
 from skdmn.utils.validation import warn_user
 
-# what is left behind the gap of a linear layer is rounding noise, not features
+# after a linear layer, the channels above the gap hold rounding errors, not features
 _NOISE_SHARE = 1e-6
 
 
 class OverlapPruner(ImageTransformer):
-    """Drop the channels that only show that patches overlap.
+    """Remove the channels that only describe the overlap of patches.
 
-    The patches that a higher convolutional layer sees come from overlapping patches
-    of the image, so they are correlated whatever the image shows. The filters that a
-    PCA finds for that overlap hold so much of the variance that a wide gap in energy
-    separates them from the others [1]_. This layer finds them from the feature maps
-    alone and drops them.
+    A patch of a higher convolutional layer consists of outputs for overlapping patches
+    of the image. These are correlated, whatever the image shows. The filters that
+    describe this overlap have so much variance that a wide gap in energy separates
+    them from the other filters [1]_. This layer finds the gap in the energies of its
+    input channels and removes the channels of lower energy.
 
     Parameters
     ----------
     n_overlap : "auto" or int, default="auto"
-        How many of the channels of lowest energy (largest mean square) to drop.
-        "auto": those before the first gap wider than `min_gap`, none where there is
-        no such gap.
+        Number of channels to remove, those of lowest energy (largest mean square).
+        "auto" removes the channels below the first gap in energy that is wider than
+        `min_gap`, or none if there is no such gap.
     min_gap : float, default=6.0
-        Width of a gap in energy, in nats, that tells overlap from features.
+        Minimum width, in nats, of the gap between overlap channels and the others.
     image_shape : (int, int) or (int, int, int) or None, default=None
-        Height, width and, where there are several, channels of the images that rows
-        of `X` hold, flattened in C order of (y, x, channel). Rows without it are
-        read as signals of one channel, of which nothing can be dropped. Not needed
-        for images.
+        Height, width and (optionally) channels of the images, if `X` holds them as
+        rows, flattened in C order of (y, x, channel). Without it, rows are read as
+        one-dimensional signals of one channel, which cannot be removed. Not needed if
+        `X` holds images.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute. "auto": where `X` lies, for NumPy a GPU where CuPy finds
-        one, else the processor.
+        Where to compute. "auto" uses the device of `X`; for NumPy arrays, a GPU if
+        CuPy finds one, else the CPU.
 
     Attributes
     ----------
     energies_ : array of shape (n_channels,), float64
-        Minus the logarithm of each channel's share of the mean square over images,
-        positions and channels; infinite for a channel that is always 0.
+        Energy of each channel, in nats: minus the logarithm of its share of the sum of
+        squares over images, positions and channels. Infinite for a channel that is
+        always 0.
     n_overlap_ : int
-        How many overlap channels there are: those before the first gap wider than
-        `min_gap`, or the number asked for.
+        Number of overlap channels: those below the first gap that is wider than
+        `min_gap`, or `n_overlap` if it is a number.
     gap_ : float
-        Width of the gap behind them, in nats; where there are none, the widest.
+        Width of the gap above the overlap channels, in nats. If there are none, width
+        of the widest gap.
     support_ : array of shape (n_channels,), bool
-        Which channels are kept.
+        True for the channels that are kept.
     image_shape_, output_shape_ : (int, int, int)
-        Height, width and channels, in and out.
+        Height, width and channels of the input and the output.
     n_features_in_ : int
-        Values of one image: the product of `image_shape_`.
+        Number of values of one image: the product of `image_shape_`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of `X`, where it was a data frame.
+        Column names of `X`. Only if `X` was a data frame in `fit`.
 
     Warns
     -----
     UserWarning
-        Where the channels behind the gap hold less than 1e-6 of the mean square:
-        behind a linear layer they are rounding noise, and "auto" keeps everything.
+        If the channels above the gap hold less than 1e-6 of the mean square. After a
+        linear layer they are rounding errors, and "auto" keeps all channels.
 
     See Also
     --------
-    MaxPool2DTransformer : Disentangles patches before they are looked at.
+    MaxPool2DTransformer : Reduces the overlap by pooling instead.
 
     Notes
     -----
-    What is known of the gap. Behind a linear 3 x 3 layer of one channel without
-    pooling, a 3 x 3 layer sees at most 5 x 5 pixels, so it has exactly 25 directions
-    with variance, and the gap behind them ([1]_, Fig. 3) separates them from rounding
-    noise: nothing is left to keep. Behind a ReLU that gap is gone (the widest is about
-    2 nats on MNIST), and pooling removes it too. On natural images the constant filter
-    alone stands about 4 nats below the others (on bright, smooth ones more); it is
-    not overlap, and the default of `min_gap` is meant to leave it in. What pruning
-    does to accuracy is measured in ``benchmarks/pruning.py``.
+    The gap depends on the layers before:
+
+    - After a linear 3 x 3 layer on one channel, without pooling, a second 3 x 3 layer
+      sees at most 5 x 5 pixels. It has exactly 25 directions with variance. The gap
+      above them ([1]_, Fig. 3) separates them from rounding errors, so that nothing is
+      left to keep.
+    - After a ReLU there is no such gap (the widest is about 2 nats on MNIST). Pooling
+      removes it too.
+    - On natural images, the constant filter alone has an energy about 4 nats below
+      that of the others, and more on bright, smooth images. It does not describe
+      overlap. The default of `min_gap` is chosen such that it is kept.
+
+    ``benchmarks/pruning.py`` measures how pruning changes accuracy.
 
     References
     ----------
@@ -160,12 +167,12 @@ class OverlapPruner(ImageTransformer):
         self.support_ = self._here(support)
 
     def get_support(self, indices: bool = False) -> Array:
-        """Return which channels are kept.
+        """Return a mask, or the indices, of the channels that are kept.
 
         Parameters
         ----------
         indices : bool, default=False
-            Return their indices instead of a mask.
+            If True, return indices instead of a mask.
 
         Returns
         -------
