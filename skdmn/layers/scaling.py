@@ -1,4 +1,4 @@
-"""Batch normalization, computed: one mean and variance per channel."""
+"""Standardization of channels: batch normalization that is computed, not trained."""
 
 from __future__ import annotations
 
@@ -15,44 +15,46 @@ from skdmn.utils.array_api import Array, own_backend
 
 
 class ChannelStandardScaler(ImageTransformer):
-    """Take away each channel's mean and divide by its standard deviation.
+    """Standardize each channel: subtract its mean, divide by its standard deviation.
 
-    Mean and variance are taken over images and positions, so that a channel is scaled
-    alike everywhere: the batch normalization of the papers' hybrid networks [1]_,
-    computed over all images instead of trained on batches.
+    Mean and variance of a channel are computed over all images and all positions, so
+    that every position is scaled in the same way. This is the batch normalization of
+    the papers' hybrid networks [1]_, computed from all images instead of learned from
+    batches.
 
     Parameters
     ----------
     with_mean : bool, default=True
-        Take away the mean.
+        If True, subtract the mean.
     with_std : bool, default=True
-        Divide by the standard deviation; a constant channel is divided by 1, as is one
-        of values below 1e-162, whose squares are 0.
+        If True, divide by the standard deviation. Constant channels are divided by 1,
+        and so are channels whose squares underflow to 0 (magnitudes below 1e-162).
     image_shape : (int, int) or (int, int, int) or None, default=None
-        Height, width and, where there are several, channels of the images that rows
-        of `X` hold, flattened in C order of (y, x, channel). Rows without it are
-        read as signals of one channel. Not needed for images.
+        Height, width and (optionally) channels of the images, if `X` holds them as
+        rows, flattened in C order of (y, x, channel). Without it, rows are read as
+        one-dimensional signals of one channel. Not needed if `X` holds images.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute. "auto": where `X` lies, for NumPy a GPU where CuPy finds
-        one, else the processor.
+        Where to compute. "auto" uses the device of `X`; for NumPy arrays, a GPU if
+        CuPy finds one, else the CPU.
 
     Attributes
     ----------
     mean_, var_, scale_ : arrays of shape (n_channels,), float64
-        Mean, variance (divided by the number of values) and standard deviation, where
-        X was.
+        Mean, variance (biased: divided by the number of values) and divisor of each
+        channel, in the array namespace and on the device of the fitted `X`.
     n_samples_seen_ : int
-        Number of images.
+        Number of images in the fit.
     image_shape_, output_shape_ : (int, int, int)
         Height, width and channels.
     n_features_in_ : int
-        Values of one image: the product of `image_shape_`.
+        Number of values of one image: the product of `image_shape_`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of `X`, where it was a data frame.
+        Column names of `X`. Only if `X` was a data frame in `fit`.
 
     See Also
     --------
-    sklearn.preprocessing.StandardScaler : One mean and variance per position, too.
+    sklearn.preprocessing.StandardScaler : One mean and variance per position and
+        channel.
 
     References
     ----------
@@ -96,7 +98,7 @@ class ChannelStandardScaler(ImageTransformer):
     def _set(self, sums: ChannelMoments, dtype: str) -> None:
         n_images, mean, var = sums.n_images, sums.mean, sums.var
         with np.errstate(over="ignore", invalid="ignore"):  # reported below
-            # a variance within the rounding of its mean is that of a constant channel
+            # a variance within the rounding error of the mean means a constant channel
             n_values = n_images * math.prod(self.image_shape_[:2])
             rounding = n_values * np.finfo(np.float64).eps
             constant = var <= (rounding * mean) ** 2
@@ -127,23 +129,23 @@ class ChannelStandardScaler(ImageTransformer):
         Parameters
         ----------
         X : array-like of shape (n, height, width[, channels]) or (n, n_features_in_)
-            What `transform` gave, or rows of it.
+            Output of `transform`, as images or as rows.
 
         Returns
         -------
         array of shape (n, height, width[, channels]) or (n, n_features_in_)
-            As X was in `fit`.
+            In the shape that X had in `fit`.
 
         Raises
         ------
         ValueError
-            Where X has another shape.
+            If X does not have the shape that was fitted.
         """
         return self._inverse(X, self._backward)
 
 
 def _check_range(var: np.ndarray, scale: np.ndarray, dtype: str) -> None:
-    """Raise where a variance is too large or too small to be divided by."""
+    """Raise if a variance is too large or too small to divide by its root."""
     if not np.isfinite(var).all():
         raise ValueError("The squares of X overflow; scale the images down.")
     if (scale < max(np.finfo(dtype).tiny, math.sqrt(LEAST_SQUARE))).any():
