@@ -1,4 +1,4 @@
-"""Images to rows and back."""
+"""Conversion of images to rows and back."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from skdmn.utils.array_api import Array
 
 
 class FlattenTransformer(ImageTransformer):
-    """Turn images into rows, for the estimators of scikit-learn.
+    """Flatten images to rows, for the estimators of scikit-learn.
 
-    Rows are a view of the images where no integers had to become floats. The values of
-    a row are in C order of (y, x, channel), under names such as ``y12_x07_f03``;
-    `set_output` makes data frames of them.
+    The values of a row are in C order of (y, x, channel) and have names such as
+    ``y12_x07_f03``. `set_output` returns them as data frames. Rows are a view of the
+    images, unless integers had to be converted to floats.
 
     Parameters
     ----------
     image_shape : (int, int) or (int, int, int) or None, default=None
-        Height, width and channels of the images that rows of `X` hold already; they
-        pass unchanged, under the names above or those of their data frame. Not
-        needed for images.
+        Height, width and (optionally) channels of the images, if `X` holds them as
+        rows already. These are returned unchanged, with the names above or the column
+        names of their data frame. Not needed if `X` holds images.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Checked against where `X` lies; rows are made there.
+        Checked against the device of `X`, on which the rows are created.
 
     Attributes
     ----------
     image_shape_, output_shape_ : (int, int, int)
         Height, width and channels of an image.
     n_features_in_ : int
-        Values of one image: the product of `image_shape_`.
+        Number of values of one image: the product of `image_shape_`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of `X`, where it was a data frame.
+        Column names of `X`. Only if `X` was a data frame in `fit`.
 
     See Also
     --------
-    make_dmn : Pipelines that end with this and a softmax.
+    make_dmn : Pipelines that end with this layer and a softmax classifier.
 
     Examples
     --------
@@ -81,11 +81,11 @@ class FlattenTransformer(ImageTransformer):
         Returns
         -------
         array of shape (n, height, width[, channels]) or (n, n_features_in_)
-            As X was in `fit`.
+            In the shape that X had in `fit`.
 
         Raises
         ------
         ValueError
-            Where rows have another length.
+            If rows do not have `n_features_in_` values.
         """
         return self._inverse(X, lambda batch: batch)
