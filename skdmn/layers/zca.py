@@ -19,54 +19,53 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdmn.utils.persistence import PortableMixin
 
-_BATCH_VALUES = 2**21  # rows are made float64 so many values at a time
+_BATCH_VALUES = 2**21  # number of values that are converted to float64 at a time
 
 
 class ZCAWhitening(
     PortableMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
 ):
-    """Make the features uncorrelated and of variance 1, changing them least.
+    """Whiten features (ZCA): uncorrelated, variance 1, as close as possible to X.
 
-    The mean is taken away, and every direction of the data divided by its standard
-    deviation: x becomes (C + r I)^(-1/2) (x - mean), where C is the covariance. Of all
-    linear maps that whiten, this one, without a rotation, leaves the features closest
-    to what they were: a whitened image is still an image. Networks given whitened data
-    can not learn the leading principal components first [1]_.
+    A row x becomes (C + r I)^(-1/2) (x - mean), where C is the covariance matrix and I
+    the identity. All linear maps that whiten differ by a rotation. This one changes
+    the features least: a whitened image still looks like an image. Networks trained on
+    whitened data cannot learn the leading principal components first [1]_.
 
     Parameters
     ----------
     epsilon : float, default=1e-6
-        What is added to the variance of every direction, as a share of the mean
-        variance of the features: r = epsilon * trace(C) / n_features. It keeps
-        directions that hold nothing but noise from being blown up; take more, 1e-3 to
-        0.1, where the noise is to stay small, and 0 to whiten exactly. Directions
-        without variance are left as they are where it is 0.
+        Regularization r, as a share of the mean variance of the features:
+        r = epsilon * trace(C) / n_features. It is added to the variance of every
+        direction, so that directions with only noise are not amplified. Use 1e-3 to 0.1
+        to keep such noise small. 0 whitens exactly; directions without variance are
+        then not scaled.
 
     Attributes
     ----------
     mean_ : ndarray of shape (n_features_in_,), float64
         Mean of the features.
     explained_variance_ : ndarray of shape (n_features_in_,), float64
-        Variance along each principal direction, largest first: the eigenvalues of C,
-        divided by the number of samples.
+        Eigenvalues of C (which is divided by the number of samples), largest first:
+        the variance along each principal axis.
     components_ : ndarray of shape (n_features_in_, n_features_in_), float64
-        (C + r I)^(-1/2), symmetric: what rows are multiplied by.
+        The matrix (C + r I)^(-1/2), which is symmetric.
     n_samples_seen_ : int
-        Number of rows.
+        Number of rows in the fit.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of `X`, where it was a data frame.
+        Column names of `X`. Only if `X` was a data frame in `fit`.
 
     See Also
     --------
-    sklearn.decomposition.PCA : With `whiten=True`, the same rotated to the principal
-        directions.
+    sklearn.decomposition.PCA : With `whiten=True`, whitens and rotates to the
+        principal axes.
 
     Notes
     -----
-    Sums are float64. float32 and float64 come out as they are, other numbers as
-    float32.
+    Covariances are summed in float64. The output is float64 if `X` is, and float32
+    otherwise.
 
     References
     ----------
@@ -96,12 +95,12 @@ class ZCAWhitening(
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Find the mean and the whitening matrix.
+        """Compute the mean and the whitening matrix.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            At least two rows.
+            Data with at least two rows.
         y : None
             Ignored.
 
@@ -112,7 +111,7 @@ class ZCAWhitening(
         Raises
         ------
         ValueError
-            Where X is not a finite array of at least two rows.
+            If X is not a finite array with at least two rows.
         """
         with self._unchanged_on_error():
             self._fit(X)
@@ -127,7 +126,7 @@ class ZCAWhitening(
             centred = X[rows] - self.mean_
             moments += centred.T @ centred
         values, vectors = np.linalg.eigh(moments / n)
-        # below this a variance is the rounding of the mean or of the largest variance
+        # smaller variances are rounding errors of the mean or of the largest variance
         noise = np.finfo(np.float64).eps
         floor = max(n, d) * noise * max(values[-1], noise * np.max(self.mean_**2))
         values[values <= floor] = 0.0
@@ -138,7 +137,7 @@ class ZCAWhitening(
         self.n_samples_seen_ = n
 
     def transform(self, X: Any) -> Any:
-        """Whiten.
+        """Whiten rows.
 
         Parameters
         ----------
@@ -147,14 +146,14 @@ class ZCAWhitening(
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Of the dtype of X where that is float32 or float64, else float32.
+            float64 if X is, else float32.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            Where X has another number of features.
+            If X does not have `n_features_in_` features.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype="numeric", reset=False)
@@ -169,19 +168,19 @@ class ZCAWhitening(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            What `transform` gave.
+            Output of `transform`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Of the dtype of X where that is float32 or float64, else float32.
+            float64 if X is, else float32.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            Where X has another number of features.
+            If X does not have `n_features_in_` features.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype="numeric", reset=False)
