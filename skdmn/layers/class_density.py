@@ -1,4 +1,4 @@
-"""Density matrices of the classes of images, as an estimator keeps them."""
+"""Base class of layers whose filters come from class density matrices."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from skdmn.utils.labels import draw, encode_labels, is_all
 
 
 class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
-    """Base class of layers that are computed from class density matrices.
+    """Base class of layers whose filters come from class density matrices.
 
-    A subclass has the parameters below and turns the matrices into what it transforms
-    with in ``_set_filters(densities, dtype)``.
+    A subclass has the parameters below, and sets its filters from the density matrices
+    in ``_set_filters(densities, dtype)``.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
@@ -65,7 +65,7 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         X : array-like of shape (n, height, width[, channels]) or (n, n_features)
             Images, integer or float; or rows, see `image_shape`.
         y : array-like of shape (n,) or None
-            Labels, required where `class_based`, else ignored.
+            Labels, required if `class_based`; else ignored.
 
         Returns
         -------
@@ -74,10 +74,10 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         Raises
         ------
         ValueError
-            Where X or y is not what the parameters ask for, images are smaller than
-            the kernel, or there is no variance to compute filters from.
+            If X or y do not fit the parameters, images are smaller than the kernel, or
+            X has no variance.
         RuntimeError
-            Where ``device="cuda"`` finds no GPU.
+            If ``device="cuda"`` and there is no GPU.
         """
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -86,12 +86,14 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         return self
 
     def compact(self) -> Self:
-        """Return a copy without the density matrices: small, but no `partial_fit`.
+        """Return a small copy without the density matrices.
+
+        The copy cannot `partial_fit` or `merge`.
 
         Returns
         -------
         estimator
-            Transforms as this one does.
+            Copy whose `transform` gives the same output.
 
         Raises
         ------
@@ -105,7 +107,7 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
 
     @property
     def density_matrices_(self) -> Array:
-        """Density matrices of shape (n_classes, d, d), float64, where X was."""
+        """Density matrices of shape (n_classes, d, d), float64, on the device of X."""
         check_is_fitted(self)
         if not hasattr(self, "_sums"):
             raise AttributeError("compact() left the density matrices out.")
@@ -169,7 +171,7 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         if not np.isfinite(density.matrices).all():
             raise ValueError(
                 "No filter can be computed: the squares of X overflow, or X has NaN; "
-                "scale the images down, or mend them."
+                "scale the images down, or remove the NaN."
             )
         if ((traces > 0) & (traces < LEAST_SQUARE)).any():
             raise ValueError(
@@ -191,12 +193,12 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         self._set_filters(density.matrices, dtype)
 
     def _labels(self, classes: np.ndarray) -> Array:
-        """Return the labels of class indices, where X was if they are numbers."""
+        """Return labels by class index; numbers are moved to the device of X."""
         labels = self.classes_[classes]
         return self._here(labels) if labels.dtype.kind in "biuf" else labels
 
     def _why_nothing(self) -> str:
-        """Say what images are like that have no variance to compute filters from."""
+        """Return the reason why X has no variance, for an error message."""
         if self.centered:
             return "all patches of X are the same, or their squares underflow"
         return "the squares of all patches of X are 0, or underflow"
@@ -205,14 +207,14 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         raise NotImplementedError
 
     def __sklearn_tags__(self) -> Tags:
-        """Declare that labels are required, where matrices are class-based."""
+        """Declare that labels are required if the layer is class-based."""
         tags = super().__sklearn_tags__()
         tags.target_tags.required = self.class_based
         return tags
 
 
 def reporter(name: str, total: int, verbose: int) -> Report:
-    """Return a function that prints how many images are done, once a second."""
+    """Return a function that prints the progress in images, once per second."""
     started = last = time.perf_counter()
 
     def report(done: int) -> None:
