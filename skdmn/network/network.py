@@ -1,4 +1,4 @@
-"""A stack of layers that batches run through from first to last."""
+"""DensityMatrixNetwork: layers that process images batch by batch, in one pass."""
 
 from __future__ import annotations
 
@@ -34,23 +34,25 @@ Layers = list[tuple[str, Any]]
 
 
 class NamedLayers(_BaseComposition):
-    """Base class of estimators that hold `layers`, and fitted copies in `layers_`."""
+    """Base class of estimators with `layers` by name, and fitted copies `layers_`."""
 
     layers: Layers
     layers_: Layers
     device: str
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return parameters, with `deep` those of the layers too.
+        """Return the parameters of the network and of its layers.
 
         Parameters
         ----------
         deep : bool, default=True
+            If False, leave out the layers and their parameters.
 
         Returns
         -------
         dict
-            The layers by their names, and their parameters as ``conv1__n_filters``.
+            Parameters by name. A layer has its own name, and its parameters have names
+            such as ``conv1__n_filters``.
         """
         return self._get_params("layers", deep=deep)
 
@@ -60,7 +62,7 @@ class NamedLayers(_BaseComposition):
         Parameters
         ----------
         **params : dict
-            Named as in `get_params`.
+            Parameters, with names as in `get_params`.
 
         Returns
         -------
@@ -76,11 +78,11 @@ class NamedLayers(_BaseComposition):
 
     @property
     def named_layers(self) -> Bunch:
-        """The layers by name: the fitted ones, before `fit` those given."""
+        """Layers by name: the fitted layers, or `layers` before `fit`."""
         return Bunch(**dict(getattr(self, "layers_", self.layers)))
 
     def __getitem__(self, which: str | int | slice) -> Any:
-        """Return a layer by name or number, or a network of some of them."""
+        """Return a layer by name or index, or a network of a slice of the layers."""
         if isinstance(which, slice):
             params = super().get_params(deep=False)
             del params["layers"]
@@ -92,31 +94,31 @@ class NamedLayers(_BaseComposition):
         return len(self.layers)
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Whether there are fitted layers."""
+        """Return True if there are fitted layers."""
         return hasattr(self, "layers_")
 
     @classmethod
     def from_pipeline(cls, pipeline: Pipeline, **params: Any) -> Self:
-        """Make a network of the layers of a Pipeline.
+        """Convert a Pipeline of layers to a network.
 
         Parameters
         ----------
         pipeline : Pipeline
-            Of layers of this package alone: leave others behind them out by slicing,
-            ``from_pipeline(dmn[:-1])``.
+            All steps must be layers of skdmn. Remove other steps at the end by
+            slicing, as in ``from_pipeline(dmn[:-1])``.
         **params : dict
-            The network's other parameters.
+            Other parameters of the network.
 
         Returns
         -------
         DensityMatrixNetwork
-            Fitted where all layers are, of the arrays that they learned; the
-            Pipeline's layers stay its own.
+            Fitted if all layers are. Its layers are copies that share the arrays that
+            the layers of the Pipeline learned.
 
         Raises
         ------
         ValueError
-            Where a step is no layer.
+            If a step is not a layer of skdmn.
         """
         network = cls(
             [(name, clone(step, safe=False)) for name, step in pipeline.steps]
@@ -128,18 +130,20 @@ class NamedLayers(_BaseComposition):
         return network
 
     def to_pipeline(self) -> Pipeline:
-        """Return a Pipeline of the layers, fitted where the network is.
+        """Convert the network to a Pipeline of its layers.
 
-        It gives images where the last layer is no FlattenTransformer.
+        Unlike the network, the Pipeline returns images unless its last layer is a
+        FlattenTransformer.
 
         Returns
         -------
         Pipeline
+            Fitted if the network is.
 
         Raises
         ------
         ValueError
-            Where the network is `mirrored`, which no Pipeline is.
+            If the network has ``mirrored=True``, which a Pipeline cannot express.
         """
         if self.mirrored:
             raise ValueError(
@@ -209,7 +213,7 @@ class NamedLayers(_BaseComposition):
         )
 
     def __sklearn_tags__(self) -> Tags:
-        """Declare that labels are required, where a layer requires them."""
+        """Declare that labels are required if a layer requires them."""
         tags = super().__sklearn_tags__()
         tags.target_tags.required = any(
             layer.__sklearn_tags__().target_tags.required for _, layer in self.layers
@@ -218,35 +222,39 @@ class NamedLayers(_BaseComposition):
 
 
 class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
-    """Layers that images run through batch by batch, from pixels to features.
+    """Sequence of layers that computes features batch by batch, in little memory.
 
-    It holds the layers that a Pipeline would hold, under the same parameter names, and
-    gives the same features as rows. But no feature map of all images is ever in
-    memory: each batch goes through all layers before the next one starts, and a
-    convolution, the pruning and the pooling behind it are computed in one pass.
+    The network has the same layers and parameter names as a Pipeline of layers. It
+    computes the same features and returns them as rows. But it never holds the feature
+    maps of all images in memory: each batch passes through all layers before the next
+    batch starts. Moreover, a convolution, the pruning of its channels and the pooling
+    after it are computed in one pass.
 
     Parameters
     ----------
     layers : list of (str, layer)
-        Names and layers of this package, in order; a FlattenTransformer, which changes
-        nothing here, can only be the last. They stay as they are: `fit` fits copies.
+        Names and layers of skdmn, in order. `fit` fits copies and does not change
+        these. A FlattenTransformer has no effect in a network and can only be the last
+        layer.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where batches are computed. "auto": what the layers say; where they say "auto"
-        too, where `X` lies, for NumPy a GPU where CuPy finds one, else the processor.
+        Where to compute. "auto" uses the `device` of the layers. If that is "auto" too,
+        it uses the device of `X`; for NumPy arrays, a GPU if CuPy finds one, else the
+        CPU.
     batch_size : int or "auto", default="auto"
-        How many images are computed at a time. "auto": so many that all batches take
-        less than 256 MB besides `X`, density matrices and the features returned, for
-        any number of images and filters, as long as a single image does; less than
-        scikit-learn's configured ``working_memory`` where that is less; on a GPU no
-        more than its free memory allows.
+        Number of images in a batch. "auto" chooses it such that the batches need less
+        than 256 MB (or scikit-learn's ``working_memory``, if that is less), and no more
+        than the free memory of a GPU. This does not count `X`, the density matrices and
+        the features that are returned, and holds if a single image needs less.
     mirrored : bool, default=False
-        Average the features of each image and of its horizontal flip, so that both
-        have the same features and no flipped images are needed to learn from them.
-        `transform` takes twice as long, `fit` does not. Layers that have a parameter
-        `mirrored` are fitted with it.
+        If True, average the features of each image and of its horizontal flip
+        (horizontal-flip averaging). Both then have equal features, so that a
+        classifier needs no flipped images. `transform` takes twice as long; `fit` does
+        not. The value is passed on to layers that have a parameter `mirrored`; a layer
+        with ``mirrored=True`` in a network with ``mirrored=False`` is an error.
     memory : str, path, joblib.Memory or None, default=None
-        Where to cache density matrices, for layers whose own `memory` is None. They
-        are found again by the images and the layers in front, which are not run.
+        Where to cache density matrices, for layers whose own `memory` is None. The
+        cache key is made from the images and the layers before, which are not run if
+        the matrices are found.
     verbose : bool, default=False
         Print the progress of `fit`, layer by layer.
 
@@ -255,34 +263,36 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     layers_ : list of (str, layer)
         The fitted layers.
     named_layers : Bunch
-        The same by name; before `fit`, `layers` by name.
+        The fitted layers by name, or `layers` before `fit`.
     image_shape_, output_shape_ : (int, int, int)
-        Height, width and channels, in and out.
+        Height, width and channels of the input and the output.
     n_features_in_ : int
-        Values of one image: the product of `image_shape_`.
+        Number of values of one image: the product of `image_shape_`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of `X`, where it was a data frame.
+        Column names of `X`. Only if `X` was a data frame in `fit`.
 
     See Also
     --------
-    make_dmn : A Pipeline of such layers and a softmax; see `from_pipeline`.
-    LazyFeatures : What `lazy_features` gives.
+    make_dmn : A Pipeline of such layers and a softmax classifier; see `from_pipeline`.
+    LazyFeatures : Features that are computed on access, from `lazy_features`.
 
     Notes
     -----
-    Layers are fitted one after the other. One that learns takes one pass over the
-    images, which run through the layers in front of it again; one that learns nothing
-    takes none. With `subsample`, only the images drawn are run; they are those that the
-    Pipeline draws with the same int as `random_state`.
+    Layers are fitted one after the other. For each layer that learns, the images pass
+    through the layers before it again: once, or twice if the layer needs a first look
+    at them. Layers that learn nothing need no pass. With `subsample`, only the images
+    that were drawn are computed. For the same int as `random_state`, these are the
+    images that a Pipeline draws.
 
-    `X` may also be what can only be sliced, such as an HDF5 dataset, a Zarr array or a
-    memory map: it is read batch by batch, and NaN is found when its batch is read.
+    `X` may also be an object that supports slicing only, such as an HDF5 dataset, a
+    Zarr array or a memory map. It is read batch by batch, and checked for NaN when a
+    batch is read.
 
-    `set_params` reaches the fitted layers too: as in a Pipeline, what acts in
-    `transform` alone (`stride`, `padding`, `activation`, `mirrored`) acts at once. A
-    layer that is replaced is used from the next `fit` on.
+    As in a Pipeline, `set_params` also sets parameters of the fitted layers. Those that
+    only affect `transform` (`stride`, `padding`, `activation`, `mirrored`) take effect
+    immediately. If a layer is replaced, the new one is used from the next `fit` on.
 
-    `fit` tells scikit-learn's callbacks (``set_callbacks``) of every layer and batch.
+    `fit` calls scikit-learn's callbacks (``set_callbacks``) for every layer and batch.
 
     Examples
     --------
@@ -341,7 +351,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         X : array-like of shape (n, height, width[, channels]) or (n, n_features)
             Images, integer or float; or rows, see `image_shape` of the first layer.
         y : array-like of shape (n,) or None
-            Labels, required where a layer is class-based.
+            Labels, required if a layer is class-based.
 
         Returns
         -------
@@ -350,9 +360,9 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         Raises
         ------
         ValueError
-            Where X, y or the layers are not what they must be; see the layers.
+            If X, y or the layers are not valid; see `fit` of the layers.
         RuntimeError
-            Where ``device="cuda"`` finds no GPU.
+            If ``device="cuda"`` and there is no GPU.
         """
         self._check_params()
         context = self._init_callback_context(max_subtasks=len(self.layers))
@@ -362,55 +372,56 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         return self
 
     def transform_images(self, X: Any) -> Array:
-        """Compute features, and leave them in the shape of images.
+        """Compute features and return them as images instead of rows.
 
         Parameters
         ----------
         X : array-like of shape (n, height, width[, channels]) or (n, n_features)
-            As in `fit`.
+            Images or rows, as in `fit`.
 
         Returns
         -------
         array of shape (n, *output_shape_)
-            What `transform` gives as rows.
+            The output of `transform`, not flattened.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            Where X has not the shape that was fitted, or lies elsewhere.
+            If X does not have the shape that was fitted, or is on another device.
         """
         return self._features(X).collect()
 
     def lazy_features(self, X: Any) -> LazyFeatures:
-        """Promise features: they are computed when they are asked for.
+        """Return features that are computed batch by batch when they are accessed.
 
         Parameters
         ----------
         X : array-like of shape (n, height, width[, channels]) or (n, n_features)
-            As in `fit`. Kept, not copied.
+            Images or rows, as in `fit`. They are not copied.
 
         Returns
         -------
         LazyFeatures of shape (n, n_features_out)
+            Can be indexed along its rows like an array, and written to a file.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            Where X has not the shape that was fitted, or lies elsewhere.
+            If X does not have the shape that was fitted, or is on another device.
         """
         return LazyFeatures(self._features(X))
 
     def compact(self) -> Self:
-        """Return a copy whose layers have no density matrices: small to save or send.
+        """Return a small copy whose layers have no density matrices.
 
         Returns
         -------
         estimator
-            Transforms as this one does.
+            Copy whose `transform` gives the same output.
 
         Raises
         ------
@@ -426,12 +437,12 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         return compact
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name the features, as the layers do: ``y12_x07_f03``.
+        """Return the names of the features, such as ``y12_x07_f03``.
 
         Parameters
         ----------
-        input_features : array-like of str or None
-            Names of the values of the input, checked against those fitted.
+        input_features : array-like of str or None, default=None
+            Names of the input values, checked against `feature_names_in_`.
 
         Returns
         -------
@@ -442,7 +453,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         NotFittedError
             Before `fit`.
         ValueError
-            Where the names given are not those fitted, or not as many.
+            If the names or their number differ from those in `fit`.
         """
         check_is_fitted(self)
         names: Any = self._checked_names(input_features)
@@ -450,11 +461,11 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
             names = layer.get_feature_names_out(names)
         return names
 
-    # what a layer fills in
+    # methods of ImageTransformer that a layer defines
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:  # type: ignore[override]
-        """What the first layer says: the fitted one, if there is one."""
+        """`image_shape` of the first layer (the fitted one, if there is one)."""
         return (getattr(self, "layers_", []) or self.layers)[0][1].image_shape
 
     @property
@@ -499,7 +510,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         return operations
 
     def _stream(self, images: Images, layers: Layers, shape: Shape) -> Stream:
-        """Return images as the layer behind some layers sees them."""
+        """Return images after some layers, as the input of the next one."""
         operations = chain_of(layer for _, layer in layers).operations if layers else ()
         return Stream.through(images, operations, shape, self.batch_size)
 
@@ -525,7 +536,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     def _prepared(
         self, layer: ImageTransformer, before: Layers, images: Images
     ) -> ImageTransformer:
-        """Return a copy of a layer that knows what its input will be like."""
+        """Return a copy of a layer with the settings and the input of the network."""
         layer = clone(layer)
         if getattr(layer, "memory", "none to set") is None:
             layer.memory = self.memory
@@ -545,7 +556,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
 
     @contextmanager
     def _task(self, name: str, stream: Stream, n_passes: int) -> Iterator[Stream]:
-        """Tell callbacks how far the fit of a layer is."""
+        """Report the progress of the fit of a layer to callbacks."""
         size = stream.batch_size()
         n_batches = n_passes * -(-len(stream) // size)
         task = self._callback_fit_ctx.subcontext(f"fit {name}", max_subtasks=n_batches)
@@ -554,7 +565,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         def watch(batches: Batches) -> Batches:
             last = None
             for some, batch in batches:
-                # where memory ran out, several batches come for one that was told of
+                # if memory runs out, a batch is split; it is reported only once
                 if some.start // size == last:
                     yield some, batch
                     continue
@@ -577,5 +588,5 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
 
 
 def _copies(layers: Layers) -> Layers:
-    """Copy layers, sharing the arrays that they learned."""
+    """Return copies of layers that share the arrays they learned."""
     return [(name, copy.copy(layer)) for name, layer in layers]
