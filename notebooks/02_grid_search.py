@@ -1,10 +1,11 @@
 # %% [markdown]
 # # Which cutoffs should I use?
 #
-# A computed layer has two cutoffs and a count. The *variance cutoff* says how many
-# components of each class are kept, the *correlation cutoff* which of different classes
-# count as the same filter, `n_filters` how many remain in all. None of them changes the
-# density matrices, so that with `memory` a search computes these once a fold.
+# A computed layer has two cutoffs and a maximum number of filters. The *variance
+# cutoff* determines how many components of each class are kept. The *correlation
+# cutoff* determines when filters of different classes count as equal. `n_filters`
+# limits the total number of filters. None of these parameters changes the density
+# matrices, so with `memory` a search computes the density matrices only once per fold.
 
 # %%
 import time
@@ -30,10 +31,11 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_sta
 folds = StratifiedKFold(3, shuffle=True, random_state=0)
 
 # %% [markdown]
-# ## A grid
+# ## A grid search
 #
-# One layer of 3 x 3 filters, each with its negative, pooled over 3 x 3, and a softmax.
-# Every combination of cutoffs and counts, three folds.
+# The network is one layer of 3 x 3 filters, each with its negative, followed by 3 x 3
+# pooling and a softmax. We try every combination of cutoffs and numbers of filters,
+# with three folds.
 
 # %%
 grid = {
@@ -47,15 +49,16 @@ started = time.perf_counter()
 search = GridSearchCV(dmn, grid, cv=folds).fit(X_train, y_train)
 seconds = time.perf_counter() - started
 n_fits = len(search.cv_results_["params"]) * folds.n_splits + 1
-print(f"{n_fits} fits in {seconds:.0f} s; best in cross-validation:")
+print(f"{n_fits} fits in {seconds:.0f} s; best parameters in cross-validation:")
 for name, value in search.best_params_.items():
     print(f"  {name} = {value}")
-print(f"accuracy {search.best_score_:.2%} in folds, {search.score(X_test, y_test):.2%}")
+print(f"accuracy in cross-validation {search.best_score_:.2%}")
+print(f"accuracy on test images {search.score(X_test, y_test):.2%}")
 
 # %% [markdown]
-# What `memory` is worth depends on what a fit spends on density matrices: little on
-# 1,347 images of 8 x 8 pixels, where the softmax takes most of it. Density matrices
-# alone, with and without:
+# The gain from `memory` depends on how much of the fit time the density matrices take.
+# On 1,347 images of 8 x 8 pixels this is little: the softmax takes most of the time.
+# Below is the time to fit the layer alone, with and without `memory`.
 
 # %%
 layer = search.best_estimator_["conv1"]
@@ -69,18 +72,18 @@ for kept, memory in {"without": None, "with": Memory(folder, verbose=0)}.items()
     for one in layers:
         one.fit(X_train, y_train)
     times[kept] = (time.perf_counter() - started) / len(layers)
-print(", ".join(f"{1e3 * t:.1f} ms a fit {kept}" for kept, t in times.items()))
+print(", ".join(f"{1e3 * t:.1f} ms per fit {kept} memory" for kept, t in times.items()))
 
 # %% [markdown]
 # ## The results as a table
 #
-# In brackets how many filters a setting leaves, negatives not counted, when it is
-# fitted on all training images.
+# The number in parentheses is the number of filters, without their negatives, after a
+# fit on all training images.
 
 
 # %%
 def n_filters_of(params):
-    """Return how many filters a setting leaves, without their negatives."""
+    """Return the number of filters that a setting keeps, without their negatives."""
     layer = clone(search.best_estimator_["conv1"])
     names = {name.removeprefix("conv1__"): value for name, value in params.items()}
     return len(layer.set_params(**names).fit(X_train, y_train).filters_) // 2
@@ -101,7 +104,7 @@ for variance in grid["conv1__variance_cutoff"]:
         print(line)
 
 # %% [markdown]
-# ## The results as a picture
+# ## The results as a plot
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
@@ -122,10 +125,10 @@ for (label, marker, line), colour in zip(styles, colours, strict=True):
         capsize=3,
         label=label,
     )
-axes[0].set_xlabel("variance cutoff (no bound on the number)")
-axes[0].set_ylabel("accuracy of folds (%)")
+axes[0].set_xlabel("variance cutoff (n_filters=None)")
+axes[0].set_ylabel("cross-validated accuracy (%)")
 axes[0].legend(title="correlation cutoff", frameon=False)
-bounds = [(4, "at most 4", "o"), (8, "at most 8", "s"), (0, "no bound", "^")]
+bounds = [(4, "4", "o"), (8, "8", "s"), (0, "None", "^")]
 for (bound, label, marker), colour in zip(bounds, colours, strict=True):
     some = of_bound == bound
     axes[1].plot(
@@ -133,16 +136,16 @@ for (bound, label, marker), colour in zip(bounds, colours, strict=True):
     )
 axes[1].set_xscale("log", base=2)
 axes[1].set_xticks([2, 4, 8, 16, 32], [2, 4, 8, 16, 32])
-axes[1].set_xlabel("filters left (negatives not counted)")
+axes[1].set_xlabel("number of filters (without negatives)")
 axes[1].legend(title="n_filters", frameon=False)
 for axis in axes:
     axis.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]
-# ## Sooner: successive halving
+# ## A faster search: successive halving
 #
-# `HalvingGridSearchCV` tries all settings on few images and the best third of them on
-# three times as many, again and again.
+# `HalvingGridSearchCV` tries all settings on few images, keeps the best third, tries
+# these on three times as many images, and so on.
 
 # %%
 halving = HalvingGridSearchCV(
@@ -161,10 +164,10 @@ chosen = results["params"].index(halving.best_params_)
 seen = np.dot(halving.n_resources_, halving.n_candidates_)
 share = seen / (len(X_train) * len(mean))
 print(
-    f"{share:.0%} of the images in fits of the whole grid, in {halving_seconds:.0f} s "
-    f"against {seconds:.0f} s; where images are few, every fit has its fixed price"
+    f"{share:.0%} of the images that the full grid search fits, {halving_seconds:.0f} "
+    f"s instead of {seconds:.0f} s (with few images, fixed costs of a fit dominate)"
 )
-print(f"its choice has rank {results['rank_test_score'][chosen]} in the whole grid")
+print(f"its choice has rank {results['rank_test_score'][chosen]} in the full grid")
 
 # %% [markdown]
 # ## Answer
@@ -179,13 +182,14 @@ eight = (of_bound == 8) & (n_left == 8) & (of_variance == 0.999)
 strict, lenient = (100 * mean[eight & (of_correlation == c)][0] for c in (0.7, 0.9))
 assert strict > lenient
 print(
-    "Generous ones: what counts is how many filters they leave (the logarithm of that "
-    f"number and the accuracy correlate by {correlation_of_count:.2f}); it rises from "
-    f"{mean.min():.1%} with {n_left[mean.argmin()]} to {mean.max():.1%} with "
-    f"{n_left[mean.argmax()]}, and {fewest} filters are within one standard error of "
-    "the best. At an equal number distinct filters are better: of 8, a correlation "
-    f"cutoff of 0.7 makes {strict:.1f} %, one of 0.9 {lenient:.1f} %. Take a variance "
-    "cutoff of 0.99 or more; where the cost matters, bound n_filters and lower the "
-    f"correlation cutoff. Successive halving fitted on {share:.0%} of the images and "
-    f"chose a setting {lost:.1f} points below the best."
+    "Use high cutoffs. The number of filters that they keep matters most (its "
+    f"logarithm and the accuracy have a correlation of {correlation_of_count:.2f}): "
+    f"the accuracy rises from {mean.min():.1%} with {n_left[mean.argmin()]} filters to "
+    f"{mean.max():.1%} with {n_left[mean.argmax()]}, and {fewest} filters are within "
+    "one standard error of the best. For the same number of filters, filters that "
+    "differ more are better: with 8 filters, a correlation cutoff of 0.7 gives "
+    f"{strict:.1f} % and a cutoff of 0.9 gives {lenient:.1f} %. Start with a variance "
+    "cutoff of 0.99 or more. If the cost matters, limit n_filters and lower the "
+    f"correlation cutoff. Successive halving fitted {share:.0%} of the images, and its "
+    f"choice is {lost:.1f} points below the best."
 )
