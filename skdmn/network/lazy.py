@@ -1,4 +1,4 @@
-"""Features that are computed when they are asked for."""
+"""Features that are computed when they are accessed."""
 
 from __future__ import annotations
 
@@ -18,31 +18,32 @@ from skdmn.network.stream import Stream
 from skdmn.network.writing import Record, write_features
 from skdmn.utils.array_api import Array, take, to_backend, to_numpy
 
-SAMPLES, SAMPLE_ROWS = 8, 8  # runs of images that stand for all, and their length
+SAMPLES, SAMPLE_ROWS = 8, 8  # number and length of the runs of images that are hashed
 
 
 class LazyFeatures:
-    """Features that are computed when they are asked for, some rows at a time.
+    """Features that are computed when they are accessed, instead of all at once.
 
-    `DensityMatrixNetwork.lazy_features` makes them. They have the shape and dtype of
-    an array, are sliced and indexed along their rows like one, and iterated over in
-    batches of consecutive rows. ``numpy.asarray`` computes them all.
+    `DensityMatrixNetwork.lazy_features` returns such an object. It has the shape and
+    dtype of an array. Slicing or indexing it computes the rows asked for, iterating
+    over it yields batches of consecutive rows, and ``numpy.asarray`` computes all rows.
+    `write` streams all rows to a file.
 
     Parameters
     ----------
     stream : Stream
-        The images, and the operations that make features of them.
+        The images, and the operations that compute the features from them.
 
     Attributes
     ----------
     shape : (int, int)
-        Number of images, and of values of one image.
+        Number of images and number of features.
     dtype : dtype
-        float32 or float64, of X's library.
+        float32 or float64, as a dtype of the array library of `X`.
     ndim : int
-        2.
+        Always 2.
     is_lazy : bool
-        True: tells this from an array.
+        Always True. It distinguishes this object from an array.
 
     See Also
     --------
@@ -50,8 +51,9 @@ class LazyFeatures:
 
     Notes
     -----
-    Nothing is kept: rows asked for twice are computed twice. What the network was
-    when the features were asked for counts, not what became of it since.
+    Nothing is cached: a row that is accessed twice is computed twice. The features are
+    those of the network at the time of `lazy_features`; later changes of the network
+    have no effect.
 
     Examples
     --------
@@ -83,18 +85,18 @@ class LazyFeatures:
             yield rows(to_backend(batch, self._stream.backend))
 
     def __getitem__(self, some: Any) -> Array:
-        """Compute some rows, by a number, a slice, a mask or an array of numbers.
+        """Compute the rows of an index, a slice, a mask or an array of indices.
 
         Returns
         -------
-        array of shape (n_rows, n_features), or (n_features,) for one number
+        array of shape (n_rows, n_features), or (n_features,) for a single index
 
         Raises
         ------
         IndexError
-            Where there is no such row, or more than rows are asked for.
+            If an index is out of bounds, or columns are indexed too.
         """
-        # not all numbers of many rows, to find out which a slice asks for
+        # a range needs no memory for the indices of all rows
         few = isinstance(some, (slice, Integral))
         wanted = np.asarray((range if few else np.arange)(len(self))[some])
         if wanted.ndim > 1 or isinstance(some, tuple):
@@ -115,42 +117,44 @@ class LazyFeatures:
         return take(found, order, axis=0)
 
     def write(self, target: str | os.PathLike, *, overwrite: bool = False) -> Any:
-        """Write all rows to a file while they are computed; go on where that ended.
+        """Stream all features to a file; if interrupted, call it again to resume.
 
         Parameters
         ----------
         target : str or path
-            An .npy file; or a .zarr folder, which becomes a Zarr array of one chunk
-            for each batch and needs zarr. It appears under this name once it is
-            complete; until then, its name ends in ``.part``.
+            Name of an .npy file, or of a .zarr folder. The latter becomes a Zarr array
+            with one chunk per batch and requires zarr. The name ends in ``.part`` until
+            all features are written.
         overwrite : bool, default=False
-            Whether to begin anew, whatever is there.
+            If True, replace an existing target and start from the beginning.
 
         Returns
         -------
         numpy.memmap or zarr.Array of shape (n, n_features)
-            What was written, to read: `SoftmaxClassifier` takes it as it is.
+            The written features, opened for reading. `SoftmaxClassifier` accepts both.
 
         Raises
         ------
         ValueError
-            Where the target was begun with other features, or is none of these.
+            If the target was started with other features, or has another extension.
         FileExistsError
-            Where it is there, and does not come from here.
+            If the target exists and was not written by this method.
         FileNotFoundError
-            Where there is no such folder.
+            If the folder of the target does not exist.
 
         Notes
         -----
-        A file beside the target, ``.progress.json``, says how much is done, of which
-        features. An interrupted call (a killed process, Ctrl+C, a full disk) loses a
-        batch, or a second's work where that is more: called again, it goes on from
-        there, and once all is done it only opens the file. The network, its filters to
-        the last bit (so keep the fitted network), the batch size ("auto": that of the
-        interrupted call) and the images must be the same; of the images, type, shape
-        and 64 of them are compared, not all. With the same number of threads, the bytes
-        are those of a call that was not interrupted. After a power failure that holds
-        for .npy files only: Zarr does not wait for the disk.
+        A file next to the target, ``.progress.json``, records which rows of which
+        features are written. An interruption (a killed process, Ctrl+C, a full disk)
+        loses at most one batch or one second of work, whichever is more. Another call
+        resumes from there. Once all features are written, a call only opens the file.
+
+        To resume, the fitted network (every bit of its filters, so save it), the batch
+        size and the images must be the same. ``batch_size="auto"`` uses the size of the
+        interrupted call. Of the images, the type, the shape and a sample of 64 images
+        are compared. With the same number of threads, the resumed file is identical to
+        one that was written without interruption. After a power failure, this holds
+        for .npy files only, because Zarr does not wait until data is on the disk.
 
         Examples
         --------
@@ -166,7 +170,10 @@ class LazyFeatures:
         return write_features(self, target, overwrite)
 
     def _record(self, begun_with: int | None) -> Record:
-        """Return what identifies the features, to go on with a batch size if it can."""
+        """Return a record that identifies the features.
+
+        `begun_with` is the batch size of an interrupted call, or None.
+        """
         stream = self._stream
         size = begun_with if stream.n_per_batch == "auto" else None
         images, last = stream._images(), max(0, len(self) - SAMPLE_ROWS)
@@ -182,8 +189,8 @@ class LazyFeatures:
         )
 
     def _rows_from(self, start: int, size: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """Compute rows from one on, so many at a time."""
-        # chosen also from the first one on: images in memory are copied in either case
+        """Yield the rows from `start` on, `size` rows at a time."""
+        # also chosen if start is 0, so that a resumed call computes in the same way
         left = np.arange(start, len(self))
         stream = replace(self._stream, chosen=left, n_per_batch=size)
         for some, batch in transfer.results(stream.float_batches(), stream._link):
@@ -191,7 +198,7 @@ class LazyFeatures:
             yield at, to_numpy(rows(batch))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Compute all rows, as a NumPy array."""
+        """Compute all rows and return them as a NumPy array."""
         if copy is False:
             raise ValueError("Lazy features are computed, which copy=False forbids.")
         return np.asarray(to_numpy(rows(self._stream.collect())), dtype=dtype)
