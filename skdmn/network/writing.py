@@ -1,4 +1,4 @@
-"""Features written to a file while they are computed, and gone on with."""
+"""Features that are written to a file while they are computed, and can be resumed."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ import numpy as np
 if TYPE_CHECKING:
     from skdmn.network.lazy import LazyFeatures
 
-CHECKPOINT_SECONDS = 1.0  # between records, and what an interruption costs at most
+CHECKPOINT_SECONDS = 1.0  # between records of the progress
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a target is to hold, and how many rows of it are done.
+    """Record of the features in a target, and of the number of rows written.
 
     Attributes
     ----------
     shape : (int, int)
+        Number of images and of features.
     dtype : str
+        "float32" or "float64".
     batch_size : int
-        Rows that are computed at a time: another number rounds otherwise.
+        Number of rows that are computed at a time. It affects rounding.
     network, images : str
-        Hashes of what the features depend on.
+        Hashes of the network and of the images.
     rows_done : int
+        Number of rows that are written.
     replaces : bool
-        Whether another target is there, which stays until this one is whole.
+        True if there is another target, which is kept until this one is complete.
     """
 
     shape: tuple[int, int]
@@ -47,7 +50,7 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Read a record, None where there is none."""
+        """Read a record; return None if there is none."""
         try:
             found = cls(**json.loads(path.read_text(encoding="utf-8")))
             return dataclasses.replace(found, shape=(found.shape[0], found.shape[1]))
@@ -56,11 +59,11 @@ class Record:
         except (ValueError, TypeError, IndexError):
             raise ValueError(
                 f"{path} is not a record of features that are being written; pass "
-                "overwrite=True to begin anew, or another name."
+                "overwrite=True to start again, or another name."
             ) from None
 
     def write(self, path: Path) -> None:
-        """Replace the record at once, so that there is a whole one at any time."""
+        """Write the record in one step, so that the file is complete at any time."""
         new = _beside(path, ".new")
         with open(new, "w", encoding="utf-8") as file:
             json.dump(dataclasses.asdict(self), file)
@@ -69,11 +72,11 @@ class Record:
         os.replace(new, path)
 
     def is_of(self, asked: Record) -> bool:
-        """Whether a network and images are those asked for."""
+        """Return True if the network and the images are the same."""
         return (self.network, self.images) == (asked.network, asked.images)
 
     def check_is(self, asked: Record, target: Path) -> None:
-        """Raise where something else than what is asked for was begun."""
+        """Raise if the target was started with other features."""
         said = [
             f"with {name} {getattr(self, name)} instead of {getattr(asked, name)}"
             for name in ("shape", "dtype", "batch_size")
@@ -84,21 +87,21 @@ class Record:
         if said:
             raise ValueError(
                 f"The features in {target} were computed {' and '.join(said)}; pass "
-                "what they were begun with, another name, or overwrite=True to begin "
-                "anew."
+                "the same ones to resume, another name, or overwrite=True to start "
+                "again."
             )
 
 
 class Target(Protocol):
-    """A file, or folder, that rows are written to."""
+    """File or folder to which rows are written."""
 
     @staticmethod
     def create(path: Path, record: Record) -> None:
-        """Make one, replacing what is there."""
+        """Create a target, and replace an existing one."""
 
     @staticmethod
     def load(path: Path) -> Any:
-        """Return it as an array to read."""
+        """Open the target as an array, for reading."""
 
     def __init__(self, path: Path) -> None: ...
 
@@ -106,20 +109,20 @@ class Target(Protocol):
         """Write some rows."""
 
     def flush(self) -> None:
-        """Have them on the disk."""
+        """Wait until all rows are on the disk."""
 
 
 class Npy:
-    """An .npy file; it is not mapped, since pages written count as memory."""
+    """An .npy file; not mapped for writing, because written pages count as memory."""
 
     @staticmethod
     def create(path: Path, record: Record) -> None:
-        """Make a file that is as long as it will be, and empty."""
+        """Create an empty file of the final length."""
         np.lib.format.open_memmap(path, "w+", np.dtype(record.dtype), record.shape)
 
     @staticmethod
     def load(path: Path) -> np.memmap:
-        """Map it into memory, to read."""
+        """Map the file into memory, for reading."""
         return np.load(path, mmap_mode="r")
 
     def __init__(self, path: Path) -> None:
@@ -134,17 +137,17 @@ class Npy:
             file.write(np.ascontiguousarray(rows).data)
 
     def flush(self) -> None:
-        """Have them on the disk."""
+        """Wait until all rows are on the disk."""
         with open(self._path, "r+b") as file:
             os.fsync(file.fileno())
 
 
 class Zarr:
-    """A Zarr array on this machine, of one chunk for each batch."""
+    """A Zarr array on a local disk, with one chunk per batch."""
 
     @staticmethod
     def create(path: Path, record: Record) -> None:
-        """Make an empty array."""
+        """Create an empty array."""
         _zarr().open_array(
             str(path),
             mode="w",
@@ -155,12 +158,12 @@ class Zarr:
 
     @staticmethod
     def load(path: Path) -> Any:
-        """Open it, to read."""
+        """Open the array, for reading."""
         return _zarr().open_array(str(path), mode="r")
 
     def __init__(self, path: Path) -> None:
         self._array = _zarr().open_array(str(path), mode="r+")
-        for left in path.rglob("*.partial"):  # of a chunk that a killed run was at
+        for left in path.rglob("*.partial"):  # unfinished chunks of a killed run
             left.unlink()
 
     def write(self, some: slice, rows: np.ndarray) -> None:
@@ -168,7 +171,7 @@ class Zarr:
         self._array[some] = rows
 
     def flush(self) -> None:
-        """Do nothing: Zarr holds nothing back."""
+        """Do nothing, because Zarr has no write buffer."""
 
 
 TARGETS: dict[str, type[Target]] = {".npy": Npy, ".zarr": Zarr}
@@ -185,7 +188,7 @@ def _zarr() -> Any:
 
 
 def write_features(lazy: LazyFeatures, target: Any, overwrite: bool) -> Any:
-    """Write features to a target, or go on with it; see `LazyFeatures.write`."""
+    """Write features to a target, or resume it; see `LazyFeatures.write`."""
     target = Path(target)
     kind = _kind(target)
     part, at = _beside(target, ".part"), _beside(target, ".progress.json")
@@ -193,7 +196,7 @@ def write_features(lazy: LazyFeatures, target: Any, overwrite: bool) -> Any:
     begun = found if found and found.rows_done else None
     record = lazy._record(found.batch_size if found else None)
     if found and not begun and not found.is_of(record):
-        # of others nothing is there but a batch size, which may be too large
+        # no row of those other features was written; their batch size may not fit
         record = dataclasses.replace(record, batch_size=lazy._stream.batch_size())
     replaced = found is not None and found.replaces and part.exists()
     if overwrite:
@@ -210,33 +213,33 @@ def write_features(lazy: LazyFeatures, target: Any, overwrite: bool) -> Any:
         begun.check_is(record, target)
         _load(kind, part, record)
         record = begun
-    else:  # in this order: what is there without a record is not ours
+    else:  # record first: a target without a record was not written by us
         record = dataclasses.replace(record, replaces=target.exists())
         record.write(at)
         kind.create(part, record)
     _write_rest(lazy, kind(part), record, at)
-    if target.is_dir():  # a folder cannot be replaced at once
+    if target.is_dir():  # a folder cannot be replaced in one step
         _remove(target)
     os.replace(part, target)
     return kind.load(target)
 
 
 def _write_rest(lazy: LazyFeatures, out: Target, record: Record, at: Path) -> None:
-    """Compute and write the rows that are not done."""
+    """Compute and write the remaining rows."""
     size, n = record.batch_size, record.shape[0]
     saved = time.monotonic()
     for some, rows in lazy._rows_from(record.rows_done, size):
         out.write(some, rows)
         if some.stop == n or time.monotonic() - saved >= CHECKPOINT_SECONDS:
             out.flush()
-            # where memory ran out, less than a batch was computed
+            # if memory runs out, a batch is split: record whole batches only
             done = n if some.stop == n else some.stop - some.stop % size
             dataclasses.replace(record, rows_done=done).write(at)
             saved = time.monotonic()
 
 
 def _kind(target: Path) -> type[Target]:
-    """Return what writes a target, once all is there that it needs."""
+    """Return the class for a target, after checking name, folder and libraries."""
     if target.suffix not in TARGETS:
         raise ValueError(
             f"{target} is neither an .npy file nor a Zarr array; let the name end in "
@@ -244,7 +247,7 @@ def _kind(target: Path) -> type[Target]:
         )
     if not target.parent.is_dir():
         raise FileNotFoundError(
-            f"There is no folder {target.parent} to write {target.name} to; make it "
+            f"There is no folder {target.parent} to write {target.name} to; create it "
             "first."
         )
     if target.suffix == ".zarr":
@@ -253,7 +256,7 @@ def _kind(target: Path) -> type[Target]:
 
 
 def _load(kind: type[Target], path: Path, record: Record) -> Any:
-    """Return a target that was begun, as long as it is what the record says."""
+    """Open a target, and raise if its shape or dtype differs from the record."""
     loaded = kind.load(path)
     if (tuple(loaded.shape), loaded.dtype) != (record.shape, np.dtype(record.dtype)):
         raise _foreign(path)
@@ -262,8 +265,8 @@ def _load(kind: type[Target], path: Path, record: Record) -> Any:
 
 def _foreign(path: Path) -> FileExistsError:
     return FileExistsError(
-        f"{path} is there already, and no record says that it holds these features; "
-        "pass overwrite=True to replace it, or another name."
+        f"{path} is there already, but has no record of these features; pass "
+        "overwrite=True to replace it, or another name."
     )
 
 
