@@ -1,1 +1,1 @@
-"""Networks of layers that images run through batch by batch."""
+"""Networks of layers that process images batch by batch."""

@@ -1,4 +1,4 @@
-"""Images that run through operations batch by batch, whenever they are asked for."""
+"""Images that pass through operations batch by batch, when they are accessed."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from skdmn.operations.records import AverageFlips, Operation, run
 from skdmn.utils.array_api import Array, working_memory
 from skdmn.utils.validation import Shape
 
-STREAM_BYTES = 2**27  # half of what DensityMatrixNetwork promises to stay below
+STREAM_BYTES = 2**27  # half of the memory that DensityMatrixNetwork may need
 
 Batches = Iterable[tuple[slice, Array]]
 
 
 def unwatched(batches: Batches) -> Batches:
-    """Return batches as they are."""
+    """Return batches unchanged."""
     return batches
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream(Images):
-    """Images that are run through operations whenever a batch of them is asked for.
+    """Images whose batches pass through operations when they are accessed.
 
     Attributes
     ----------
     operations : tuple of Operation
-        Planned for where the images are computed. Empty: the images themselves.
+        Operations, planned for the device of the computation. If empty, batches are
+        the images themselves.
     seen_as : (int, int, int)
-        Height, width and channels that the output is read as: one-dimensional signals
-        go on as rows, of one channel.
+        Height, width and channels of the output. One-dimensional signals are passed on
+        as rows of one channel.
     n_per_batch : int or "auto"
-        Number of images in a batch. "auto": as many as `STREAM_BYTES` hold, or half
-        of scikit-learn's ``working_memory`` if that is less.
+        Number of images in a batch. "auto" takes as many as fit in `STREAM_BYTES`, or
+        in half of scikit-learn's ``working_memory`` if that is less.
     watch : callable
-        Takes the batches and yields them on, to report progress.
+        Generator that takes the batches and yields them, to report progress.
     """
 
     operations: tuple[Operation, ...]
@@ -57,7 +58,7 @@ class Stream(Images):
         seen_as: Shape,
         n_per_batch: int | Literal["auto"],
     ) -> Stream:
-        """Run images through operations, planned for where they are computed."""
+        """Return a stream of images through operations that are not planned yet."""
         return cls(
             images.data,
             images.backend,
@@ -71,11 +72,11 @@ class Stream(Images):
 
     @property
     def shape(self) -> Shape:
-        """Height, width and channels, as read by whoever takes the batches."""
+        """Height, width and channels of the images in the batches."""
         return self.seen_as
 
     def read(self, some: slice) -> Array:
-        """Return some of the chosen images; consecutive ones are read as a slice."""
+        """Return some of the chosen images; read them as a slice if consecutive."""
         if self.chosen is None:
             return super().read(some)
         wanted = self.chosen[some]
@@ -85,13 +86,13 @@ class Stream(Images):
         return replace(self._images(), chosen=None).read(consecutive)
 
     def batch_size(self, values_per_image: int = 0) -> int:
-        """Return how many images make a batch."""
+        """Return the number of images in a batch."""
         if self.n_per_batch != "auto":
             return self.n_per_batch
-        # whoever takes the batches computes about as many values again
+        # the consumer of the batches computes about as many values again
         largest = math.prod(self.shape) + max(math.prod(self.shape), values_per_image)
         largest = max(largest, _most_values(self.operations, self._images().shape))
-        # input, output and what is between: padded, of one class, or in float64
+        # input, output, and an intermediate copy: padded, of one class, or in float64
         values = 3 * largest
         itemsize = 8 if self.dtype == "float64" else 4
         size = transfer.batch_bytes(self.compute, STREAM_BYTES)
@@ -114,7 +115,7 @@ class Stream(Images):
         return self.compute.xp.reshape(batch, (batch.shape[0], *self.seen_as))
 
     def collect(self) -> Array:
-        """Return the output for all chosen images, where X lives."""
+        """Return the output for all chosen images, on the device of X."""
         if (
             self.operations
             and self.n_per_batch == "auto"
@@ -126,11 +127,11 @@ class Stream(Images):
         return self.map(None, self.shape, any_dtype=True)
 
     def _images(self) -> Images:
-        """Return the images themselves."""
+        """Return the images, without operations."""
         return Images(self.data, self.backend, self.compute, self.dtype, self.chosen)
 
     def fingerprint(self) -> str:
-        """Hash the chosen images and the operations, running none of them."""
+        """Hash the chosen images and the operations, without running these."""
         return joblib.hash((self._images().fingerprint(), self.model_fingerprint()))
 
     def model_fingerprint(self) -> str:
@@ -139,7 +140,7 @@ class Stream(Images):
 
 
 def _most_values(operations: Iterable[Operation], shape: Shape) -> int:
-    """Return the largest sum of the values that go into an operation and come out."""
+    """Return the largest number of input and output values of an operation."""
     most = 0
     for operation in operations:
         if isinstance(operation, AverageFlips):
