@@ -1,4 +1,10 @@
-"""The instances of every public estimator that are put through common tests."""
+"""One list of estimators: the instances that all common tests draw from.
+
+A new public estimator is added here alone. `COMMON` in test_public.py names the
+modules of tests that it then goes through.
+"""
+
+import pytest
 
 from skdmn import (
     AveragePool2DTransformer,
@@ -12,25 +18,30 @@ from skdmn import (
     WhitenedPCAPatchTransformer,
     ZCAWhitening,
 )
+from skdmn.layers.base import ImageTransformer
 
-ESTIMATORS = [
-    ClassPCAPatchTransformer(),
-    ClassPCAPatchTransformer(
+ESTIMATORS = {
+    "class_pca": ClassPCAPatchTransformer(),
+    "class_pca_naive": ClassPCAPatchTransformer(
         kernel_size=2, class_based=False, signs="both", activation=None, centered=True
     ),
-    ClassPCAPatchTransformer(padding="same", stride=2, random_state=0),
-    MaxPool2DTransformer(),
-    MaxPool2DTransformer(3, stride=2, padding="same"),
-    AveragePool2DTransformer(),
-    AveragePool2DTransformer(3, stride=2, padding="same", power=0.5),
-    WhitenedPCAPatchTransformer(3, n_filters=5),
-    WhitenedPCAPatchTransformer(
+    "class_pca_centered": ClassPCAPatchTransformer(
+        padding="same", stride=2, centered=True, random_state=0
+    ),
+    "max_pool": MaxPool2DTransformer(),
+    "max_pool_strided": MaxPool2DTransformer(3, stride=2, padding="same"),
+    "average_pool": AveragePool2DTransformer(),
+    "average_pool_root": AveragePool2DTransformer(
+        3, stride=2, padding="same", power=0.5
+    ),
+    "whitened_pca": WhitenedPCAPatchTransformer(3, n_filters=5),
+    "whitened_pca_naive": WhitenedPCAPatchTransformer(
         2, position_grid=(1, 2), class_based=False, mirrored=True
     ),
-    ChannelStandardScaler(),
-    FlattenTransformer(),
-    OverlapPruner(),
-    DensityMatrixNetwork(
+    "scaler": ChannelStandardScaler(),
+    "flatten": FlattenTransformer(),
+    "pruner": OverlapPruner(),
+    "network": DensityMatrixNetwork(
         [
             ("conv1", ClassPCAPatchTransformer(2)),
             ("pool1", MaxPool2DTransformer()),
@@ -39,7 +50,7 @@ ESTIMATORS = [
             ("flatten", FlattenTransformer()),
         ]
     ),
-    DensityMatrixNetwork(
+    "network_pruned": DensityMatrixNetwork(
         [
             ("scale", ChannelStandardScaler()),
             ("naive", ClassPCAPatchTransformer(class_based=False, signs="both")),
@@ -47,14 +58,50 @@ ESTIMATORS = [
         ],
         batch_size=7,
     ),
-    DensityMatrixNetwork(
+    "network_mirrored": DensityMatrixNetwork(
         [
             ("conv", WhitenedPCAPatchTransformer(3, n_filters=6)),
             ("pool", AveragePool2DTransformer(2, padding="same", power=0.5)),
         ],
         mirrored=True,
     ),
-    SoftmaxClassifier(),
-    SoftmaxClassifier(C=0.1, standardize=False, class_weight="balanced"),
-    ZCAWhitening(),
-]
+    "softmax": SoftmaxClassifier(),
+    "softmax_balanced": SoftmaxClassifier(
+        C=0.1, standardize=False, class_weight="balanced"
+    ),
+    "zca": ZCAWhitening(),
+}
+
+
+def takes_images(estimator):
+    return estimator.__sklearn_tags__().input_tags.three_d_array
+
+
+def image_estimators():
+    """Return the layers and the networks of layers."""
+    return {
+        name: estimator
+        for name, estimator in ESTIMATORS.items()
+        if isinstance(estimator, ImageTransformer)
+    }
+
+
+def layers():
+    """Return the layers alone."""
+    return {
+        name: estimator
+        for name, estimator in image_estimators().items()
+        if not isinstance(estimator, DensityMatrixNetwork)
+    }
+
+
+def one_of_each_type(among):
+    first = {}
+    for name, estimator in among.items():
+        first.setdefault(type(estimator), name)
+    return {name: among[name] for name in first.values()}
+
+
+def each(argument, among):
+    """Parametrize a test over some estimators, which it clones before it fits them."""
+    return pytest.mark.parametrize(argument, list(among.values()), ids=list(among))

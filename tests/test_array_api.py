@@ -5,36 +5,29 @@ import pickle
 import array_api_strict
 import numpy as np
 import pytest
+from estimators import each, image_estimators, one_of_each_type
+from estimators import layers as single_layers
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
 
 from skdmn import (
-    ChannelStandardScaler,
     ClassPCAPatchTransformer,
-    FlattenTransformer,
     MaxPool2DTransformer,
-    OverlapPruner,
 )
 from skdmn.operations import MaxPool
 from skdmn.presets import make_dmn
 from skdmn.utils import array_api
 from skdmn.utils.array_api import HOST, Backend, own_backend, to_backend, to_numpy
 
-LAYERS = {
-    "conv": ClassPCAPatchTransformer(2, variance_cutoff=0.9),
-    "conv centered same both": ClassPCAPatchTransformer(
-        (3, 2), centered=True, padding="same", stride=2, signs="both", activation=None
-    ),
-    "conv naive": ClassPCAPatchTransformer(2, class_based=False, n_filters=3),
-    "pool": MaxPool2DTransformer(2),
-    "pool same": MaxPool2DTransformer(3, stride=2, padding="same"),
-    "scale": ChannelStandardScaler(),
-    "prune": OverlapPruner(min_gap=0.5),
-    "flatten": FlattenTransformer(),
-}
 PLACES = ["torch", "CPU_DEVICE", "device1"]
-layers = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+layers = each("layer", image_estimators())
+kinds = each("layer", one_of_each_type(image_estimators()))  # for the slower tests
+learning = each(
+    "layer",
+    {n: e for n, e in image_estimators().items() if hasattr(e, "partial_fit")},
+)
+CONV = ClassPCAPatchTransformer(2, variance_cutoff=0.9)
 places = pytest.mark.parametrize("backend", PLACES, indirect=True)
 
 
@@ -111,8 +104,9 @@ def assert_same_features(features, expected, backend):
 @pytest.mark.usefixtures("dispatch")
 @places
 @layers
-@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
-@pytest.mark.parametrize("ndim", [3, 4])
+@pytest.mark.parametrize(
+    ("dtype", "ndim"), [("uint8", 3), ("uint8", 4), ("float32", 4), ("float64", 4)]
+)
 def test_layers_give_what_they_give_for_numpy(
     backend, layer, dtype, ndim, images, labels
 ):
@@ -131,9 +125,9 @@ def test_layers_give_what_they_give_for_numpy(
 
 @pytest.mark.usefixtures("dispatch")
 @places
-@pytest.mark.parametrize("name", ["conv", "conv centered same both", "scale"])
-def test_partial_fit_gives_what_it_gives_for_numpy(backend, name, images, labels):
-    expected, layer = clone(LAYERS[name]), clone(LAYERS[name])
+@learning
+def test_partial_fit_gives_what_it_gives_for_numpy(backend, layer, images, labels):
+    expected, layer = clone(layer), clone(layer)
     for some in (slice(0, 4), slice(4, 5), slice(5, None)):
         expected.partial_fit(images[some], labels[some])
         batch, batch_labels = (to_backend(a[some], backend) for a in (images, labels))
@@ -146,7 +140,7 @@ def test_partial_fit_gives_what_it_gives_for_numpy(backend, name, images, labels
 @pytest.mark.usefixtures("dispatch")
 @places
 @pytest.mark.parametrize("batch_bytes", [1, 4000])
-@layers
+@kinds
 def test_batches_do_not_matter(
     monkeypatch, backend, layer, batch_bytes, images, labels
 ):
@@ -162,7 +156,7 @@ def test_batches_do_not_matter(
 
 @pytest.mark.usefixtures("dispatch")
 @places
-@layers
+@each("layer", one_of_each_type(single_layers()))
 def test_rows_with_image_shape(backend, layer, images, labels):
     layer = clone(layer).set_params(image_shape=(6, 5, 3))
     rows = images.reshape(len(images), -1)
@@ -177,8 +171,8 @@ def test_rows_with_image_shape(backend, layer, images, labels):
 @places
 def test_string_labels_stay_strings(backend, images, labels):
     names = np.array(["cat", "dog", "eel"])[labels]
-    expected = clone(LAYERS["conv"]).fit(images, names)
-    layer = clone(LAYERS["conv"]).fit(to_backend(images, backend), names)
+    expected = clone(CONV).fit(images, names)
+    layer = clone(CONV).fit(to_backend(images, backend), names)
     assert_learned_the_same(layer, expected, backend)
     assert_array_equal(layer.classes_, ["cat", "dog", "eel"])
     assert_array_equal(layer.filter_classes_, expected.filter_classes_)
@@ -190,8 +184,8 @@ def test_string_labels_stay_strings(backend, images, labels):
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "float64", ">i4"])
 def test_labels_of_any_dtype(backend, dtype, images, labels):
     y = (labels > 0).astype(dtype)
-    layer = clone(LAYERS["conv"]).fit(to_backend(images, backend), y)
-    expected = clone(LAYERS["conv"]).fit(images, y)
+    layer = clone(CONV).fit(to_backend(images, backend), y)
+    expected = clone(CONV).fit(images, y)
     assert_array_equal(to_numpy(layer.filter_classes_), expected.filter_classes_)
 
 
@@ -200,21 +194,21 @@ def test_labels_of_any_dtype(backend, dtype, images, labels):
 @pytest.mark.parametrize("where", ["host", "there"])
 def test_labels_may_live_on_the_host_or_with_the_images(backend, where, images, labels):
     y = labels + 5 if where == "host" else to_backend(labels + 5, backend)
-    layer = clone(LAYERS["conv"]).fit(to_backend(images, backend), y)
-    expected = clone(LAYERS["conv"]).fit(images, labels + 5)
+    layer = clone(CONV).fit(to_backend(images, backend), y)
+    expected = clone(CONV).fit(images, labels + 5)
     assert_array_equal(to_numpy(layer.classes_), [5, 6, 7])
     assert_array_equal(to_numpy(layer.filter_classes_), expected.filter_classes_)
     assert layer.filter_members_ == expected.filter_members_
 
 
 @pytest.mark.usefixtures("dispatch")
-@pytest.mark.parametrize("name", ["conv", "pool", "scale", "prune", "flatten"])
+@kinds
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_a_device_without_float64_is_enough(name, dtype, images, labels):
+def test_a_device_without_float64_is_enough(layer, dtype, images, labels):
     backend, images = place_named("no_float64"), images.astype(dtype)
     theirs = to_backend(images, backend)
-    expected = clone(LAYERS[name]).fit(images, labels)
-    layer = clone(LAYERS[name]).fit(theirs, labels)
+    expected = clone(layer).fit(images, labels)
+    layer = clone(layer).fit(theirs, labels)
     features = layer.transform(theirs)
     assert own_backend(features) == backend
     scale = np.abs(expected.transform(images)).max()
@@ -236,7 +230,7 @@ def test_channels_first_tensors_seen_channels_last(layer, images, labels):
 @places
 def test_a_compact_copy_transforms_where_the_layer_does(backend, images, labels):
     theirs = to_backend(images, backend)
-    layer = clone(LAYERS["conv"]).fit(theirs, labels)
+    layer = clone(CONV).fit(theirs, labels)
     features = layer.compact().transform(theirs)
     assert_same_features(features, to_numpy(layer.transform(theirs)), backend)
 
@@ -291,7 +285,7 @@ def test_tensors_are_read_as_numpy_without_dispatch(layer, images, labels):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_a_device_that_contradicts_the_tensor_is_an_error(method, images, labels):
     tensor = to_backend(images, place_named("torch"))
-    layer = clone(LAYERS["conv"]).set_params(device="cuda")
+    layer = clone(CONV).set_params(device="cuda")
     with pytest.raises(ValueError, match="device='cuda' contradicts X"):
         getattr(layer, method)(tensor, labels)
     features = layer.set_params(device="cpu").fit(tensor, labels).transform(tensor)
@@ -325,7 +319,7 @@ def simulated_gpu(request, monkeypatch):
     return backend
 
 
-@layers
+@kinds
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 def test_numpy_computed_on_a_gpu_stays_numpy(
@@ -340,11 +334,12 @@ def test_numpy_computed_on_a_gpu_stays_numpy(
     assert_same_features(layer.transform(view), expected.transform(view), HOST)
 
 
-@pytest.mark.parametrize("name", ["conv", "scale"])
-def test_partial_fit_of_numpy_on_a_gpu(simulated_gpu, name, images, labels):
-    expected = clone(LAYERS[name]).set_params(device="cpu").fit(images, labels)
-    layer = clone(LAYERS[name])
+@learning
+def test_partial_fit_of_numpy_on_a_gpu(simulated_gpu, layer, images, labels):
+    expected = clone(layer).set_params(device="cpu")
+    layer = clone(layer)
     for some in (slice(0, 7), slice(7, None)):
+        expected.partial_fit(images[some], labels[some])
         layer.partial_fit(images[some], labels[some])
     assert_learned_the_same(layer, expected, HOST)
     inverse = getattr(layer, "inverse_transform", None)
@@ -373,12 +368,12 @@ def test_a_gpu_takes_every_dtype_that_the_host_takes(
     if dtype == "float16" and simulated_gpu.xp is array_api_strict:
         pytest.skip("array_api_strict has no float16, GPUs have")
     images = images.astype(dtype)
-    expected = clone(LAYERS["conv"]).set_params(device="cpu").fit(images, labels)
-    layer = clone(LAYERS["conv"]).fit(images, labels)
+    expected = clone(CONV).set_params(device="cpu").fit(images, labels)
+    layer = clone(CONV).fit(images, labels)
     assert_same_features(layer.transform(images), expected.transform(images), HOST)
 
 
-@layers
+@kinds
 def test_what_a_gpu_fitted_loads_where_there_is_none(
     simulated_gpu, monkeypatch, layer, images, labels
 ):
@@ -391,7 +386,7 @@ def test_what_a_gpu_fitted_loads_where_there_is_none(
 
 def test_a_gpu_that_is_not_there_is_an_error(monkeypatch, images, labels):
     monkeypatch.setattr(array_api, "gpu", lambda: None)
-    layer = clone(LAYERS["conv"]).set_params(device="cuda")
+    layer = clone(CONV).set_params(device="cuda")
     with pytest.raises(RuntimeError, match="no usable GPU"):
         layer.fit(images, labels)
     assert not learned(layer)

@@ -38,7 +38,7 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
     X : dask array of shape (n, height, width[, channels]) or (n, n_features)
         Images or rows, in blocks of NumPy arrays along the first axis; other axes are
         put together. Blocks may differ in size and be empty.
-    y : dask array or array-like of shape (n,), or None
+    y : dask array or array-like of shape (n,), or None, default=None
         Labels. They are collected in this process. A dask array tells the sizes of
         the blocks of X where X does not know them.
     sample_weight : dask array or array-like of shape (n,), or None, default=None

@@ -1,4 +1,4 @@
-"""Convolutions of PyTorch from density matrices, and back."""
+"""PyTorch convolutions with computed filters, and transformers from convolutions."""
 
 from __future__ import annotations
 
@@ -26,41 +26,43 @@ def init_conv_(
     signs: Literal["one", "both"] = "one",
     gain: float = 1.0,
 ) -> torch.Tensor:
-    """Fill a convolution with the filters of lowest energy, in place.
+    """Initialize a PyTorch convolution with computed filters, in place.
 
-    A data-driven initialization, to be used as those of `torch.nn.init` are.
+    The filters are the eigenvectors of class density matrices with the lowest energy.
+    Use this function like those of `torch.nn.init`.
 
     Parameters
     ----------
     conv : torch.nn.Conv2d
-        Without groups and dilation. Its bias, if any, becomes 0.
+        Convolution to initialize, without groups and dilation. Its bias, if any, is set
+        to 0.
     images : tensor or array of shape (n, in_channels, height, width)
-        What it is to convolve: images, or what the layers in front give of them.
-    labels : tensor or array of shape (n,) or None
-        Class labels; None: one density matrix of all images.
+        Inputs of the convolution: images, or the outputs of the layers before it.
+    labels : tensor or array of shape (n,) or None, default=None
+        Class labels. None computes one density matrix for all images.
     correlation_cutoff : float in [0, 1], default=0.9
-        Leave out filters whose absolute cosine with one of lower class and rank
-        exceeds this.
+        Leave out a filter if its absolute cosine with one kept before, of an earlier
+        class, exceeds this value.
     signs : {"one", "both"}, default="one"
-        "both": half of the filters, and their negatives behind them.
+        "both" uses half as many filters, followed by their negatives.
     gain : float, default=1.0
-        Norm of a filter. ``torch.nn.init.calculate_gain("relu")`` gives the norm that
-        Kaiming's initialization has on average.
+        Norm of each filter. ``torch.nn.init.calculate_gain("relu")`` is the average
+        norm of Kaiming's initialization.
 
     Returns
     -------
     torch.Tensor
-        `conv.weight`, filters of low energy first.
+        `conv.weight`, with filters of lowest energy first.
 
     Raises
     ------
     ImportError
-        Where torch is missing.
+        If torch is not installed.
     TypeError
-        Where `conv` is no convolution of two dimensions.
+        If `conv` is not a torch.nn.Conv2d.
     ValueError
-        Where there are fewer filters than `conv` has, images have not its channels, or
-        it has groups or dilation.
+        If fewer filters can be computed than `conv` has, if the number of channels of
+        the images differs from that of `conv`, or if `conv` has groups or dilation.
 
     See Also
     --------
@@ -115,42 +117,49 @@ def from_torch(
     activation: Literal["relu"] | None = "relu",
     drop_bias: bool = False,
 ) -> ClassPCAPatchTransformer:
-    """Turn a convolution, trained or not, into a fitted transformer.
+    """Convert a PyTorch convolution to a fitted transformer.
 
-    So trained filters can be looked at, compared and chained as computed ones are.
+    Trained filters can then be displayed, compared and used like computed ones.
 
     Parameters
     ----------
     conv : torch.nn.Conv2d
-        Without groups and dilation, and with no padding or that of "same".
+        Convolution, trained or not, without groups and dilation, and without padding
+        or with "same" padding at stride 1.
     images : tensor or array of shape (n, in_channels, height, width)
-        What it convolves: their density matrices say what its filters look at.
-    labels : tensor or array of shape (n,) or None
-        Class labels; None: one density matrix of all images.
+        Inputs of the convolution, from which density matrices are computed.
+    labels : tensor or array of shape (n,) or None, default=None
+        Class labels. None computes one density matrix for all images.
     activation : {"relu", None}, default="relu"
-        What follows the convolution.
+        Activation after the convolution.
     drop_bias : bool, default=False
-        Leave a bias out, which the transformer cannot have.
+        If True, ignore the bias, because the transformer has none. If False, a non-zero
+        bias is an error.
 
     Returns
     -------
     ClassPCAPatchTransformer
-        `filters_` are the convolution's, in its order and as long as they are. Of each,
-        `explained_variance_ratio_` is the share w^T rho_c w of the variance of that
-        class c, in `filter_classes_`, whose share is largest, w being the filter
-        divided by its norm; `energies_` its negative logarithm; and `filter_members_`
-        has the class and the rank of the eigenvector that the filter is nearest to. Of
-        an eigenvector these are what they are for a computed filter.
+        Its `filters_` are those of `conv`, in the same order and not normalized. The
+        other attributes describe each filter by its unit vector w:
+
+        - `filter_classes_`: the class c in which the share w^T rho_c w of the variance
+          is largest, where rho_c is the density matrix of the class;
+        - `explained_variance_ratio_`: that share;
+        - `energies_`: minus the logarithm of the share;
+        - `filter_members_`: the class, and the rank of its eigenvector that is most
+          similar to w.
+
+        If w is an eigenvector, these are the attributes of a computed filter.
 
     Raises
     ------
     ImportError
-        Where torch is missing.
+        If torch is not installed.
     TypeError
-        Where `conv` is no convolution of two dimensions.
+        If `conv` is not a torch.nn.Conv2d.
     ValueError
-        Where images have not the channels of `conv`, or it does what the transformer
-        cannot do.
+        If the number of channels of the images differs from that of `conv`, or if
+        `conv` has a bias, groups, dilation or a padding that are not supported.
 
     Examples
     --------
@@ -166,8 +175,8 @@ def from_torch(
     _check_conv(conv, "from_torch")
     if conv.bias is not None and bool(conv.bias.any()) and not drop_bias:
         raise ValueError(
-            "conv has a bias, which ClassPCAPatchTransformer has not; pass "
-            "drop_bias=True to leave it out, or a convolution with bias=False."
+            "conv has a bias, which ClassPCAPatchTransformer does not have; pass "
+            "drop_bias=True to ignore it, or a convolution with bias=False."
         )
     layer = ClassPCAPatchTransformer(
         _pair(conv.kernel_size),
@@ -184,7 +193,7 @@ def from_torch(
 def _with_filters(
     layer: ClassPCAPatchTransformer, filters: np.ndarray
 ) -> ClassPCAPatchTransformer:
-    """Replace the filters of a fitted layer, and what is known of them."""
+    """Replace the filters of a fitted layer, and the attributes that describe them."""
     n = len(filters)
     flat = filters.reshape(n, -1).astype(np.float64)
     norms = np.linalg.norm(flat, axis=1, keepdims=True)
@@ -210,7 +219,7 @@ def _with_filters(
 
 
 def _padding(conv: torch.nn.Conv2d) -> Padding:
-    """Return the padding as this package names it."""
+    """Return the name of the padding in this package."""
     if conv.padding in ("valid", (0, 0)):
         return "valid"
     pads = conv.padding
@@ -222,7 +231,7 @@ def _padding(conv: torch.nn.Conv2d) -> Padding:
         return "same"
     raise ValueError(
         f"conv has padding={conv.padding!r} at stride {conv.stride}; from_torch takes "
-        "no padding, or at stride 1 zeros that keep the size of the images."
+        "no padding, or at stride 1 zero padding that keeps the size of the images."
     )
 
 
@@ -253,22 +262,22 @@ def _channels_last(images: Any, conv: torch.nn.Conv2d) -> np.ndarray:
 
 
 def check_channels_first(images: np.ndarray, channels: int | None) -> None:
-    """Raise where images are not as torch has them."""
+    """Raise if images do not have channels first, as torch requires."""
     if images.ndim != 4 or channels not in (None, images.shape[1]):
         wanted = "channels" if channels is None else channels
         raise ValueError(
             f"images have shape {tuple(images.shape)}; pass (n, {wanted}, height, "
-            "width), channels first, as torch has them (see np.moveaxis)."
+            "width), channels first, as torch requires (see np.moveaxis)."
         )
 
 
 def as_numpy(tensor: Any) -> np.ndarray:
-    """Return what is or can be made a tensor as a NumPy array."""
+    """Return a tensor or an array-like as a NumPy array."""
     import torch
 
     if not isinstance(tensor, torch.Tensor):
         return np.asarray(tensor)
     tensor = tensor.detach().cpu()
-    if tensor.dtype == torch.bfloat16:  # which NumPy has not
+    if tensor.dtype == torch.bfloat16:  # unknown to NumPy
         tensor = tensor.float()
     return tensor.numpy()

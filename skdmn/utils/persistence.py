@@ -16,6 +16,7 @@ from skdmn.utils.array_api import Array, Backend, own_backend, to_numpy
 # all types of this package that files of fitted estimators contain; pass them to
 # `skops.io.load`
 TRUSTED_TYPES = (
+    "skdmn.statistics.channels.ChannelMoments",
     "skdmn.statistics.density.DensityAccumulator",
     "skdmn.statistics.contrast.ContrastAccumulator",
     "skdmn.layers.class_pca.ClassPCAPatchTransformer",
@@ -88,7 +89,7 @@ class PortableMixin:
             If a later version of skdmn saved it in a format unknown to this version.
         """
         attributes = dict(state)
-        saved_format, saved_by = attributes.pop("_saved", (_FORMAT, __version__))
+        saved_format, saved_by = attributes.pop("_saved")
         if saved_format > _FORMAT:
             raise ValueError(
                 f"This {type(self).__name__} was saved by skdmn {saved_by} in a format "

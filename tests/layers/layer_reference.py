@@ -2,37 +2,6 @@
 
 import numpy as np
 
-from skdmn import (
-    AveragePool2DTransformer,
-    ChannelStandardScaler,
-    ClassPCAPatchTransformer,
-    FlattenTransformer,
-    MaxPool2DTransformer,
-    OverlapPruner,
-    WhitenedPCAPatchTransformer,
-)
-
-LAYERS = [
-    ClassPCAPatchTransformer(2, n_filters=3),
-    ClassPCAPatchTransformer(2, class_based=False, signs="both", padding="same"),
-    MaxPool2DTransformer(2),
-    ChannelStandardScaler(),
-    FlattenTransformer(),
-    OverlapPruner(),
-    AveragePool2DTransformer(3, stride=2, padding="same"),
-    WhitenedPCAPatchTransformer(3, n_filters=4, position_grid=2),
-]
-IDS = [
-    "class_pca",
-    "naive_pca",
-    "pool",
-    "scaler",
-    "flatten",
-    "pruner",
-    "average",
-    "whitened",
-]
-
 
 def make_images(n=24, height=7, width=6, channels=2, seed=0, dtype=np.float64):
     """Return smooth positive images and their labels, three classes unlike."""

@@ -5,7 +5,8 @@ import warnings
 import joblib
 import numpy as np
 import pytest
-from layer_reference import IDS, LAYERS, make_images
+from estimators import each, layers
+from layer_reference import make_images
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -14,8 +15,12 @@ import skdmn.data.images
 from skdmn import ChannelStandardScaler, ClassPCAPatchTransformer, OverlapPruner
 from skdmn.layers.class_density import ClassDensityTransformer
 
-each_layer = pytest.mark.parametrize("layer", LAYERS, ids=IDS)
-LEARNING = [LAYERS[0], ChannelStandardScaler(), OverlapPruner()]
+each_layer = each("layer", layers())
+LEARNING = [
+    ClassPCAPatchTransformer(2, n_filters=3),
+    ChannelStandardScaler(),
+    OverlapPruner(),
+]
 each_learning = pytest.mark.parametrize(
     "layer", LEARNING, ids=["class_pca", "scaler", "pruner"]
 )
@@ -134,7 +139,7 @@ def test_bad_labels_leave_the_estimator_as_it_was(bad):
 @each_bad_labels
 def test_labels_that_are_not_used_are_not_looked_at(bad):
     y, _ = BAD_LABELS[bad]
-    for layer in LAYERS:
+    for layer in layers().values():
         if not getattr(layer, "class_based", False):
             clone(layer).fit(IMAGES, y)
 

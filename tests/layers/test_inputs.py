@@ -5,7 +5,8 @@ import warnings
 
 import numpy as np
 import pytest
-from layer_reference import IDS, LAYERS, make_images
+from estimators import each, layers
+from layer_reference import make_images
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
@@ -18,8 +19,9 @@ from skdmn import (
     OverlapPruner,
 )
 
-SPATIAL = [LAYERS[0], MaxPool2DTransformer(2)]
-each_layer = pytest.mark.parametrize("layer", LAYERS, ids=IDS)
+CONV = ClassPCAPatchTransformer(2, n_filters=3)
+SPATIAL = [CONV, MaxPool2DTransformer(2)]
+each_layer = each("layer", layers())
 each_spatial = pytest.mark.parametrize("layer", SPATIAL, ids=["class_pca", "pool"])
 
 
@@ -202,7 +204,7 @@ def test_images_smaller_than_the_window_are_an_error(size, as_rows):
 @pytest.mark.parametrize("name", ["kernel_size", "pool_size", "stride"])
 def test_what_is_not_a_size_is_an_error(name, size):
     X, y = make_images()
-    layer = MaxPool2DTransformer() if name == "pool_size" else LAYERS[0]
+    layer = MaxPool2DTransformer() if name == "pool_size" else CONV
     with pytest.raises(ValueError, match=name):
         clone(layer).set_params(**{name: size}).fit(X, y)
 

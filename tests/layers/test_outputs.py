@@ -9,7 +9,8 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
-from layer_reference import IDS, LAYERS, make_images
+from estimators import each, layers
+from layer_reference import make_images
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
@@ -22,7 +23,7 @@ from skdmn import (
     OverlapPruner,
 )
 
-each_layer = pytest.mark.parametrize("layer", LAYERS, ids=IDS)
+each_layer = each("layer", layers())
 each_library = pytest.mark.parametrize("library", ["pandas", "polars"])
 IMAGES, LABELS = make_images(12)
 CHECKS = [  # that scikit-learn has, and leaves out of its suite

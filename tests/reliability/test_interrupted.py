@@ -12,7 +12,7 @@ from estimators import ESTIMATORS
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 
-from skdmn import DensityMatrixNetwork, SoftmaxClassifier, ZCAWhitening, make_dmn
+from skdmn import SoftmaxClassifier, ZCAWhitening, make_dmn
 from skdmn.layers.base import _learns
 from skdmn.utils.threads import single_blas
 
@@ -92,11 +92,11 @@ def count_lines(function):
 
 
 def kinds():
-    for estimator in ESTIMATORS:
+    for name, estimator in ESTIMATORS.items():
         for method in methods(estimator):
             for fitted, error in ((False, KeyboardInterrupt), (True, MemoryError)):
-                name = f"{type(estimator).__name__}-{method}-{error.__name__}"
-                yield pytest.param(estimator, method, fitted, error, id=name)
+                which = f"{name}-{method}-{error.__name__}"
+                yield pytest.param(estimator, method, fitted, error, id=which)
 
 
 def made(estimator, fitted):
@@ -179,8 +179,7 @@ def is_callback(frame):
 def test_a_signal_stops_threads_and_leaves_the_estimator_as_it_was(name):
     rng = np.random.default_rng(0)
     X, y = rng.random((3000, 12, 12, 1), dtype=np.float32), np.arange(3000) % 3
-    network = next(e for e in ESTIMATORS if isinstance(e, DensityMatrixNetwork))
-    start = network if name == "network" else SoftmaxClassifier(tol=0.5)
+    start = ESTIMATORS["network"] if name == "network" else SoftmaxClassifier(tol=0.5)
     clone(start).fit(X[:300], y[:300])
     started = time.perf_counter()
     whole = joblib.hash(vars(clone(start).fit(X, y)))

@@ -1,7 +1,8 @@
-"""Models in files: no type but this package's own, and none that is misread.
+"""Fitted models in files: trusted types, the same results, later formats.
 
-``python tests/reliability/test_saved_models.py`` writes the file of models again, to be
-done where `_FORMAT` in ``skdmn/layers/portable.py`` was raised, under a new name.
+``PYTHONPATH=tests python tests/reliability/test_saved_models.py`` writes the file of
+models again. If `_FORMAT` in ``skdmn/utils/persistence.py`` is increased, write it
+under a new name.
 """
 
 import io
@@ -13,24 +14,13 @@ import joblib
 import numpy as np
 import pytest
 import skops.io
+from estimators import ESTIMATORS, one_of_each_type
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 import skdmn
-from skdmn import (
-    AveragePool2DTransformer,
-    ChannelStandardScaler,
-    ClassPCAPatchTransformer,
-    DensityMatrixNetwork,
-    FlattenTransformer,
-    MaxPool2DTransformer,
-    OverlapPruner,
-    SoftmaxClassifier,
-    WhitenedPCAPatchTransformer,
-    ZCAWhitening,
-    make_dmn,
-)
+from skdmn import ClassPCAPatchTransformer, ZCAWhitening, make_dmn
 from skdmn.datasets import load_digits_images
 from skdmn.utils import persistence as portable
 from skdmn.utils.persistence import TRUSTED_TYPES
@@ -38,29 +28,8 @@ from skdmn.utils.persistence import TRUSTED_TYPES
 FILE = Path(__file__).parent / "data" / "models_format1.skops"
 OWN_TYPES = set(TRUSTED_TYPES)
 CONV = ClassPCAPatchTransformer(2, n_filters=2)
-MODELS = {
-    "class_pca": CONV,
-    "centered": clone(CONV).set_params(centered=True, signs="both", class_based=False),
-    "pool": MaxPool2DTransformer((2, 3), padding="same"),
-    "average": AveragePool2DTransformer(3, stride=2, power=0.5),
-    "whitened": WhitenedPCAPatchTransformer(3, n_filters=4, position_grid=2),
-    "scaler": ChannelStandardScaler(),
-    "flatten": FlattenTransformer(),
-    "pruner": OverlapPruner(),
-    "network": DensityMatrixNetwork(
-        [
-            ("conv1", clone(CONV).set_params(signs="both")),
-            ("prune1", OverlapPruner(1)),
-            ("pool1", MaxPool2DTransformer(3)),
-            ("scale1", ChannelStandardScaler()),
-            ("flatten", FlattenTransformer()),
-        ]
-    ),
-    "softmax": SoftmaxClassifier(class_weight="balanced"),
-    "dmn": make_dmn(1, kernel_size=2, n_filters=2, pool_size=4),
-    "whitening": ZCAWhitening(),
-}
-KEPT = ("network", "whitened", "average", "dmn", "whitening")  # of each estimator one
+MODELS = {**ESTIMATORS, "dmn": make_dmn(1, kernel_size=2, n_filters=2, pool_size=4)}
+KEPT = (*one_of_each_type(ESTIMATORS), "dmn")
 each_model = pytest.mark.parametrize("name", MODELS)
 KINDS = {
     "numbers": np.arange(3),
@@ -154,18 +123,19 @@ def test_unfitted_models_are_saved_too(name):
 
 def read_file():
     trusted = skops.io.get_untrusted_types(file=FILE)
-    assert set(trusted) == OWN_TYPES
+    assert set(trusted) <= OWN_TYPES
     return skops.io.load(FILE, trusted=TRUSTED_TYPES)
 
 
-@pytest.mark.parametrize("name", KEPT)
-def test_models_of_format_1_compute_what_they_did(name):
-    """Where this cannot be any more, raise _FORMAT: files are then refused by name."""
+def test_models_of_format_1_compute_what_they_did():
+    """If they cannot any more, increase _FORMAT: the error then names the version."""
     saved = read_file()
-    found = apply(saved["models"][name], saved["images"])
-    assert found.dtype == saved["expected"][name].dtype
-    # sums are in another order on other machines
-    assert_allclose(found, saved["expected"][name], rtol=1e-4, atol=1e-5)
+    assert saved["models"].keys() == saved["expected"].keys()
+    for name, model in saved["models"].items():
+        found, expected = apply(model, saved["images"]), saved["expected"][name]
+        assert found.dtype == expected.dtype
+        # the order of sums depends on the machine
+        assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_models_of_format_1_can_go_on():
@@ -176,7 +146,7 @@ def test_models_of_format_1_can_go_on():
 
 
 def test_the_file_is_small():
-    assert FILE.stat().st_size < 40_000
+    assert FILE.stat().st_size < 80_000
 
 
 def write_file():
@@ -239,16 +209,6 @@ def test_a_model_of_a_later_version_of_the_same_format_is_loaded(
     loaded = load(data)
     check_is_fitted(loaded)
     assert vars(loaded).keys() == vars(model).keys()
-    X, _ = some_digits()
-    assert_array_equal(apply(loaded, X), apply(model, X))
-
-
-def test_a_model_saved_before_versions_were_kept_is_loaded():
-    model = fitted("class_pca")
-    state = model.__getstate__()
-    del state["_saved"]
-    loaded = ClassPCAPatchTransformer.__new__(ClassPCAPatchTransformer)
-    loaded.__setstate__(state)
     X, _ = some_digits()
     assert_array_equal(apply(loaded, X), apply(model, X))
 

@@ -20,7 +20,7 @@ from skdmn import ZCAWhitening, make_dmn
 SECONDS = float(os.environ.get("SKDMN_SOAK_SECONDS", "60"))
 STATM = Path("/proc/self/statm")
 MIB = 2**20
-MODELS = [*ESTIMATORS, make_dmn(2, kernel_size=2, n_filters=4)]
+MODELS = [*ESTIMATORS.values(), make_dmn(2, kernel_size=2, n_filters=4)]
 
 
 def resident():

@@ -22,7 +22,7 @@ from sklearn.base import clone
 from skdmn import ZCAWhitening, make_dmn
 from skdmn.utils.threads import n_threads, single_blas
 
-MODELS = [*ESTIMATORS, make_dmn(2, n_filters=4)]
+MODELS = [*ESTIMATORS.values(), make_dmn(2, n_filters=4)]
 IDS = [f"{type(model).__name__}{i}" for i, model in enumerate(MODELS)]
 each_model = pytest.mark.parametrize("which", range(len(MODELS)), ids=IDS)
 

@@ -5,19 +5,17 @@ import pickle
 
 import numpy as np
 import pytest
-from estimators import ESTIMATORS
+from estimators import each, image_estimators
 from numpy.testing import assert_allclose
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from skdmn import ClassPCAPatchTransformer, make_dmn
-from skdmn.layers.base import ImageTransformer
 from skdmn.utils.array_api import own_backend, to_numpy
 
 torch = pytest.importorskip("torch", reason="torch tensors are under test")
-LAYERS = [layer for layer in ESTIMATORS if isinstance(layer, ImageTransformer)]
-layers = pytest.mark.parametrize("layer", LAYERS, ids=lambda e: type(e).__name__)
+layers = each("layer", image_estimators())
 
 
 @pytest.fixture(autouse=True)
