@@ -1,4 +1,4 @@
-"""Networks that are half computed, half trained, written down as the papers do."""
+"""PyTorch networks with computed and trainable layers, in the papers' notation."""
 
 from __future__ import annotations
 
@@ -29,44 +29,49 @@ def make_hybrid(
     correlation_cutoff: float = 0.9,
     freeze: bool = True,
 ) -> torch.nn.Sequential:
-    """Build a network of computed and trainable layers from its name.
+    """Build a PyTorch network whose first layers are computed.
 
     Parameters
     ----------
     architecture : str
-        Layers from the input to the output, separated by commas: "d9", a computed
-        layer of 9 filters; "c81", a convolution of 81 filters to be trained; both with
-        a ReLU; "m", 2 x 2 max pooling; "BN", batch normalization; "de10", a linear
-        layer of 10 logits, at the end. Computed layers come before those that are
-        trained ([1]_, Tables 3 to 5).
+        Layers from input to output, separated by commas ([1]_, Tables 3 to 5):
+
+        - "d9": a computed convolution with 9 filters, and a ReLU
+        - "c81": a trainable convolution with 81 filters, and a ReLU
+        - "m": max pooling with 2 x 2 windows
+        - "BN": batch normalization
+        - "de10": a linear layer with 10 logits; only as the last layer
+
+        Computed convolutions must come before trainable ones.
     images : tensor or array of shape (n, channels, height, width)
-        What computed layers are computed from, of the values that the network is to
-        take.
+        Images from which the filters are computed. They must be scaled as the inputs
+        of the network will be.
     labels : tensor or array of shape (n,)
         Class labels.
     kernel_size : int, default=3
-        Height and width of all filters.
+        Height and width of the filters of all convolutions.
     correlation_cutoff : float in [0, 1], default=0.9
-        Of computed layers: filters that are merged do not count.
+        Filters of computed layers are merged if their absolute cosine exceeds this
+        value; see `ClassPCAPatchTransformer`. Merged filters count once.
     freeze : bool, default=True
-        Leave computed layers as they are in training.
+        If True, training does not change the computed layers.
 
     Returns
     -------
     torch.nn.Sequential
-        In training mode; what is to be trained starts from torch's usual weights.
+        Network in training mode. Trainable layers have torch's default initialization.
 
     Raises
     ------
     ImportError
-        Where torch is missing.
+        If torch is not installed.
     ValueError
-        Where the architecture is not written as above, does not fit the images, or asks
-        for more filters than there are.
+        If the architecture is not written as above, does not fit the images, or has
+        more filters than can be computed.
 
     Notes
     -----
-    "BN" in front of a computed layer is computed as well, from the images.
+    "BN" before a computed convolution is also computed from the images.
 
     References
     ----------
@@ -92,7 +97,7 @@ def make_hybrid(
     n_classes = len(np.unique(labels))
     if tokens[-1][0] == "de" and tokens[-1][1] < n_classes:
         raise ValueError(
-            f"{architecture!r} ends in {tokens[-1][1]} logits, but labels are of "
+            f"{architecture!r} ends in {tokens[-1][1]} logits, but labels have "
             f"{n_classes} classes; write de{n_classes}."
         )
     n_computed = max((i + 1 for i, t in enumerate(tokens) if t[0] == "d"), default=0)
@@ -110,14 +115,14 @@ def make_hybrid(
 
 
 def _check_fits(tokens: list[Token], shape: Shape, kernel_size: int) -> None:
-    """Raise where nothing is left of the images before the last layer."""
+    """Raise if the images become too small before the last layer."""
     height, width = shape[:2]
     for kind, _ in tokens:
         least = {"c": kernel_size, "d": kernel_size, "m": 2}.get(kind, 1)
         if min(height, width) < least:
             raise ValueError(
-                f"Of images of {times(shape)}, {height} x {width} pixels are left "
-                f"where {least} x {least} are needed; write fewer layers."
+                f"Images of {times(shape)} shrink to {height} x {width} pixels before "
+                f"a layer that needs {least} x {least}; write fewer layers."
             )
         if kind in ("c", "d"):
             height, width = height - kernel_size + 1, width - kernel_size + 1
@@ -151,7 +156,7 @@ def _check_found(
         found = layer.output_shape_[2]
         if kind == "d" and found < wanted:
             raise ValueError(
-                f"{architecture!r} asks for d{wanted}, but there are {found} filters; "
+                f"{architecture!r} asks for d{wanted}, but only {found} filters exist; "
                 "write fewer, or raise correlation_cutoff or kernel_size."
             )
 
@@ -159,7 +164,7 @@ def _check_found(
 def _trainable(
     nn: Any, tokens: list[Token], shape: Shape, kernel_size: int
 ) -> list[Any]:
-    """Return modules with torch's usual initial weights."""
+    """Return modules with torch's default initialization."""
     height, width, channels = shape
     modules: list[Any] = []
     for kind, n in tokens:

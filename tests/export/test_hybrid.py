@@ -101,9 +101,9 @@ def test_kernel_size(data):
         ("", "'' in '' is not a layer"),
         ("de10, m", "has a layer after de"),
         ("c5, d5, de10", "write all d before the first c"),
-        ("d5, de9", "ends in 9 logits, but labels are of 10 classes; write de10"),
-        ("d500, de10", "asks for d500, but there are"),
-        ("m, m, m, c5", "2 x 2 pixels are left where 3 x 3 are needed"),
+        ("d5, de9", "ends in 9 logits, but labels have 10 classes; write de10"),
+        ("d500, de10", "asks for d500, but only"),
+        ("m, m, m, c5", "2 x 2 pixels before a layer that needs 3 x 3"),
     ],
 )
 def test_says_what_is_wrong(architecture, message, data):
