@@ -1,4 +1,4 @@
-"""Fitted models as modules of PyTorch, which is imported when it is needed."""
+"""Export of fitted models to PyTorch, which is imported when it is needed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def to_torch(
     fitted: Any, *, dtype: Any = None, device: Any = None, freeze: bool = True
 ) -> torch.nn.Sequential:
-    """Turn a fitted layer, network, classifier or Pipeline into PyTorch modules.
+    """Convert a fitted layer, network, classifier or Pipeline to PyTorch modules.
 
     Parameters
     ----------
@@ -43,47 +43,50 @@ def to_torch(
         A layer of skdmn, `DensityMatrixNetwork`, `SoftmaxClassifier`, scikit-learn's
         StandardScaler or LogisticRegression, or a Pipeline of these.
     dtype : torch.dtype or None, default=None
-        Of the parameters; None: torch.float32.
+        Dtype of the parameters. None uses torch.float32.
     device : torch.device, str or None, default=None
-        Where the parameters are; None: torch's default device.
+        Device of the parameters. None uses torch's default device.
     freeze : bool, default=True
-        Leave the parameters out of training. Where they are to be trained,
-        a ChannelStandardScaler stays a BatchNorm2d of its own.
+        If True, training does not change the parameters (``requires_grad=False``). If
+        False, they are trainable, and a ChannelStandardScaler becomes a separate
+        BatchNorm2d.
 
     Returns
     -------
     torch.nn.Sequential
-        Of torch's own modules, in evaluation mode: loads without skdmn.
+        Modules of torch in evaluation mode. They can be loaded without skdmn.
 
-        It takes images of the values that `fitted` takes, as torch has them: floats of
-        shape (n, channels, height, width), also where there is one channel. What was
-        fitted on rows takes rows, and so does a classifier alone: of images, as
-        ``images.reshape(n, -1)`` makes them of (n, height, width, channels). It gives
-        feature maps of shape (n, channels, height, width), or rows in the order of
-        ``get_feature_names_out``; a classifier logits of shape (n, n_classes), two also
-        for two classes, whose softmax are the probabilities in the order of
-        ``classes_``.
+        The input has floats in the same range of values as the images of `fitted`, and
+        has channels first: (n, channels, height, width), also for one channel. If
+        `fitted` takes rows, or is a classifier alone, the input has rows. Rows of
+        images are ``images.reshape(n, -1)`` of images with channels last.
+
+        The output has shape (n, channels, height, width) for feature maps. Rows are in
+        the order of ``get_feature_names_out``. A classifier returns logits of shape
+        (n, n_classes), also for two classes. Their softmax gives the probabilities of
+        the classes in ``classes_``.
 
     Raises
     ------
     ImportError
-        Where torch is missing.
+        If torch is not installed.
     TypeError
-        Where there is an estimator that is none of these.
+        If an estimator cannot be exported.
     NotFittedError
-        Where one was not fitted.
+        If an estimator is not fitted.
 
     See Also
     --------
-    skdmn.export.to_onnx : The same for ONNX, with labels.
+    skdmn.export.to_onnx : Export to ONNX, including the labels.
 
     Notes
     -----
-    Convolutions leave pruned filters out. A ChannelStandardScaler becomes part of the
-    next convolution, where that adds no pixels at the border, or of the classifier;
-    else it is a BatchNorm2d, which ``train()`` would let learn. The means that a
-    SoftmaxClassifier takes away become part of its intercept: features that hardly
-    differ beside their mean, by less than a thousandth of it, lose digits of float32.
+    Pruned filters are removed from convolutions. With ``freeze=True``, a
+    ChannelStandardScaler becomes part of the next convolution, if that has no padding,
+    or of the classifier. Otherwise it becomes a BatchNorm2d, whose statistics change
+    in training mode. The means that a SoftmaxClassifier subtracts become part of its
+    intercept. Features whose spread is below a thousandth of their mean lose precision
+    in float32.
 
     Examples
     --------
@@ -105,18 +108,18 @@ def to_torch(
 
 
 class _Writer:
-    """Writes operations down as modules, in float64."""
+    """Writer of operations as modules, in float64."""
 
     def __init__(self, model: Model) -> None:
         import torch
 
         self.torch, self.nn = torch, torch.nn
         self.modules: list[Any] = []
-        self.shape = model.shape  # of the images that were flattened last
-        self.given = model.shape  # of the images in front of an operation
+        self.shape = model.shape  # of the images before the last flattening
+        self.given = model.shape  # of the input of the next operation
         operations = model.operations
         if model.ndim == 2:
-            if isinstance(operations[0], Flatten):  # rows stay rows, in their order
+            if isinstance(operations[0], Flatten):  # rows are not reshaped
                 operations = operations[1:]
                 self.shape = (1, math.prod(model.shape), 1)
             else:
@@ -162,13 +165,16 @@ class _Writer:
                 raise refuse(operation, "PyTorch")
 
     def encode(self, operation: Encode) -> None:
-        """Add an encoding, of a convolution and functions of torch."""
+        """Add an encoding: a convolution and functions of torch."""
         self.convolve(Convolve(operation.filters))
         convolution = self.modules.pop()
         self.modules.append(_encoding(self.torch, convolution, operation))
 
     def average(self, operation: AveragePool) -> None:
-        """Add average pooling; torch knows the pixels inside where sides are alike."""
+        """Add average pooling over the pixels inside the image.
+
+        torch excludes the padding from the mean only if it is equal on both sides.
+        """
         window = operation.window
         (before, after), size = window.pads(self.given), window.size
         if before == after and all(2 * before[i] <= size[i] for i in (0, 1)):
@@ -203,10 +209,10 @@ class _Writer:
         self.modules.append(module)
 
     def pool(self, window: Window) -> None:
-        """Add max pooling; torch pads both sides alike, by half a window at most."""
+        """Add max pooling; torch pads both sides equally, by at most half a window."""
         (before, after), size = window.pads(self.given), window.size
         around = before == after and all(2 * before[i] <= size[i] for i in (0, 1))
-        # windows that only begin inside are torch's too, if asked for
+        # with ceil_mode, torch also takes windows that extend beyond the far border
         begin = before == (0, 0) and all(after[i] < window.stride[i] for i in (0, 1))
         if not (around or begin):
             pads = (before[1], after[1], before[0], after[0])
@@ -222,21 +228,21 @@ class _Writer:
 
     def normalize(self, module: Any, mean: np.ndarray, scale: np.ndarray) -> None:
         norm = module(len(mean), dtype=self.torch.float64)
-        # what is added to the variance is made up for: also variances of 0 are exact
+        # the weight compensates for the epsilon that torch adds to the variance
         self.fill(norm.running_mean, mean)
         self.fill(norm.running_var, scale**2)
         self.fill(norm.weight, np.sqrt(scale**2 + norm.eps) / scale)
         self.modules.append(norm)
 
     def flatten(self, shape: Shape, in_order: bool) -> None:
-        """Make rows; the order of (y, x, channel) takes a shuffle."""
+        """Add flattening; the order of (y, x, channel) needs a shuffle."""
         self.modules.append(self.nn.Flatten())
         if in_order and shape[2] > 1 and shape[0] * shape[1] > 1:
             self.shuffle(shape, groups=shape[2])
             self.modules.append(self.nn.Flatten())
 
     def unflatten(self, shape: Shape) -> None:
-        """Make images of rows that are in the order of (y, x, channel)."""
+        """Add the conversion of rows in the order of (y, x, channel) to images."""
         height, width, channels = shape
         if channels > 1 and height * width > 1:
             self.shuffle(shape, groups=height * width)
@@ -244,7 +250,7 @@ class _Writer:
         self.modules.append(self.nn.Unflatten(1, (channels, height, width)))
 
     def shuffle(self, shape: Shape, groups: int) -> None:
-        """Transpose rows, seen as so many groups: torch's only module that does."""
+        """Transpose rows of a number of groups, with torch's only module for that."""
         values = math.prod(shape)
         self.modules.append(self.nn.Unflatten(1, (values, 1)))
         self.modules.append(self.nn.ChannelShuffle(groups))
@@ -252,7 +258,7 @@ class _Writer:
     def scores(self, operation: Scores) -> None:
         coef, n = operation.coef, len(operation.coef)
         intercept = operation.intercept - coef @ operation.mean
-        # rows come in torch's order
+        # rows are in torch's order of (channel, y, x)
         coef = np.moveaxis(coef.reshape(n, *self.shape), 3, 1).reshape(n, -1)
         module = self.torch.nn.utils.skip_init(
             self.nn.Linear, coef.shape[1], n, dtype=self.torch.float64
@@ -266,11 +272,12 @@ class _Writer:
             tensor.copy_(self.torch.from_numpy(np.ascontiguousarray(values)))
 
 
-# what is no module of torch is a graph of its functions, which needs torch alone
+# operations without a module in torch become a graph of functions, so that the model
+# needs torch only
 
 
 def _encoding(torch: Any, convolution: Any, operation: Encode) -> Any:
-    """Return an encoding: products, contrasts, both signs over a threshold."""
+    """Return contrast-normalized products with two-sided soft thresholding."""
     graph, functional = torch.fx.Graph(), torch.nn.functional
 
     def call(function: Any, *args: Any) -> Any:
@@ -281,7 +288,7 @@ def _encoding(torch: Any, convolution: Any, operation: Encode) -> Any:
         return call(functional.avg_pool2d, of_channels, operation.window.size, 1)
 
     images = graph.placeholder("images")
-    # brightness counts for nothing, but takes digits of float32
+    # the mean has no effect on the result, but costs precision in float32
     images = call(torch.sub, images, call(torch.mean, images, (1, 2, 3), True))
     products = graph.call_module("products", (images,))
     mean, squares = box(images), box(call(torch.mul, images, images))
@@ -304,7 +311,7 @@ def _power(torch: Any, power: float) -> Any:
 
 
 def _average_flips(torch: Any, layers: list[Any]) -> Any:
-    """Return the mean of what layers give for images and their mirror images."""
+    """Return the mean of the outputs for images and for their horizontal flips."""
     graph = torch.fx.Graph()
     images = graph.placeholder("images")
     mirrored = graph.call_function(torch.flip, (images, (3,)))
