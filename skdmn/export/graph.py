@@ -1,4 +1,4 @@
-"""The graph of an ONNX model while it is written."""
+"""Nodes and constants of an ONNX model, collected while it is written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Nodes(Protocol):
-    """What nodes are written to."""
+    """Protocol of objects that collect nodes."""
 
     def constant(self, values: np.ndarray) -> str:
         """Add a constant tensor, and return its name."""
@@ -42,11 +42,11 @@ class Graph:
         return name
 
     def output(self, name: str, at: str, dtype: Any, shape: Sequence[int]) -> Any:
-        """Give a tensor the name of an output."""
+        """Rename the tensor `at` to the name of an output, and return its type."""
         for node in self.nodes:
             for names in (node.input, node.output):
                 names[:] = [name if n == at else n for n in names]
-        if not any(name in node.output for node in self.nodes):  # what came in
+        if not any(name in node.output for node in self.nodes):  # the model's input
             self.nodes.append(self.onnx.helper.make_node("Identity", [at], [name]))
         kind = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return self.onnx.helper.make_tensor_value_info(name, kind, ["n", *shape])

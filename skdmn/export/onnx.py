@@ -1,4 +1,4 @@
-"""Fitted models as ONNX, which is imported when it is needed."""
+"""Export of fitted models to ONNX, which is imported when it is needed."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from skdmn.utils.validation import times
 if TYPE_CHECKING:
     import onnx
 
-_OPSET = 17  # of 2022: runtimes that are older are rare
+_OPSET = 17  # from 2022; older runtimes are rare
 _LEAST_OPSET = 13
-_FLOAT = 1  # of onnx.TensorProto
+_FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
 def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProto:
-    """Turn a fitted layer, network, classifier or Pipeline into an ONNX model.
+    """Convert a fitted layer, network, classifier or Pipeline to an ONNX model.
 
     Parameters
     ----------
@@ -46,37 +46,38 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
         A layer of skdmn, `DensityMatrixNetwork`, `SoftmaxClassifier`, scikit-learn's
         StandardScaler or LogisticRegression, or a Pipeline of these.
     example : array of shape (n, height, width[, channels]) or (n, n_features)
-        Images or rows, one is enough: the model takes such, any number of them, of
-        this dtype. uint8 stays uint8 on the way in.
+        Example of the input, such as ``X[:1]``. The model takes any number of images or
+        rows of this shape and dtype. For uint8 images, its input is uint8.
     opset : int, default=17
         Version of ONNX's operators, at least 13.
 
     Returns
     -------
     onnx.ModelProto
-        With the input "X"; computed in float32. A classifier gives "label" and
-        "probabilities", others "features", as ``transform`` does. Runs without skdmn.
+        Model that computes in float32 and needs no skdmn. Its input is "X". The outputs
+        of a classifier are "label" and "probabilities"; the output of other models is
+        "features", as returned by ``transform``.
 
     Raises
     ------
     ImportError
-        Where onnx is missing.
+        If onnx is not installed.
     TypeError
-        Where there is an estimator that is none of these.
+        If an estimator cannot be exported.
     ValueError
-        Where the example is not what was fitted, or the opset is too old or too new.
+        If the example does not have the shape that was fitted, or the opset is too old
+        or too new.
     NotFittedError
-        Where an estimator was not fitted.
+        If an estimator is not fitted.
 
     See Also
     --------
-    register_converters : For Pipelines with more than these, by skl2onnx.
+    register_converters : For Pipelines with other estimators, through skl2onnx.
 
     Notes
     -----
-    The means that a SoftmaxClassifier takes away become part of its intercept: features
-    that hardly differ beside their mean, by less than a thousandth of it, lose digits
-    of float32.
+    The means that a SoftmaxClassifier subtracts become part of its intercept. Features
+    whose spread is below a thousandth of their mean lose precision in float32.
 
     Examples
     --------
@@ -123,10 +124,11 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
 
 
 class Writer:
-    """Writes operations down as nodes.
+    """Writer of operations as nodes.
 
-    What is computed so far is a tensor called `at`, in the layout "first" (n, channels,
-    height, width), "last" (n, height, width, channels) or "rows".
+    `at` is the name of the tensor computed so far. `layout` is "first" for tensors of
+    shape (n, channels, height, width), "last" for (n, height, width, channels), or
+    "rows".
     """
 
     def __init__(
@@ -135,14 +137,14 @@ class Writer:
         self.model, self.graph, self.at = model, graph, at
         self.shape = model.shape
         self.layout = "rows" if ndim == 2 else "last"
-        self.is_rows = False  # whether the operations made rows of images
+        self.is_rows = False  # True if the operations flattened the images
         if dtype != np.float32:
             self.add("Cast", to=_FLOAT)
         for operation in model.operations:
             self.write(operation)
 
     def outputs(self) -> dict[str, tuple[str, Any, list[int]]]:
-        """Return tensors, dtypes and shapes without n by the names of outputs."""
+        """Return tensor, dtype and shape (without n) of each output by its name."""
         if self.model.classes is None:
             if self.is_rows:
                 self.as_rows()
@@ -213,10 +215,10 @@ class Writer:
         self.shape = operation.output_shape(self.shape)
 
     def encode(self, operation: Encode) -> None:
-        """Add an encoding: products, contrasts, both signs over a threshold."""
+        """Add contrast-normalized products with two-sided soft thresholding."""
         window = self.window(operation.window)
         _, height, width, channels = operation.filters.shape
-        # brightness counts for nothing, but takes digits of float32
+        # the mean has no effect on the result, but costs precision in float32
         images = self.at
         self.add("GlobalAveragePool")
         self.add("Conv", np.full((1, channels, 1, 1), 1 / channels))
@@ -228,7 +230,7 @@ class Writer:
         self.add("Conv", box, **window)
         mean_square = self.graph.node("Mul", self.at, self.at)
         self.at = self.graph.node("Sub", squares, mean_square)
-        self.add("Relu")  # rounding
+        self.add("Relu")  # variances below 0 are rounding errors
         self.add("Add", np.array(operation.floor))
         self.add("Sqrt")
         contrasts, self.at = self.at, images
@@ -240,7 +242,7 @@ class Writer:
         self.add("Relu")
 
     def average_flips(self, operations: tuple[Operation, ...]) -> None:
-        """Add operations on images and, behind them, their mirror images; average."""
+        """Add operations on images and on their horizontal flips, then average."""
         axis, last = np.array([3]), np.array([np.iinfo(np.int64).min])
         reverse = [np.array([-1]), last, axis, np.array([-1])]
         constants = [self.graph.constant(values.astype(np.int64)) for values in reverse]
@@ -256,7 +258,7 @@ class Writer:
         self.add("Mul", np.array(0.5))
 
     def window(self, window: Window) -> dict[str, Any]:
-        """Return a window as ONNX has it, for the images so far."""
+        """Return a window as attributes of ONNX, for the current image shape."""
         pads = window.pads(self.shape)
         return {
             "kernel_shape": window.size,
@@ -265,7 +267,7 @@ class Writer:
         }
 
     def scores(self, operation: Scores) -> None:
-        """Add logits; rows keep the order that they are in."""
+        """Add the logits; reorder the coefficients instead of the values of rows."""
         coef = operation.coef
         if self.layout == "first":
             self.reshape(math.prod(self.shape))
@@ -277,7 +279,7 @@ class Writer:
         self.add("Gemm", coef, intercept, transB=1)
 
     def as_first(self) -> None:
-        """Put channels first."""
+        """Convert to the layout "first"."""
         height, width, channels = self.shape
         if self.layout == "first":
             return
@@ -289,7 +291,7 @@ class Writer:
         self.layout = "first"
 
     def as_last(self) -> None:
-        """Put channels last."""
+        """Convert to the layout "last"."""
         height, width, channels = self.shape
         if self.layout == "rows" or (self.layout == "first" and channels == 1):
             self.reshape(height, width, channels)
@@ -298,7 +300,7 @@ class Writer:
         self.layout = "last"
 
     def as_rows(self) -> None:
-        """Make rows, C order of (y, x, channel)."""
+        """Convert to rows, in C order of (y, x, channel)."""
         if self.layout == "rows":
             return
         if self.layout == "first" and self.shape[2] > 1:
@@ -307,11 +309,11 @@ class Writer:
         self.layout = "rows"
 
     def reshape(self, *shape: int) -> None:
-        """Give every image a shape."""
+        """Reshape every image."""
         self.add("Reshape", np.array([-1, *shape], np.int64))
 
     def add(self, kind: str, *operands: np.ndarray, **attributes: Any) -> None:
-        """Add a node that goes on from here, with float32 or integer constants."""
+        """Add a node after the last one, with float32 or integer constants."""
         constants = [
             self.graph.constant(
                 np.asarray(a, a.dtype if a.dtype.kind == "i" else np.float32)
@@ -322,21 +324,21 @@ class Writer:
 
 
 def as_labels(classes: np.ndarray) -> np.ndarray:
-    """Return labels in a dtype that ONNX has: integers, strings or as they are."""
+    """Return labels in a dtype that ONNX supports."""
     if classes.dtype.kind in "iu":
         return classes.astype(np.int64)
     return classes.astype(object) if classes.dtype.kind in "US" else classes
 
 
 def _check_example(example: np.ndarray, model: Model) -> None:
-    """Raise where an example is not what was fitted."""
+    """Raise if an example does not have the shape and dtype that the model needs."""
     shape, given = model.shape, example.shape[1:]
     expected = [shape, (math.prod(shape),)] + ([shape[:2]] if shape[2] == 1 else [])
     any_images = model.takes_rows and math.prod(given) == math.prod(shape)
     if given not in expected and not any_images:
         raise ValueError(
             f"The example has shape {example.shape}, but images of {times(shape)} were "
-            "fitted; pass X[:1] of what transform or predict takes."
+            "fitted; pass X[:1], where X is an input of transform or predict."
         )
     if example.dtype.kind not in "biuf":
         raise ValueError(
