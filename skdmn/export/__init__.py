@@ -1,6 +1,6 @@
-"""Out of scikit-learn, and back: PyTorch modules and ONNX models of fitted layers.
+"""Export of fitted models to PyTorch and ONNX, and import of PyTorch convolutions.
 
-torch, onnx and skl2onnx are imported when a function needs them.
+torch, onnx and skl2onnx are imported only when a function needs them.
 """
 
 from skdmn.export.conv import from_torch, init_conv_

@@ -1,4 +1,4 @@
-"""What skl2onnx is told of this package's estimators."""
+"""Converters of skdmn's estimators for skl2onnx."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from skdmn.utils.optional import import_onnx
 
 
 def register_converters() -> None:
-    """Let skl2onnx convert Pipelines that have steps of this package.
+    """Register skdmn's estimators with skl2onnx.
 
-    After it, ``skl2onnx.to_onnx`` and ``skl2onnx.convert_sklearn`` know the layers,
-    `DensityMatrixNetwork` and `SoftmaxClassifier`, which takes the options that
-    LogisticRegression takes there for probabilities ("zipmap"). They compute in
-    float32, whatever comes in.
+    After this call, ``skl2onnx.to_onnx`` and ``skl2onnx.convert_sklearn`` can convert
+    layers, `DensityMatrixNetwork` and `SoftmaxClassifier`, alone or in Pipelines with
+    other estimators. `SoftmaxClassifier` has the options "zipmap" and "nocl", as
+    LogisticRegression does. The models compute in float32 for inputs of any dtype.
 
     Raises
     ------
     ImportError
-        Where skl2onnx is missing.
+        If skl2onnx is not installed.
 
     See Also
     --------
-    to_onnx : Writes fewer nodes, for Pipelines of this package's steps.
+    to_onnx : Writes smaller graphs, for Pipelines of skdmn's estimators.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def register_converters() -> None:
 
 
 def _layers(base: type) -> Iterator[Any]:
-    """Yield the classes of layers and networks, of this package and of users."""
+    """Yield the classes of layers and networks, including those of users."""
     subclasses: list[Any] = base.__subclasses__()
     for layer in subclasses:
         if not layer.__name__.startswith("_"):
@@ -71,7 +71,7 @@ def _layers(base: type) -> Iterator[Any]:
 
 
 class _Container:
-    """The nodes that skl2onnx collects."""
+    """Adapter that adds nodes to the container of skl2onnx."""
 
     def __init__(self, scope: Any, container: Any) -> None:
         self.scope, self.container = scope, container
@@ -95,7 +95,7 @@ class _Container:
 
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
-    """Write the nodes of a step; see skl2onnx."""
+    """Write the nodes of a step (a converter of skl2onnx)."""
     given, graph = operator.inputs[0], _Container(scope, container)
     model = model_of(operator.raw_operator)
     ndim = len(given.type.shape) or model.ndim
@@ -111,7 +111,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _set_features(operator: Any) -> None:
-    """Say what a layer gives; see skl2onnx."""
+    """Set the output type of a layer (a shape calculator of skl2onnx)."""
     from skl2onnx.common.data_types import FloatTensorType
 
     layer = operator.raw_operator
@@ -122,7 +122,7 @@ def _set_features(operator: Any) -> None:
 
 
 def _set_predictions(operator: Any) -> None:
-    """Say what a classifier gives; see skl2onnx."""
+    """Set the output types of a classifier (a shape calculator of skl2onnx)."""
     from skl2onnx.common.data_types import (
         FloatTensorType,
         Int64TensorType,
@@ -132,7 +132,7 @@ def _set_predictions(operator: Any) -> None:
     labels = as_labels(to_numpy(operator.raw_operator.classes_))
     if labels.dtype.kind not in "iO":
         raise ValueError(
-            f"skl2onnx knows int and string labels, but classes_ are {labels.dtype}; "
+            f"skl2onnx takes int and string labels, but classes_ are {labels.dtype}; "
             "use skdmn.export.to_onnx."
         )
     kind = StringTensorType if labels.dtype.kind == "O" else Int64TensorType

@@ -1,4 +1,4 @@
-"""Fitted models as the list of operations that both exports translate."""
+"""Fitted models as lists of operations, from which the exports are written."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ class Model:
     shape : (int, int, int)
         Height, width and channels of an image.
     ndim : int
-        Dimensions of X: 2, rows; 3, images without channels; 4.
+        Number of dimensions of X: 2 for rows, 3 for images without a channel axis,
+        4 for images with one.
     operations : tuple of Operation
-        They begin with images; their arrays are NumPy's.
+        Operations on images, with NumPy arrays.
     classes : ndarray or None
         The labels, if the last operation is `Scores`.
     takes_rows : bool
-        Whether images of any shape can be passed that have as many values.
+        True if the model takes rows, and so images of any shape with as many values.
     """
 
     shape: Shape
@@ -51,22 +52,24 @@ class Model:
 
 
 def model_of(fitted: Any, *, fold: bool = True) -> Model:
-    """Return what a fitted layer, network, classifier or Pipeline computes.
+    """Return a fitted layer, network, classifier or Pipeline as a list of operations.
 
     Parameters
     ----------
     fitted : estimator
-    fold : bool
-        Also fold the scaling of channels into the operation behind it.
+        Fitted estimator with ``operations()``, or a StandardScaler, LogisticRegression
+        or Pipeline.
+    fold : bool, default=True
+        If True, fold the scaling of channels into the next operation.
 
     Raises
     ------
     TypeError
-        If an estimator does not say what it computes.
+        If an estimator has no ``operations()``.
     ValueError
-        If a layer was changed after the one behind it had been fitted.
+        If a layer was changed after the next one was fitted.
     NotFittedError
-        If one was not fitted.
+        If an estimator is not fitted.
     """
     steps = [_with_operations(step, name) for name, step in _steps(fitted, "")]
     if not steps:
@@ -85,7 +88,7 @@ def model_of(fitted: Any, *, fold: bool = True) -> Model:
 
 
 def _steps(fitted: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield what a Pipeline runs, one after the other."""
+    """Yield names and estimators of a Pipeline, including nested ones, in order."""
     if fitted is None or isinstance(fitted, str):  # "passthrough"
         return
     if isinstance(fitted, Pipeline):
@@ -96,7 +99,7 @@ def _steps(fitted: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 class _FromScikitLearn(NamedTuple):
-    """An estimator of scikit-learn that takes rows, and what it computes."""
+    """Operations of an estimator of scikit-learn that takes rows."""
 
     n_features_in_: int
     computed: list[Operation]
@@ -106,7 +109,7 @@ class _FromScikitLearn(NamedTuple):
 
 
 def _with_operations(step: Any, name: str) -> Any:
-    """Return a fitted estimator that says what it computes."""
+    """Return a fitted estimator that has ``operations()``."""
     if hasattr(step, "operations"):
         check_is_fitted(step)
         return step
