@@ -1,4 +1,4 @@
-"""Blocks of a dask array: what is summed over them, and labels cut as they are."""
+"""Blocks of a dask array: sums over blocks, and arrays that are cut like blocks."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ import numpy as np
 from dask.delayed import delayed
 from sklearn import config_context, get_config
 
-FAN_IN = 8  # how many partial sums are merged at a time
+FAN_IN = 8  # number of partial sums that are merged at a time
 
 Merge = Callable[[list[Any]], Any]
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """The blocks of a dask array along its first axis, wherever they are computed.
+    """Blocks of a dask array along its first axis.
 
     Attributes
     ----------
     parts : list of Delayed
-        Each an array of shape (size, *shape of a sample).
+        Blocks: arrays of shape (size, *sample_shape).
     sizes : tuple of int
-        How many samples each block has; some may have none.
+        Number of samples in each block, which may be 0.
     sample_shape : tuple of int
+        Shape of one sample.
     dtype : dtype
+        Dtype of the samples.
     """
 
     parts: list[Any]
@@ -40,7 +42,7 @@ class Blocks:
 
     @classmethod
     def of(cls, X: da.Array, sizes: tuple[int, ...]) -> Blocks:
-        """Take the blocks of a checked dask array."""
+        """Return the blocks of a checked dask array."""
         return cls(X.to_delayed().ravel().tolist(), sizes, X.shape[1:], X.dtype)
 
     def __len__(self) -> int:
@@ -52,11 +54,11 @@ class Blocks:
         return len(self), *self.sample_shape
 
     def persisted(self) -> Blocks:
-        """Compute the blocks now, and keep them where they were computed."""
+        """Compute the blocks now, and keep them on their workers."""
         return replace(self, parts=list(dask.persist(*self.parts)))
 
     def cut(self, *arrays: np.ndarray | None) -> list[tuple]:
-        """Cut arrays of one entry for each sample as the samples are cut."""
+        """Cut arrays with one entry per sample into one part per block."""
         ends = np.cumsum(self.sizes).tolist()
         edges = zip([0, *ends[:-1]], ends, strict=True)
         return [
@@ -65,7 +67,7 @@ class Blocks:
         ]
 
     def find(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Return which samples of each block are at sorted indices of all."""
+        """Convert sorted indices of samples to indices within each block."""
         ends = np.cumsum(self.sizes)
         found = np.split(indices, np.searchsorted(indices, ends[:-1]))
         return [
@@ -80,25 +82,30 @@ class Blocks:
         of_block: Sequence[Any],
         *shared: Any,
     ) -> Any:
-        """Apply a function to all blocks, and merge the results as a tree.
+        """Apply a function to all blocks, and merge the results in a tree.
 
-        The tree depends on the number of blocks alone, so that the same blocks give
-        the same bytes, whoever computes them, and when.
+        The tree depends only on the number of blocks. Therefore the result has the same
+        bytes, whichever workers compute the blocks, and in whichever order.
 
         Parameters
         ----------
         function : callable
-            Called with a block, what belongs to it and what is shared.
+            Called as ``function(block, own, *shared)``.
         merge : callable
-            Makes one result of a list of them, and changes none: they may be needed
-            again where a worker is lost.
+            Returns the merged result of a list of results. It must not change these,
+            because Dask needs them again if a worker is lost.
         of_block : sequence
-            What belongs to each block.
+            The argument `own` for each block.
         *shared : object
-            Sent once to each worker.
+            Arguments that are sent to each worker once.
+
+        Returns
+        -------
+        object
+            The merged result of all blocks that have samples.
         """
         sent = [delayed(one, traverse=False) for one in shared]
-        memory = get_config()["working_memory"]  # each thread has its own
+        memory = get_config()["working_memory"]  # workers have their own configuration
         apply, join = delayed(_apply, pure=False), delayed(merge, pure=False)
         found = [
             apply(
@@ -113,7 +120,7 @@ class Blocks:
         return dask.compute(found[0])[0]
 
     def collect(self, indices: np.ndarray) -> np.ndarray:
-        """Copy samples, at sorted indices, into memory here, as rows."""
+        """Copy the samples at sorted indices to the memory of this process, as rows."""
         take = delayed(_rows_at, pure=False)
         found = [
             take(part, some)
@@ -124,7 +131,7 @@ class Blocks:
 
 
 def _key(function: Callable[..., Any]) -> str:
-    """Return a new key, by which Dask's dashboard names a task."""
+    """Return a new key for a task, with a name for Dask's dashboard."""
     return f"{function.__name__.strip('_')}-{uuid.uuid4().hex}"
 
 
@@ -138,9 +145,9 @@ def _apply(
 ) -> Any:
     if len(block) != size:
         raise ValueError(
-            f"A block of X has {len(block)} samples where its chunk size, or the block "
-            f"of y beside it, says {size}; give X and y the same chunks along the "
-            "first axis, or call X.compute_chunk_sizes()."
+            f"A block of X has {len(block)} samples, but its chunk size, or the "
+            f"corresponding block of y, has {size}; give X and y the same chunks along "
+            "the first axis, or call X.compute_chunk_sizes()."
         )
     with config_context(working_memory=working_memory):
         return function(block, own, *shared)
@@ -151,12 +158,14 @@ def _rows_at(block: np.ndarray, indices: np.ndarray) -> np.ndarray:
 
 
 def checked(X: Any) -> da.Array:
-    """Return a dask array of images or rows that is cut along the first axis alone.
+    """Return a dask array of images or rows with chunks along the first axis only.
 
     Raises
     ------
-    TypeError, ValueError
-        Where X is none.
+    TypeError
+        If X is not a dask array of NumPy arrays.
+    ValueError
+        If X has no samples, or not the dimensions of images or rows.
     """
     if not isinstance(X, da.Array):
         kind = f"{type(X).__module__.split('.')[0]}'s {type(X).__name__}"
@@ -172,7 +181,7 @@ def checked(X: Any) -> da.Array:
     if X.ndim < 2 or any(math.isnan(size) for size in X.shape[1:]):
         raise ValueError(
             f"X has shape {X.shape}; pass a dask array of shape (n, height, width[, "
-            "channels]) or (n, n_features), of which n alone may be unknown."
+            "channels]) or (n, n_features), in which only n may be unknown."
         )
     if 0 in X.shape:
         raise ValueError(f"X has shape {X.shape}; pass at least one image or row.")
@@ -180,7 +189,7 @@ def checked(X: Any) -> da.Array:
 
 
 def collected(values: Any, name: str) -> tuple[Any, tuple[int, ...] | None]:
-    """Return labels or weights in memory here, and the sizes of their blocks."""
+    """Return labels or weights in local memory, and the sizes of their blocks."""
     if isinstance(values, da.Array):
         parts = dask.compute(*values.to_delayed().ravel().tolist())
         return np.concatenate(parts), tuple(map(len, parts))
@@ -193,19 +202,19 @@ def collected(values: Any, name: str) -> tuple[Any, tuple[int, ...] | None]:
 
 
 def _check_empty(X: da.Array, sizes: tuple[int, ...]) -> None:
-    """Raise where a block of unknown size has samples, but no labels."""
+    """Raise if a block of unknown size has samples, but no labels."""
     parts = X.to_delayed().ravel()
     unseen = [delayed(len)(parts[i]) for i, size in enumerate(sizes) if not size]
     hidden = max(dask.compute(*unseen), default=0)
     if hidden:
         raise ValueError(
-            f"A block of X has {hidden} samples where the block of y beside it is "
+            f"A block of X has {hidden} samples, but the corresponding block of y is "
             "empty; give X and y the same chunks along the first axis."
         )
 
 
 def sizes_of(X: da.Array, of_labels: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Return how many samples the blocks of X have; of y, where X does not know."""
+    """Return the sizes of the blocks of X; those of y if X does not know its own."""
     sizes = X.chunks[0]
     if any(map(math.isnan, sizes)):
         if of_labels is None or len(of_labels) != len(sizes):

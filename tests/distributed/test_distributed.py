@@ -395,12 +395,12 @@ WRONG = {
     "other sizes": (
         lambda X, y: (unknown(X), unknown(y, UNEVEN[::-1])),
         ValueError,
-        "A block of X has .* samples where",
+        "A block of X has .* samples, but its chunk",
     ),
     "hidden samples": (
         lambda X, y: (unknown(X, (150, 150)), unknown(y[:150], (150, 0))),
         ValueError,
-        "has 150 samples where the block of y beside it is empty",
+        "has 150 samples, but the corresponding block of y is empty",
     ),
     "too few labels": (
         lambda X, y: (cut(X), y[:-1]),
