@@ -1,8 +1,8 @@
-"""Fits and runs on Dask: more images than memory, more machines than one.
+"""Fit and predict with Dask, for data that exceed memory and for several machines.
 
-`fit` takes an estimator of this package, or a Pipeline of them, and dask arrays, and
-leaves the plain fitted estimator, which needs no Dask to be used. `transform`,
-`predict` and `predict_proba` make dask arrays of dask arrays.
+`fit` fits an estimator of skdmn, or a Pipeline of them, on dask arrays. The fitted
+estimator holds NumPy arrays and can be used without Dask. `transform`, `predict` and
+`predict_proba` take dask arrays and return dask arrays.
 """
 
 try:

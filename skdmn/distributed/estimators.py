@@ -1,4 +1,4 @@
-"""Estimators of this package on dask arrays: fit, transform, predict."""
+"""Functions that fit and use estimators of skdmn on dask arrays."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ Steps = list[tuple[str, Any]]
 
 
 def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
-    """Fit an estimator of this package on a dask array.
+    """Fit an estimator of skdmn on a dask array.
 
-    What it learns is what its own `fit` learns in one process, to rounding.
+    Up to rounding, the result is that of the estimator's own `fit` in one process.
 
     Parameters
     ----------
     estimator : layer, DensityMatrixNetwork, SoftmaxClassifier or Pipeline of these
-        In a Pipeline, the layers or one network come first, and a SoftmaxClassifier,
-        if there is one, last.
+        Estimator to fit. A Pipeline has layers, or one network, and optionally a
+        SoftmaxClassifier as its last step.
     X : dask array of shape (n, height, width[, channels]) or (n, n_features)
-        Images or rows, in blocks of NumPy arrays along the first axis; other axes are
-        put together. Blocks may differ in size and be empty.
+        Images or rows in blocks of NumPy arrays. Blocks are used along the first axis;
+        chunks along other axes are merged. Blocks may differ in size and may be empty.
     y : dask array or array-like of shape (n,), or None, default=None
-        Labels. They are collected in this process. A dask array tells the sizes of
-        the blocks of X where X does not know them.
+        Labels. They are collected in this process. If X has blocks of unknown size,
+        pass a dask array with the same blocks.
     sample_weight : dask array or array-like of shape (n,), or None, default=None
-        For the SoftmaxClassifier alone.
+        Weights of the images, for the SoftmaxClassifier only.
 
     Returns
     -------
     estimator
-        The same object, fitted; it holds NumPy arrays, and nothing of Dask. Where an
-        error or an interrupt ends the fit, it stays as it was.
+        The same object, fitted. It holds NumPy arrays and does not need Dask. If an
+        error or an interrupt stops the fit, it is not changed.
 
     Raises
     ------
     TypeError
-        Where X is not a dask array, or the estimator is none of these.
+        If X is not a dask array, or the estimator is not one of these.
     ValueError
-        Where X, y or parameters are not what the estimator asks for; X has blocks of
-        unknown size and y does not tell them.
+        If X, y or parameters are not valid for the estimator, or if X has blocks of
+        unknown size and y is not a dask array with the same blocks.
 
     See Also
     --------
@@ -64,26 +64,29 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
 
     Notes
     -----
-    It runs on whatever Dask runs on: a ``distributed.Client`` if there is one, else
-    threads, or what ``dask.config.set(scheduler=...)`` says.
+    The computation uses Dask's current scheduler: a ``distributed.Client`` if there is
+    one, else threads, or the one set by ``dask.config.set(scheduler=...)``.
 
-    Layers are fitted one after the other. For each that learns, every block runs
-    through the layers in front of it, in batches, and becomes sums (a density matrix
-    for each class that it has), which are merged as a tree: the images are read once
-    for each such layer, so ``X.persist()`` where they fit in the workers' memory. For
-    the softmax, features are computed once and stay on the workers, 4 bytes each,
-    of float64 images 8; each step of the solver is a round over them. Up to 256 MiB of
-    them, a sample, is copied to this process. Dask takes some milliseconds for each
-    block and round, so that blocks of 10 to 100 MB are best.
+    Layers are fitted one after the other. For each layer that learns, every block
+    passes through the layers before it in batches, and its statistics are computed
+    (for example one density matrix per class). The statistics of all blocks are merged
+    in a tree. The images are read once for each such layer, so call ``X.persist()`` if
+    they fit in the memory of the workers.
 
-    Results depend on the blocks by rounding alone, and not at all on which worker
-    computes what, or fails: its blocks are computed again.
+    For the SoftmaxClassifier, the features are computed once and stay in the memory of
+    the workers: 4 bytes per value, or 8 for float64 images. Each step of the solver is
+    one pass over them. A sample of at most 256 MiB is copied to this process.
 
-    scikit-learn's ``working_memory`` holds for each task. `memory` caches each block's
-    sums, for workers that share that folder. Callbacks of layers are not told of
-    progress, which Dask's dashboard shows; those of the softmax are, without X and y.
-    Workers decide by themselves on ``device="auto"``. Dask's worker processes leave
-    BLAS one thread for each task, which holds for the layers' kernels too.
+    Dask needs some milliseconds per block and pass. Blocks of 10 to 100 MB are best.
+    The blocks affect results only by rounding. Results do not depend on which worker
+    computes which block, nor on lost workers, whose blocks are computed again.
+
+    Each task uses scikit-learn's ``working_memory`` of this process. `memory` caches
+    the statistics of each block, if the workers share that folder. With
+    ``device="auto"``, each worker chooses its own device. Callbacks of layers are not
+    called; Dask's dashboard shows the progress. Callbacks of the SoftmaxClassifier are
+    called without X and y. Worker processes of Dask use one BLAS thread per task, and
+    the kernels of skdmn follow that limit.
 
     Examples
     --------
@@ -111,9 +114,9 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
             _check_sample_weight(sample_weight, y, ensure_non_negative=True)
     elif sample_weight is not None:
         raise ValueError(
-            "sample_weight is for a SoftmaxClassifier, but there is none; leave it out."
+            "sample_weight is for a SoftmaxClassifier, but there is none; omit it."
         )
-    # copies are fitted, so that nothing is half fitted where something goes wrong
+    # copies are fitted, so that an error leaves the estimator unchanged
     learned: list[dict[str, Any]] = []
     if layers:
         network = _network(layers)
@@ -131,27 +134,29 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
 
 
 def transform(estimator: Any, X: Any) -> da.Array:
-    """Compute the features of a dask array, block by block, when they are asked for.
+    """Return the features of a dask array as a dask array, which is computed lazily.
 
     Parameters
     ----------
     estimator : layer, DensityMatrixNetwork or Pipeline of layers
-        Fitted, here or anywhere.
+        Fitted estimator, by `fit` of this module or by its own.
     X : dask array of shape (n, height, width[, channels]) or (n, n_features)
-        As in `fit`; the sizes of blocks may be unknown.
+        Images or rows, as in `fit`. Blocks may have unknown sizes.
 
     Returns
     -------
-    dask array of shape (n, *output_shape_), or (n, n_features_out) where rows come out
-        What the estimator's own `transform` gives, with the blocks of X; float32 or
+    dask array of shape (n, *output_shape_) or (n, n_features_out)
+        Output of the estimator's own `transform`, in the blocks of X; float32 or
         float64.
 
     Raises
     ------
     NotFittedError
-        Before the estimator is fitted.
-    TypeError, ValueError
-        Where X is not a dask array, or has not the shape that was fitted.
+        If the estimator is not fitted.
+    TypeError
+        If X is not a dask array, or the estimator has no `transform`.
+    ValueError
+        If X does not have the shape that was fitted.
 
     Examples
     --------
@@ -173,45 +178,47 @@ def transform(estimator: Any, X: Any) -> da.Array:
 
 
 def predict(estimator: Any, X: Any) -> da.Array:
-    """Predict the labels of a dask array, block by block, when they are asked for.
+    """Return the predicted labels of a dask array, which are computed lazily.
 
     Parameters
     ----------
     estimator : SoftmaxClassifier, or Pipeline that ends with one
-        Fitted, here or anywhere.
+        Fitted estimator, by `fit` of this module or by its own.
     X : dask array of shape (n, height, width[, channels]) or (n, n_features)
-        As in `fit`; the sizes of blocks may be unknown.
+        Images or rows, as in `fit`. Blocks may have unknown sizes.
 
     Returns
     -------
     dask array of shape (n,)
+        Labels, in the blocks of X.
 
     Raises
     ------
     NotFittedError, TypeError, ValueError
-        As `transform`.
+        As in `transform`.
     """
     return _predicted(estimator, X, "predict")
 
 
 def predict_proba(estimator: Any, X: Any) -> da.Array:
-    """Predict probabilities for a dask array, block by block, when they are asked for.
+    """Return the class probabilities of a dask array, which are computed lazily.
 
     Parameters
     ----------
     estimator : SoftmaxClassifier, or Pipeline that ends with one
-        Fitted, here or anywhere.
+        Fitted estimator, by `fit` of this module or by its own.
     X : dask array of shape (n, height, width[, channels]) or (n, n_features)
-        As in `fit`; the sizes of blocks may be unknown.
+        Images or rows, as in `fit`. Blocks may have unknown sizes.
 
     Returns
     -------
     dask array of shape (n, n_classes), float32 or float64
+        Probabilities of the classes in `classes_`, in the blocks of X.
 
     Raises
     ------
     NotFittedError, TypeError, ValueError
-        As `transform`.
+        As in `transform`.
     """
     return _predicted(estimator, X, "predict_proba")
 
@@ -252,7 +259,7 @@ def _mapped(
     dtype: np.dtype,
     *sent: Any,
 ) -> da.Array:
-    """Apply a function that makes an array of this shape of each sample."""
+    """Apply a function that returns an array of this shape for each sample."""
     new, gone = range(X.ndim, 1 + len(shape)), range(1 + len(shape), X.ndim)
     apply: Any = _apply
     return da.map_blocks(
@@ -276,7 +283,7 @@ def _float_dtype(X: da.Array) -> np.dtype:
     return np.dtype(float_dtype(np.empty(0, X.dtype), np))
 
 
-# what an estimator is made of
+# the parts of an estimator
 
 
 def _split(
@@ -313,13 +320,13 @@ def _is_a_network(step: Any) -> bool:
 
 
 def _network(steps: Steps) -> DensityMatrixNetwork:
-    """Return a network of layers, or a copy of the one that there is."""
+    """Return a network of the layers, or a copy of the network."""
     if _is_network(steps):
         return copy.copy(steps[0][1])
     return DensityMatrixNetwork.from_pipeline(Pipeline(steps))
 
 
-# on workers
+# functions that run on the workers
 
 
 def _apply(
