@@ -1,4 +1,4 @@
-"""Layers fitted on blocks: the sums that each layer learns from add up over blocks."""
+"""Fit of layers on blocks: the statistics of a layer are sums over blocks."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ ClassSums = tuple[np.ndarray, Any]  # class indices, and sums of these
 
 
 def fit_network(network: DensityMatrixNetwork, blocks: Blocks, y: Any) -> None:
-    """Fit the layers of a network one after the other, on the blocks of the images.
+    """Fit the layers of a network one after the other on blocks of images.
 
-    For each layer that learns, the images run through those in front of it again:
-    no feature map is kept.
+    For each layer that learns, the images pass through the layers before it again. No
+    feature map is kept.
 
     Parameters
     ----------
     network : DensityMatrixNetwork
-        Changed.
+        Network to fit, in place.
     blocks : Blocks
-        Of images or rows.
+        Images or rows.
     y : ndarray of shape (len(blocks),) or None
+        Labels.
     """
     network._check_params()
     # shape and dtype are checked on one blank image; blocks are checked for NaN when
@@ -54,7 +55,7 @@ def _gathered(
     sums: Any,
     by_class: bool,
 ) -> Any:
-    """Sum over the blocks what comes out of a network, for a layer to learn from."""
+    """Compute the sums of a layer over the outputs of a network for all blocks."""
     codes, chosen = labels.codes, labels.chosen
     if not by_class:
         codes = np.zeros_like(codes)
@@ -74,7 +75,7 @@ def _gathered(
     return sums
 
 
-# on workers
+# functions that run on the workers
 
 
 def _sums_of_block(
@@ -85,7 +86,7 @@ def _sums_of_block(
     empty: Any,
     memory: Any,
 ) -> ClassSums:
-    """Sum over a block, for the classes that it has."""
+    """Compute the sums of one block, for the classes that occur in it."""
     codes, chosen = own
     images = network._check_images(block, reset=False)
     stream = network._stream(images, network.layers_, shape)
