@@ -345,6 +345,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             self._check_params()
             for name, value in statistics.images.items():
                 setattr(self, name, value)
+            if not hasattr(self, "_lives"):
+                self._lives = None
             self._prepare()
             self._adopt(statistics.sums)
             mine = self._as_statistics(None, statistics.classes, statistics.dtype)
@@ -576,9 +578,9 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 f"This {type(self).__name__} has no sums, because compact() left them "
                 "out; use the estimator that compact() was called on."
             )
-        return self._as_statistics(
-            self._sums, self._learned["classes"], self._learned["dtype"]
-        )
+        learned = self._learned
+        seen = self._as_statistics(self._sums, learned["classes"], learned["dtype"])
+        return replace(seen, settings=learned["settings"])
 
     def _as_statistics(self, sums: Any, classes: np.ndarray, dtype: str) -> Statistics:
         images = {name: v for name, v in self._input().items() if name != "_lives"}
@@ -587,7 +589,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             sums,
             classes,
             self._sum_settings(),
-            {**images, "_lives": None},
+            images,
             dtype,
         )
 

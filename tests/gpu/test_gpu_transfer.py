@@ -9,6 +9,7 @@ from numpy.testing import assert_array_equal
 from skdmn import ClassPCAPatchTransformer, recommended_dmn
 from skdmn.data import transfer
 from skdmn.datasets import load_digits_images
+from skdmn.operations import planned, run
 from skdmn.utils import array_api
 
 pytestmark = [
@@ -58,14 +59,14 @@ def test_batches_are_halved_where_memory_runs_out(pool, digits):
     X = np.repeat(digits[0], 20, axis=0)
     layer = ClassPCAPatchTransformer(device="cuda").fit(*digits)
     expected = layer.transform(X)
-    sizes = []
+    steps, sizes = planned(layer.operations(), array_api.gpu(), "float32"), []
 
     def greedy(batch):
         import cupy
 
         sizes.append(len(batch))
         cupy.empty((len(batch), 2**17), np.uint8)
-        return layer._forward(batch)
+        return run(steps, batch, "float32")
 
     pool.free_all_blocks()
     pool.set_limit(size=pool.total_bytes() + 2**28)

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
 
 from skdmn import (
@@ -113,6 +114,26 @@ def test_bad_partners_are_refused_in_a_sentence(other, words):
     with pytest.raises(ValueError, match=words):
         layer.merge(other)
     assert layer.filters_ is filters
+
+
+def test_parameters_set_since_the_fit_are_noticed():
+    layer, other = (ClassPCAPatchTransformer(2).fit(X, Y) for _ in range(2))
+    with pytest.raises(ValueError, match="centered=True and with centered=False"):
+        layer.set_params(centered=True).merge(other)
+    layer.set_params(centered=False, n_filters=2).merge(other)  # of no account
+    assert len(layer.filters_) == 2
+
+
+def test_arrays_stay_where_they_are():
+    torch = pytest.importorskip("torch")
+    with config_context(array_api_dispatch=True):
+        layer, other = (
+            ClassPCAPatchTransformer(2).fit(torch.asarray(X[some]), Y[some])
+            for some in (slice(200), slice(200, None))
+        )
+        layer.merge(other)
+        assert isinstance(layer.filters_, torch.Tensor)
+        assert isinstance(layer.transform(torch.asarray(X)), torch.Tensor)
 
 
 def test_other_floors_are_refused():
