@@ -395,7 +395,7 @@ WRONG = {
     "other sizes": (
         lambda X, y: (unknown(X), unknown(y, UNEVEN[::-1])),
         ValueError,
-        "A block of X has .* samples, but its chunk",
+        "A block of X has .* samples, but .* block of y",
     ),
     "hidden samples": (
         lambda X, y: (unknown(X, (150, 150)), unknown(y[:150], (150, 0))),
