@@ -1,8 +1,8 @@
-"""Class density matrices as sums over patches, so that they add up.
+"""Class density matrices, computed from sums that can be merged.
 
-The density matrix of a class is the second moment of its patches, divided by its
-trace [1]_. Since it is a sum over images, one accumulator serves fits, batches and
-merges: results do not depend on how the images were cut up.
+The density matrix of a class is the second-moment matrix of its patches, divided by
+its trace [1]_. It is computed from sums over images. Therefore one accumulator serves
+fits, batches and merges, and the result does not depend on how images are divided.
 
 References
 ----------
@@ -24,21 +24,21 @@ from skdmn.kernels.dispatch import second_moments
 from skdmn.kernels.geometry import Pair, output_size
 from skdmn.utils.array_api import Array
 
-# a sum of squares below it has lost digits: it is within float64's epsilon of nothing
+# smaller sums of squares have lost digits, because their terms may be subnormal
 LEAST_SQUARE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 
 
 class DensityMatrices(NamedTuple):
-    """Normalized second moments of the patches of each class.
+    """Density matrices: second moments of the patches of each class, with trace 1.
 
     Attributes
     ----------
     matrices : ndarray of shape (n_classes, d, d), float64
-        Trace 1 each; all zero for a class without variance or without patches.
+        Matrices with trace 1, or all zero for a class without variance or patches.
     partition_functions : ndarray of shape (n_classes,), float64
-        The traces before division.
+        The traces before the division.
     means : ndarray of shape (n_classes, d), float64, or None
-        The mean patches taken away before, where `centered`.
+        The mean patches that were subtracted, if the matrices are centred.
     """
 
     matrices: np.ndarray
@@ -48,22 +48,22 @@ class DensityMatrices(NamedTuple):
 
 @dataclass
 class DensityAccumulator:
-    """Sums of the outer products of patches, class by class.
+    """Sums of the outer products of patches for each class.
 
-    They are kept in float64 in host memory, and are exact integers for images of up to
-    16 bits.
+    The sums are float64 NumPy arrays. For integer images of up to 16 bits they are
+    exact.
 
     Attributes
     ----------
     kernel_size : (int, int)
         Height and width of a patch.
     outer_products : ndarray of shape (n_classes, d, d), float64
-        Sums of p p^T over the patches p of a class, d entries in C order of
+        Sums of p p^T over the patches p of a class, which have d entries in C order of
         (y, x, channel).
     sums : ndarray of shape (n_classes, d), float64, or None
-        Sums of the patches; None where the matrices will not be centred.
+        Sums of the patches; None if the matrices are not centred.
     n_patches, n_images : ndarrays of shape (n_classes,), int64
-        How many have been seen.
+        Number of patches and images that were added.
     """
 
     kernel_size: Pair
@@ -76,7 +76,7 @@ class DensityAccumulator:
     def empty(
         cls, n_classes: int, kernel_size: Pair, n_channels: int, *, centered: bool
     ) -> DensityAccumulator:
-        """Return an accumulator that has seen nothing."""
+        """Return an accumulator without any images."""
         d = kernel_size[0] * kernel_size[1] * n_channels
         return cls(
             kernel_size,
@@ -87,7 +87,7 @@ class DensityAccumulator:
         )
 
     def like(self, n_classes: int) -> Self:
-        """Return an accumulator of the same kind that has seen nothing."""
+        """Return an accumulator of the same kind without any images."""
 
         def zeros(held: np.ndarray) -> np.ndarray:
             return np.zeros((n_classes, *held.shape[1:]), held.dtype)
@@ -100,14 +100,15 @@ class DensityAccumulator:
             n_images=zeros(self.n_images),
         )
 
-    # an overflow is told where it matters, in density matrices that are not finite
+    # an overflow is reported later, if density matrices are not finite
     @np.errstate(over="ignore", invalid="ignore")
     def update(self, images: Array, labels: np.ndarray) -> None:
-        """Add all valid patches of some images.
+        """Add all valid patches of images.
 
         Parameters
         ----------
-        images : array of shape (n, height, width, channels), real, any library
+        images : array of shape (n, height, width, channels)
+            Real numbers, in any array library.
         labels : ndarray of shape (n,), int
             Class indices, from 0.
         """
@@ -124,28 +125,28 @@ class DensityAccumulator:
             self.n_images[label] += len(members)
 
     def _n_patches(self, shape: tuple[int, ...]) -> int | np.ndarray:
-        """Return how many patches an image (height, width, ...) has."""
+        """Return the number of patches of an image of shape (height, width, ...)."""
         rows, columns = output_size(shape, self.kernel_size, (1, 1), "valid")
         return rows * columns
 
     def _moments(
         self, images: Array, members: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return sums of outer products, and of patches, over some of the images."""
+        """Return sums of outer products and of patches over the images `members`."""
         return second_moments(images, members, self.kernel_size)
 
     def merge(
         self, other: DensityAccumulator, labels: np.ndarray | None = None
     ) -> None:
-        """Add what another accumulator has seen.
+        """Add the sums of another accumulator.
 
         Parameters
         ----------
         other : DensityAccumulator
-            Of the same kernel size, channels and centring.
-        labels : ndarray of int or None
-            Indices, all different, of its classes among those of this one; None: the
-            same classes.
+            Accumulator with the same kernel size, channels and centring.
+        labels : ndarray of int or None, default=None
+            Unique indices of the classes of `other` among those of this accumulator.
+            None means that both have the same classes.
         """
         at = np.arange(len(other.n_images)) if labels is None else labels
         self.outer_products[at] += other.outer_products
@@ -156,7 +157,7 @@ class DensityAccumulator:
 
     @np.errstate(over="ignore", invalid="ignore")
     def density_matrices(self) -> DensityMatrices:
-        """Divide by numbers of patches and traces; centre where asked."""
+        """Compute density matrices from the sums."""
         counts = np.maximum(self.n_patches, 1)[:, np.newaxis]
         moments = self.outer_products / counts[..., np.newaxis]
         raw_traces = np.trace(moments, axis1=1, axis2=2)
@@ -165,8 +166,8 @@ class DensityAccumulator:
             means = self.sums / counts
             moments -= means[:, :, np.newaxis] * means[:, np.newaxis, :]
         traces = np.trace(moments, axis1=1, axis2=2)
-        # what is left of a constant class after centring is rounding of the sums,
-        # not variance; it grows about as the root of their length
+        # after centring, a constant class has only rounding errors of the sums, which
+        # grow roughly with the square root of the number of patches
         rounding = 8 * np.finfo(np.float64).eps * moments.shape[1] * raw_traces
         rounding *= np.sqrt(counts[:, 0])
         traces = np.where(traces > rounding, traces, 0.0)
