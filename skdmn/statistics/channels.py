@@ -1,4 +1,4 @@
-"""Mean and variance of every channel, as sums that merge."""
+"""Mean and variance of each channel, as statistics that can be merged."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ Moments = tuple[float, np.ndarray, np.ndarray]  # weight, mean, variance
 
 @dataclass
 class ChannelMoments:
-    """Number of images, and mean and variance of each channel over their pixels.
+    """Mean and variance of each channel over all pixels of all images.
 
     Attributes
     ----------
     n_images : int
+        Number of images that were added.
     mean, var : ndarrays of shape (n_channels,), float64
-        Variances are divided by the number of values.
+        Means, and biased variances (divided by the number of values).
     """
 
     n_images: int
@@ -34,11 +35,11 @@ class ChannelMoments:
         return cls(0, np.zeros(n_channels), np.zeros(n_channels))
 
     def like(self, n_classes: int) -> Self:
-        """Return moments of no images, with as many channels."""
+        """Return moments of no images, with the same number of channels."""
         return self.empty(len(self.mean))
 
     def update(self, images: Array, labels: np.ndarray) -> None:
-        """Add images of shape (n, height, width, channels); labels do not count."""
+        """Add images of shape (n, height, width, channels); labels are ignored."""
         backend = own_backend(images)
         xp, axes = backend.xp, (0, 1, 2)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -47,7 +48,7 @@ class ChannelMoments:
         self._add((int(images.shape[0]), to_numpy(mean), to_numpy(var)))
 
     def merge(self, other: ChannelMoments, labels: np.ndarray | None = None) -> None:
-        """Add what other moments have seen."""
+        """Add the moments of other images."""
         self._add((other.n_images, other.mean, other.var))
 
     def _add(self, other: Moments) -> None:
@@ -57,10 +58,10 @@ class ChannelMoments:
 
 
 def merged_moments(parts: Iterable[Moments]) -> Moments:
-    """Merge weights, means and variances of parts.
+    """Merge weights, means and variances of several parts.
 
-    The update is that of T. Chan, G. Golub, R. LeVeque, "Algorithms for computing the
-    sample variance", The American Statistician 37, 1983.
+    The update formula is that of T. Chan, G. Golub, R. LeVeque, "Algorithms for
+    computing the sample variance", The American Statistician 37, 1983.
     """
     total: float = 0
     mean = var = np.zeros(())

@@ -13,12 +13,12 @@ from skdmn.kernels.reference.contrast import cell_edges
 from skdmn.statistics.density import DensityAccumulator, DensityMatrices
 from skdmn.utils.array_api import Array
 
-_FLAT = 1e-20  # a trace that is rounding: patches by contrast have d at most
+_FLAT = 1e-20  # smaller traces are rounding errors; the largest possible is d
 
 
 @dataclass
 class ContrastAccumulator(DensityAccumulator):
-    """Sums of the outer products of patches by contrast, by class and cell.
+    """Sums of outer products of contrast-normalized patches, by class and cell.
 
     Attributes
     ----------
@@ -27,13 +27,15 @@ class ContrastAccumulator(DensityAccumulator):
     outer_products : ndarray of shape (n_classes, n_cells, d, d), float64
         Sums over the patches of a class in a cell.
     sums : None
+        Not used, because the matrices are not centred.
     n_patches : ndarray of shape (n_classes, n_cells), int64
+        Number of patches that were added.
     n_images : ndarray of shape (n_classes,), int64
-        How many have been seen.
+        Number of images that were added.
     cells : (int, int)
-        How many cells there are, down and across.
+        Number of cells, vertically and horizontally.
     floor : float
-        Added to the variance of a patch.
+        Value added to the variance of a patch.
     """
 
     cells: Pair
@@ -48,14 +50,14 @@ class ContrastAccumulator(DensityAccumulator):
         cells: Pair,
         floor: float,
     ) -> ContrastAccumulator:
-        """Return an accumulator that has seen nothing."""
+        """Return an accumulator without any images."""
         d, n_cells = math.prod(kernel_size) * n_channels, math.prod(cells)
         counts = np.zeros((n_classes, n_cells), np.int64)
         outer = np.zeros((n_classes, n_cells, d, d))
         return cls(kernel_size, outer, None, counts, counts[:, 0].copy(), cells, floor)
 
     def _n_patches(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Return how many patches each cell of an image (height, width, ...) has."""
+        """Return the number of patches in each cell of a (height, width, ...) image."""
         positions = output_size(shape, self.kernel_size, (1, 1), "valid")
         down, across = (
             np.diff(cell_edges(length, n))
@@ -66,12 +68,12 @@ class ContrastAccumulator(DensityAccumulator):
     def _moments(
         self, images: Array, members: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return sums of outer products, cell by cell, over some of the images."""
+        """Return sums of outer products by cell over the images `members`."""
         size, cells = self.kernel_size, self.cells
         return contrast_moments(images, members, size, cells, self.floor), None
 
     def density_matrices(self) -> DensityMatrices:
-        """Divide by numbers of patches and traces."""
+        """Compute density matrices from the sums."""
         counts = np.maximum(self.n_patches, 1)[..., np.newaxis, np.newaxis]
         moments = self.outer_products / counts
         traces = np.trace(moments, axis1=2, axis2=3)
