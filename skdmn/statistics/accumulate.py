@@ -1,7 +1,7 @@
-"""Statistics of a layer: how images are added to them, and what travels between sites.
+"""Statistics of a layer: sums over images that can be merged.
 
-Every sum has the methods of `Sums`, so that one loop serves fits, files, threads,
-workers and sites that share no images.
+All sums have the methods of `Sums`. Therefore the same code serves fits, files,
+workers, and sites that cannot share images.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from skdmn.utils.labels import union
 
 Report = Callable[[int], None]
 
-# to be raised if the meaning of sums changes: joblib sees the code of one function
+# increase if the meaning of sums changes: joblib only notices changes of `accumulate`
 _FORMAT = 3
 
 
 class Sums(Protocol):
-    """A sum over images, of which two can be merged."""
+    """Protocol of sums over images that can be merged."""
 
     def update(self, images: Any, labels: np.ndarray) -> None:
         """Add images of shape (n, height, width, channels).
@@ -37,30 +37,30 @@ class Sums(Protocol):
         """Add another sum; `labels` are the indices of its classes among these."""
 
     def like(self, n_classes: int) -> Self:
-        """Return a sum of the same kind, for some classes, that has seen nothing."""
+        """Return a sum of the same kind for `n_classes` classes, without any images."""
 
 
 @dataclass
 class Statistics:
-    """What a layer has seen: a sum that merges, pickles, and holds no image.
+    """Statistics of images from which a layer computes its fitted attributes.
 
-    ``layer.statistics(X, y)`` computes it, ``layer.finish(statistics)`` turns it into
-    the fitted attributes.
+    ``layer.statistics(X, y)`` computes them, and ``layer.finish(statistics)`` sets the
+    fitted attributes. Statistics can be merged and pickled, and contain no images.
 
     Attributes
     ----------
     layer : str
         Name of the class of the layer.
     sums : object
-        The sums themselves.
+        Sums over the images.
     classes : ndarray of shape (n_classes,)
         Labels of the classes; ``[0]`` if the layer is not class-based.
     settings : dict
-        Parameters that the sums depend on.
+        Parameters on which the sums depend.
     images : dict
-        Shape and names of the images.
+        Shape of the images and names of their values.
     dtype : {"float32", "float64"}
-        What the fitted arrays are computed in.
+        Dtype of the fitted arrays.
     """
 
     layer: str
@@ -76,12 +76,13 @@ class Statistics:
         Parameters
         ----------
         other : Statistics
-            Of the same layer, with the same settings, of images of the same shape.
+            Statistics of the same layer, with the same settings, for images of the
+            same shape.
 
         Returns
         -------
         Statistics
-            New; neither of the two is changed.
+            New object; neither of the two is changed.
 
         Raises
         ------
@@ -101,7 +102,7 @@ class Statistics:
 
 
 def check_mergeable(first: Statistics, second: Statistics) -> None:
-    """Raise if two statistics cannot be added, and say what differs."""
+    """Raise if two statistics cannot be merged; the message says what differs."""
     if not isinstance(second, Statistics):
         raise TypeError(
             f"Statistics merge with Statistics, got {type(second).__name__}; pass what "
@@ -139,14 +140,20 @@ def accumulate(
     Parameters
     ----------
     images : Images
+        Images to add.
     codes : ndarray of shape (len(images),), int
         Class indices.
     sums : Sums
-        Changed, and returned.
+        Sums to which images are added, in place.
     report : callable
-        Called with the number of images done.
-    key : str or None
-        Stands for the images if results are cached.
+        Called with the number of images that are done.
+    key : str or None, default=None
+        Identifies the images if results are cached.
+
+    Returns
+    -------
+    Sums
+        `sums`.
     """
     for some, batch in images.batches():
         sums.update(batch, codes[some])
@@ -157,7 +164,7 @@ def accumulate(
 def cached_accumulate(
     memory: Any, images: Images, codes: np.ndarray, sums: Any, report: Report
 ) -> Any:
-    """Call `accumulate` once for the same images and labels, with joblib's Memory."""
+    """Call `accumulate`, or read its result from a joblib.Memory."""
     memory = check_memory(
         os.fspath(memory) if hasattr(memory, "__fspath__") else memory
     )
