@@ -12,6 +12,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from skdmn.data import transfer
 from skdmn.utils.array_api import (
     Array,
     Backend,
@@ -58,6 +59,18 @@ class Rows:
     def row_bytes(self) -> int:
         """Memory of one row in `dtype`, in bytes."""
         return self.n_features * (8 if self.dtype == "float64" else 4)
+
+    def resident(self) -> Rows:
+        """Return the rows with their data on a GPU, if it computes and they fit there.
+
+        They are then transferred once, not in every pass.
+        """
+        data = self.data
+        if self.is_lazy or own_backend(data) == self.compute:
+            return self
+        if not transfer.fits(self.compute, getattr(data, "nbytes", 0)):
+            return self
+        return dataclasses.replace(self, data=to_backend(data, self.compute))
 
     def blocks(self, block_bytes: int | None = None) -> Iterator[tuple[slice, Array]]:
         """Yield blocks of rows in order, on the device of `compute`.

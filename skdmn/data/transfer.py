@@ -104,6 +104,18 @@ def batch_bytes(backend: Backend, otherwise: int) -> int:
     return min(GPU_BYTES, free_bytes(backend.device) // _SHARE)
 
 
+def fits(backend: Backend, n_bytes: int) -> bool:
+    """Whether an array of some bytes can stay on a GPU while it is computed on.
+
+    False if the backend is no GPU whose free memory is known.
+    """
+    if not _is_cupy(backend):
+        return False
+    from skdmn.kernels.cuda.transfer import free_bytes
+
+    return 2 * n_bytes <= free_bytes(backend.device)
+
+
 def batches(
     n: int, size: int, read: Read, compute: Compute, link: Link
 ) -> Iterator[tuple[slice, Any]]:

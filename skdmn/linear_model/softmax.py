@@ -218,6 +218,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
         rows, backend = self._check_rows(X, reset=True)
         classes, codes = self._check_labels(y, len(rows))
+        rows = rows.resident()
         objective = self._objective(rows, classes, codes, sample_weight)
         start = self._last_solution(objective, classes)
         dtype = widest_float(backend)

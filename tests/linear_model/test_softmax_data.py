@@ -19,6 +19,8 @@ from skdmn import (
     FlattenTransformer,
     SoftmaxClassifier,
 )
+from skdmn.data import rows as rows_module
+from skdmn.data import transfer
 from skdmn.data.files import Batches
 from skdmn.linear_model import solver
 from skdmn.utils import array_api
@@ -256,6 +258,28 @@ def test_numpy_is_computed_on_a_gpu_and_stays_numpy(digits, name, monkeypatch):
     found = ours.predict_proba(X)
     assert own_backend(found) == HOST
     assert_allclose(found, expected.predict_proba(X), atol=1e-2)
+
+
+@pytest.mark.parametrize("fits", [False, True])
+def test_rows_that_fit_on_a_gpu_are_sent_there_once(monkeypatch, fits):
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:300], y[:300]
+    device = array_api_strict.Device("device1")
+    simulated = array_api.Backend(array_api_strict, device)
+    monkeypatch.setattr(array_api, "gpu", lambda: simulated)
+    monkeypatch.setattr(transfer, "fits", lambda backend, n_bytes: fits)
+    sent, move = [], rows_module.to_backend
+
+    def counted(array, backend):
+        if backend == simulated and array_api.own_backend(array) != simulated:
+            sent.append(len(array))
+        return move(array, backend)
+
+    monkeypatch.setattr(rows_module, "to_backend", counted)
+    ours = SoftmaxClassifier(C=0.1, device="cuda").fit(X, y)
+    assert (sum(sent) == len(X)) == fits
+    expected = SoftmaxClassifier(C=0.1, device="cpu").fit(X, y)
+    assert_allclose(ours.predict_proba(X), expected.predict_proba(X), atol=1e-3)
 
 
 def test_a_gpu_that_is_not_there_is_an_error(digits, monkeypatch):
