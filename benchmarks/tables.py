@@ -11,6 +11,7 @@ from pathlib import Path
 
 import export_tables
 import feature_tables
+import gpu_tables
 import scale_tables
 import speed_tables
 
@@ -104,6 +105,7 @@ TABLES = (
     *export_tables.TABLES,
     *feature_tables.TABLES,
     *scale_tables.TABLES,
+    *gpu_tables.TABLES,
 )
 
 

@@ -116,11 +116,6 @@ def test_a_fit_on_dask_blocks_is_the_same(estimator):
         with pytest.raises(TypeError, match=type(estimator).__name__):
             distributed.fit(ours, blocks, LABELS)
         return
-    if getattr(estimator, "mirrored", False) and not hasattr(estimator, "layers"):
-        # a layer alone becomes a network, which must be mirrored itself
-        with pytest.raises(ValueError, match="has mirrored=True"):
-            distributed.fit(ours, blocks, LABELS)
-        return
     # a tolerance at which fits of the solver are the same
     if is_classifier(ours):
         ours.set_params(tol=1e-9)

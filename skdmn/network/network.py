@@ -28,7 +28,7 @@ from skdmn.network.stream import Batches, Stream
 from skdmn.operations.chain import chain_of
 from skdmn.operations.records import AverageFlips, Flatten, Operation
 from skdmn.utils.array_api import Array
-from skdmn.utils.validation import Shape
+from skdmn.utils.validation import Shape, warn_user
 
 Layers = list[tuple[str, Any]]
 
@@ -185,12 +185,6 @@ class NamedLayers(_BaseComposition):
                 "mirrored=True, but there is no layer but a FlattenTransformer; put "
                 "one in front that computes features."
             )
-        for name, layer in self.layers:
-            if not self.mirrored and getattr(layer, "mirrored", False):
-                raise ValueError(
-                    f"{name!r} has mirrored=True, but the network mirrored=False; set "
-                    "mirrored=True on the network, which passes it on to its layers."
-                )
         asked = {self.device, *(layer.device for layer in layers)} - {"auto"}
         if len(asked) > 1:
             raise ValueError(
@@ -517,6 +511,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     def _fit(self, images: Images, y: Any) -> None:
         for _, layer in self.layers:
             layer._encode(y, len(images))  # raises before any layer is fitted
+        self._warn_of_layers_alone_mirrored()
         layers: Layers = []
         for name, layer in self.layers:
             started = time.perf_counter()
@@ -532,6 +527,16 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
                     f"{len(self.layers)} layers, {took:.1f} s"
                 )
         self.layers_ = layers
+
+    def _warn_of_layers_alone_mirrored(self) -> None:
+        for name, layer in self.layers:
+            if getattr(layer, "mirrored", False) and not self.mirrored:
+                warn_user(
+                    f"{name!r} has mirrored=True, but the network mirrored=False, so "
+                    "its filters are those for both directions, while features are "
+                    "those of one; set mirrored=True on the network, which passes it "
+                    "on to its layers."
+                )
 
     def _prepared(
         self, layer: ImageTransformer, before: Layers, images: Images
