@@ -1,4 +1,4 @@
-"""The base class of layers: checks, shapes, statistics, operations, output."""
+"""Base class of layers: input checks, shapes, statistics, operations and output."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from skdmn.utils.validation import (
     with_channels,
 )
 
-# what an estimator remembers of the images that it was fitted on
+# attributes that describe the images of the fit
 _INPUT = (
     "image_shape_",
     "n_features_in_",
@@ -63,17 +63,17 @@ _INPUT = (
 
 
 class Labels(NamedTuple):
-    """Which images a layer learns from, and their classes.
+    """Images from which a layer learns, and their classes.
 
     Attributes
     ----------
     classes : ndarray of shape (n_classes,)
         Sorted labels; ``[0]`` for a layer that does not need labels.
     codes : ndarray of shape (n_chosen,), int
-        Index among `classes` of every image that is chosen.
-    chosen : ndarray of shape (n_chosen,), int, or None
-        Sorted indices of the chosen images; None for all.
-    is_repeatable : bool
+        Index in `classes` for each chosen image.
+    chosen : ndarray of shape (n_chosen,), int, or None, default=None
+        Sorted indices of the chosen images; None for all images.
+    is_repeatable : bool, default=True
         False if another call would choose other images.
     """
 
@@ -83,8 +83,8 @@ class Labels(NamedTuple):
     is_repeatable: bool = True
 
 
-# Adds up sums over images, wherever those are. Called with sums that have seen nothing
-# and whether they are to be kept by class; returns them filled.
+# Computes sums over images, in this process or on workers. It takes empty sums and a
+# flag (True if the sums are kept by class), and returns the sums over all images.
 Gather = Callable[[Any, bool], Any]
 
 
@@ -96,7 +96,7 @@ class _RowOutput(DocLinkMixin, PortableMixin, TransformerMixin, BaseEstimator):
 
 
 def _learns(layer: Any) -> bool:
-    """Check that a layer has statistics, for methods that need them."""
+    """Return True if a layer has statistics, else raise AttributeError."""
     if type(layer)._empty_sums is ImageTransformer._empty_sums:
         raise AttributeError(
             f"{type(layer).__name__} learns nothing from images, so it has no "
@@ -105,23 +105,23 @@ def _learns(layer: Any) -> bool:
     return True
 
 
-# No auto-wrapping here: images (4-D) stay arrays whatever `set_output` says, and
-# rows go through the wrapped transform of the class above. Subclasses get the default
-# keys again, hence `set_output` itself.
+# This class does not wrap `transform`, because images (4-D) stay arrays for any
+# `set_output`. Rows go through the wrapped `transform` of the class above. Subclasses
+# get scikit-learn's default keys again, and so the method `set_output`.
 class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[call-arg]
-    """Base class of layers, in this package and in files of your own.
+    """Base class of all layers, including your own.
 
-    A layer keeps its parameters in ``__init__`` and fills in some of the methods below.
-    All else is done here: checks of input, batches, devices, progress, feature names,
-    output, and the way into networks, Dask and exports.
+    A layer stores its parameters in ``__init__`` and defines some of the methods below.
+    This class does the rest: input checks, batches, devices, progress, feature names
+    and output. The layer can then also be used in networks, with Dask and in exports.
 
     =========================== ======================================================
     method                      what it does
     =========================== ======================================================
     ``_prepare()``              derives attributes from parameters and
-                                ``image_shape_`` alone, before any image is seen
-    ``_empty_sums(n_classes)``  returns sums that have seen nothing; a layer without
-                                this method learns nothing from images
+                                ``image_shape_``, before any image is read
+    ``_empty_sums(n_classes)``  returns sums over no images; a layer without this
+                                method learns nothing from images
     ``_set(sums, dtype)``       sets fitted attributes from sums over all images
     ``_operations()``           returns what ``transform`` computes, as a list of
                                 records of `skdmn.operations`
@@ -129,21 +129,22 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
     Sums are objects with the methods ``update(images, labels)``,
     ``merge(other, labels)`` and ``like(n_classes)``, such as those in
-    `skdmn.statistics`. A layer that must look at the images once before its sums can
-    begin (for a threshold, say) sets ``_needs_first_look = True``, returns other empty
-    sums from ``_first_look()``, and receives them in ``_take_first_look(sums, dtype)``.
+    `skdmn.statistics`. Some layers need one more pass over the images before that, for
+    example to compute a threshold. Such a layer sets ``_needs_first_look = True``,
+    returns empty sums for this pass from ``_first_look()``, and receives the filled
+    sums in ``_take_first_look(sums, dtype)``.
 
-    Parameters of a subclass besides its own: `image_shape` and `device`.
+    Every subclass needs the parameters `image_shape` and `device`.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's)
         "image_shape": [tuple, list, None],
         "device": [StrOptions(set(DEVICES))],
     }
-    _needs_positions = True  # whether rows without image_shape may be a mistake
-    _one_to_one = False  # whether values keep their places, so names theirs
-    _only_reshapes = False  # whether it gives rows and computes nothing
-    _needs_first_look = False  # whether sums can begin only after another pass
+    _needs_positions = True  # warn about rows without image_shape that may be images
+    _one_to_one = False  # outputs correspond to inputs and keep their names
+    _only_reshapes = False  # returns rows and computes nothing
+    _needs_first_look = False  # needs another pass before the sums
 
     image_shape: tuple[int, ...] | None
     device: str
@@ -180,7 +181,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
     @available_if(_learns)
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None) -> Self:
-        """Add more images; the result is that of a fit on all images at once.
+        """Add more images, as if all images had been fitted at once.
 
         Parameters
         ----------
@@ -189,8 +190,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         y : array-like of shape (n,) or None
             Labels, if the layer needs them. New ones extend `classes_`.
         classes : array-like of shape (n_classes,) or None, default=None
-            Labels to list in `classes_` whether or not `y` has them; ignored by layers
-            that are not class-based.
+            Labels to include in `classes_`, even if they are not in `y`. Ignored by
+            layers that are not class-based.
 
         Returns
         -------
@@ -219,17 +220,16 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
     @available_if(_learns)
     def merge(self, other: Self) -> Self:
-        """Add the images that another fitted layer has seen.
+        """Add the images of another fitted layer, without access to the images.
 
-        The sums add up exactly, so that sites which may not share images can share
-        what layers have learned from them: the result is that of a fit on the images
-        of both.
+        The result is that of a fit on the images of both. Sites that cannot share
+        images can therefore fit a layer together.
 
         Parameters
         ----------
         other : layer of the same class
-            Fitted on other images of the same shape, with the same parameters as far
-            as the sums depend on them. It is not changed.
+            Layer that was fitted on other images of the same shape, with the same
+            parameters (of those that affect the sums). It is not changed.
 
         Returns
         -------
@@ -240,8 +240,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         TypeError
             If `other` is of another class.
         ValueError
-            If one of the two has no sums (see `compact`), or they were not computed
-            alike. The message says what differs.
+            If one of the two has no sums (see `compact`), or if the sums cannot be
+            added. The message says what differs.
         """
         check_is_fitted(self)
         if type(other) is not type(self):
@@ -256,7 +256,9 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     def statistics(
         self, X: Any, y: Any = None, *, first_look: Statistics | None = None
     ) -> Statistics:
-        """Compute what `fit` learns from, without fitting.
+        """Compute the statistics of images from which `finish` can fit the layer.
+
+        ``layer.finish(layer.statistics(X, y))`` is equivalent to ``layer.fit(X, y)``.
 
         Parameters
         ----------
@@ -265,13 +267,13 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         y : array-like of shape (n,) or None
             Labels, if the layer needs them.
         first_look : Statistics or None, default=None
-            What `first_look` returned, merged over all sites. None: for these images
-            alone.
+            Result of `first_look`, merged over all sites. None computes it from these
+            images only. Ignored by layers that need no first look.
 
         Returns
         -------
         Statistics
-            A sum that merges with that of other images and pickles. `finish` takes it.
+            Sums that can be pickled, and merged with those of other images by ``+``.
 
         Raises
         ------
@@ -299,10 +301,11 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
     @available_if(_learns)
     def first_look(self, X: Any, y: Any = None) -> Statistics | None:
-        """Compute what `statistics` needs to know of all images before it begins.
+        """Compute the statistics that `statistics` needs from a first pass over images.
 
-        Sites that do not share images merge their first looks and pass the result to
-        `statistics`.
+        Sites that cannot share images merge their results and pass the sum to
+        `statistics`. Only some layers need this, such as WhitenedPCAPatchTransformer
+        for ``contrast_floor="auto"``.
 
         Parameters
         ----------
@@ -325,12 +328,12 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
     @available_if(_learns)
     def finish(self, statistics: Statistics) -> Self:
-        """Set the fitted attributes from statistics, without any image.
+        """Fit the layer from statistics, without any image.
 
         Parameters
         ----------
         statistics : Statistics
-            What `statistics` of such a layer returned, merged as you like.
+            Result of `statistics` of a layer of this class, or several of them merged.
 
         Returns
         -------
@@ -339,7 +342,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         Raises
         ------
         ValueError
-            If the statistics are those of another layer, or of other parameters.
+            If the statistics are from another class of layers or other parameters.
         """
         with self._unchanged_on_error():
             self._check_params()
@@ -424,13 +427,13 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         return shape
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name the values of one flattened output, as ``y12_x07_f03``.
+        """Return the names of the flattened outputs, such as ``y12_x07_f03``.
 
         Parameters
         ----------
         input_features : array-like of str or None
-            Names of the values of the input, checked against those fitted. Layers
-            that keep every value in its place return these.
+            Names of the input values, checked against `feature_names_in_`. Layers whose
+            outputs correspond to their inputs return these names.
 
         Returns
         -------
@@ -442,7 +445,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         NotFittedError
             Before `fit`.
         ValueError
-            If the names are not those fitted, or not as many.
+            If the names or their number differ from those in `fit`.
         """
         check_is_fitted(self)
         names = self._checked_names(input_features)
@@ -450,20 +453,20 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             return names
         return value_names(self.output_shape_)
 
-    # the methods that a layer fills in
+    # the methods that a layer defines
 
     def _prepare(self) -> None:
         """Derive attributes from parameters and `image_shape_`."""
 
     def _empty_sums(self, n_classes: int) -> Any:
-        """Return sums that have seen nothing; None if the layer learns nothing."""
+        """Return sums over no images; None if the layer learns nothing."""
         return None
 
     def _set(self, sums: Any, dtype: str) -> None:
         """Set fitted attributes from sums over all images.
 
-        ``_learned["classes"]`` has the labels of their classes; `dtype` is what the
-        images are computed in, "float32" or "float64".
+        ``_learned["classes"]`` has the labels of the classes. `dtype` is the dtype of
+        the computation, "float32" or "float64".
         """
 
     def _operations(self) -> list[Operation]:
@@ -478,10 +481,10 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         raise NotImplementedError(f"{type(self).__name__} has no _first_look.")
 
     def _take_first_look(self, sums: Any, dtype: str) -> None:
-        """Take notice of what the first look found."""
+        """Set attributes from the sums of the first look."""
 
     def _adopt(self, sums: Any) -> None:
-        """Take from finished sums what `_take_first_look` would have found."""
+        """Set from finished sums the attributes that `_take_first_look` sets."""
 
     def _encode(
         self, y: Any, n_images: int, classes: Any = None
@@ -494,7 +497,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         return Labels(*self._encode(y, n_images, classes))
 
     def _sum_settings(self) -> dict[str, Any]:
-        """Return the parameters that the sums depend on, resolved for these images."""
+        """Return the parameters on which the sums depend, resolved for these images."""
         return {}
 
     def _check_uses_all_images(self, method: str) -> None:
@@ -514,14 +517,14 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         return 2 if self._needs_first_look else 1
 
     def _fit(self, images: Images, y: Any) -> None:
-        """Learn from checked images; `image_shape_` is known already."""
+        """Fit on checked images, after `image_shape_` was set."""
         labels = self._choose(y, len(images))
         self._learn(labels, images.dtype, self._gather(images, labels))
 
     def _learn(
         self, labels: Labels, dtype: str, gather: Gather, before: Any = None
     ) -> None:
-        """Sum, then finish; `gather` sums over images, wherever they are."""
+        """Compute the sums by `gather`, and set the fitted attributes from them."""
         self._prepare()
         if before is None:
             self.__dict__.pop("_learned", None)
@@ -537,8 +540,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         self._keep(labels.classes, sums, dtype)
 
     def _keep(self, classes: np.ndarray, sums: Any, dtype: str) -> None:
-        """Keep sums, and set what follows from them."""
-        # one attribute: fitted arrays of their own would have to follow X to a device
+        """Keep the sums, and set the fitted attributes."""
+        # in one attribute: separate fitted arrays would have to be on the device of X
         self._learned = {
             "classes": classes,
             "dtype": dtype,
@@ -549,7 +552,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         self._set(sums, dtype)
 
     def _gather(self, images: Images, labels: Labels) -> Gather:
-        """Return what sums over images in this process."""
+        """Return a function that computes sums over images in this process."""
         if labels.chosen is not None:
             images = replace(images, chosen=labels.chosen)
         memory = getattr(self, "memory", None) if labels.is_repeatable else None
@@ -563,7 +566,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         return gather
 
     def _begun(self, X: Any, y: Any) -> tuple[Self, Images, Labels, Gather]:
-        """Return a copy that knows the images, and what sums over them."""
+        """Return a copy prepared for the images, and a function that sums over them."""
         layer = clone(self)
         layer._check_params()
         images = layer._check_images(X, reset=True)
@@ -572,7 +575,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         return layer, images, labels, layer._gather(images, labels)
 
     def _seen(self) -> Statistics:
-        """Return the statistics of all images so far."""
+        """Return the statistics of all images of the fit."""
         if not hasattr(self, "_sums"):
             raise ValueError(
                 f"This {type(self).__name__} has no sums, because compact() left them "
@@ -594,7 +597,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         )
 
     def _resumable(self) -> Any:
-        """Return the sums so far, if the parameters still ask for them."""
+        """Return the sums, after checking that their parameters have not changed."""
         if not hasattr(self, "_sums"):
             raise ValueError(
                 "partial_fit needs the sums, which compact() left out; continue with "
@@ -629,7 +632,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
     @property
     def _is_signal(self) -> bool:
-        """Whether the images are one-dimensional signals, passed as rows."""
+        """True if the images are one-dimensional signals, passed as rows."""
         return self._input_ndim == 2 and self.image_shape_[::2] == (1, 1)
 
     def _check_params(self) -> None:
@@ -660,7 +663,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         return self.device
 
     def _validated(self, X: Any, reset: bool) -> Array | Sliced:
-        """Return X as an array of finite numbers; what is only sliced is read later."""
+        """Check X; objects that only support slicing are checked when they are read."""
         if is_sliceable(X):
             validate_data(self, X, reset=reset, skip_check_array=True, ensure_2d=False)
             return Sliced(X, type(self).__name__)
@@ -668,18 +671,18 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         return validate_data(self, X, reset=reset, allow_nd=True, ensure_2d=False)
 
     def _remember(self, shape: Shape, ndim: int, backend: Backend) -> None:
-        """Keep what images are like that the layer is fitted on."""
+        """Set the attributes that describe the images of the fit."""
         self.image_shape_ = shape
         self.n_features_in_ = math.prod(shape)
         self._input_ndim = ndim
-        # lives where X does, also in layers that learn no arrays; None once
-        # pickled: then X may lie anywhere
+        # an array that shows namespace and device of X, for layers without fitted
+        # arrays; None after unpickling, when any device is allowed
         self._lives = backend.xp.empty(
             0, dtype=backend.xp.float32, device=backend.device
         )
 
     def _new_shape(self, shape_of_all: tuple[int, ...]) -> Shape:
-        """Return the image shape that X's shape and `image_shape` say."""
+        """Return the image shape from the shape of X and `image_shape`."""
         given = as_shape(self.image_shape)
         if len(shape_of_all) > 2:
             shape = with_channels(shape_of_all[1:])
@@ -713,11 +716,11 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
     @property
     def _shape_param(self) -> str:
-        """What the parameter is called that tells the shape of rows."""
+        """Name of the parameter with the image shape of rows, for messages."""
         return "image_shape"
 
     def _fitted_shape(self, X: Array) -> Shape:
-        """Return the fitted image shape, or say how X differs from it."""
+        """Return the fitted image shape; raise if X does not have it."""
         name, shape = type(self).__name__, self.image_shape_
         if as_shape(self.image_shape) not in (None, shape):
             raise ValueError(
@@ -749,16 +752,16 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         return shape
 
     def _input(self) -> dict[str, Any]:
-        """Return what this estimator remembers of its images."""
+        """Return the attributes that describe the images of the fit."""
         return {name: getattr(self, name) for name in _INPUT if hasattr(self, name)}
 
     def _take_input(self, source: ImageTransformer) -> None:
-        """Remember of the images what another estimator does."""
+        """Copy the attributes that describe the images from another estimator."""
         for name, value in source._input().items():
             setattr(self, name, value)
 
     def _here(self, array: np.ndarray) -> Array:
-        """Move a NumPy result to where X was, as fitted attributes are kept."""
+        """Move a NumPy array to the namespace and device of the fitted X."""
         return (
             array
             if self._lives is None
@@ -793,7 +796,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         return given
 
     def _inverse(self, X: Any, function: Callable[[Array], Array]) -> Array:
-        """Apply a function to rows or images, give them the shape of those fitted."""
+        """Apply a function to rows or images; return them in the shape of the fit."""
         check_is_fitted(self)
         backend, shape = backend_of(X), self.image_shape_
         self._check_same_backend(backend, "inverse_transform")
@@ -812,7 +815,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         return backend.xp.reshape(out, (out.shape[0], *shape[: self._input_ndim - 1]))
 
     def __sklearn_tags__(self) -> Tags:
-        """Declare what scikit-learn's checks and meta-estimators ask."""
+        """Declare the properties that scikit-learn's tools ask for."""
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
         tags.input_tags.three_d_array = True
