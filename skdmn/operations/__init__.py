@@ -1,8 +1,7 @@
-"""What fitted layers compute, as records that are run, fused and exported.
+"""Operations: records that describe the computations of fitted estimators.
 
-A fitted estimator says what it computes once, in ``operations()``: a list of the
-records below. Networks run and fuse that list; the exports to PyTorch and ONNX
-translate it.
+The method ``operations()`` of a fitted estimator returns a list of the records below.
+Networks fuse and run this list; the exports to PyTorch and ONNX translate it.
 
 =================== ==============================================================
 record              what it computes

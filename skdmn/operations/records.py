@@ -1,4 +1,4 @@
-"""The records: what each operation does to the shape of an image, and to images."""
+"""Records of operations: how to run each one, and the shape of its output."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from skdmn.utils.validation import Shape
 
 @dataclass(frozen=True)
 class Operation:
-    """A step of a fitted model, from images to images.
+    """Base class of operations, which compute images from images.
 
-    An operation of your own is a frozen dataclass that inherits this one, holds its
-    arrays as fields, and defines `__call__` and, if it changes the shape of an image,
-    `output_shape`. Networks run it; exports refuse it by its name.
+    To write your own operation, inherit from this class as a frozen dataclass with
+    arrays as fields. Define `__call__` and, if the shape of an image changes,
+    `output_shape`. Networks can run it; exports raise an error with its name.
     """
 
-    #: True if integers of any width are read as they are, without a copy as floats.
+    #: True if the input may have any real dtype and needs no conversion to floats.
     takes_any_dtype: ClassVar[bool] = False
-    #: True if any number of images can be passed at once, because the operation goes
-    #: through them in pieces that bound its memory.
+    #: True if any number of images can be passed at once, because the operation
+    #: processes them in pieces and so bounds its memory.
     is_tiled: ClassVar[bool] = False
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Return height, width and channels of what comes out for those of an image."""
+        """Return the output shape (height, width, channels) for an input shape."""
         return shape
 
     def __call__(self, images: Array) -> Array:
         """Compute the operation on images of shape (n, height, width, channels)."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it does.")
+        raise NotImplementedError(f"{type(self).__name__} does not define __call__.")
 
     def moved(self, backend: Backend, dtype: str) -> Self:
         """Return a copy whose floating arrays have a namespace, device and dtype."""
@@ -57,7 +57,7 @@ class Operation:
         return self._with_arrays(move)
 
     def on_host(self) -> Self:
-        """Return a copy whose arrays are NumPy arrays, of the dtypes they have."""
+        """Return a copy whose floating arrays are NumPy arrays of the same dtype."""
         return self._with_arrays(to_numpy)
 
     def _with_arrays(self, function: Callable[[Array], Array]) -> Self:
@@ -169,7 +169,8 @@ class Encode(Operation):
         The entries of each sum to 0.
     floor, threshold : float
     components : array of shape (n_components, kernel height, width, channels) or None
-        Orthonormal vectors that the filters are combinations of; kernels use them.
+        Orthonormal vectors; the filters are linear combinations of them. Kernels use
+        them to save products.
     """
 
     filters: Array
@@ -182,7 +183,7 @@ class Encode(Operation):
 
     @property
     def how(self) -> Encoding:
-        """The same, as the kernels take it."""
+        """The parameters in the form that kernels take."""
         return Encoding(self.filters, self.floor, self.threshold, self.components)
 
     @property
@@ -220,7 +221,7 @@ class Select(Operation):
     ----------
     channels : ndarray of shape (n_kept,), int
     n_channels : int
-        Number of channels that come in.
+        Number of input channels.
     """
 
     channels: np.ndarray
@@ -245,7 +246,7 @@ class Flatten(Operation):
     is_tiled = True
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Return the shape of a row, seen as an image of one channel."""
+        """Return the shape of a row, as an image with one channel."""
         return 1, math.prod(self.shape), 1
 
     def __call__(self, images: Array) -> Array:
@@ -286,7 +287,7 @@ class ScaleValues(Operation):
 
 @dataclass(frozen=True)
 class Scores(Operation):
-    """Compute the logits of rows: (x - mean) coef^T + intercept; one for two classes.
+    """Compute the logits of rows, (x - mean) coef^T + intercept; one for two classes.
 
     Attributes
     ----------
@@ -303,7 +304,7 @@ class Scores(Operation):
     classes: np.ndarray = field(metadata={"stays": True})
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Return the shape of the logits, seen as an image of one channel."""
+        """Return the shape of the logits, as an image with one channel."""
         return 1, self.coef.shape[0], 1
 
     def __call__(self, images: Array) -> Array:
@@ -311,7 +312,7 @@ class Scores(Operation):
         return (images - self.mean) @ self.coef.T + self.intercept
 
     def of_all_classes(self) -> Scores:
-        """Return logits whose softmax are the probabilities of all classes."""
+        """Return an operation with one logit per class, for a softmax."""
         if len(self.coef) > 1:
             return self
         coef, intercept = (
@@ -323,7 +324,7 @@ class Scores(Operation):
 
 @dataclass(frozen=True)
 class AverageFlips(Operation):
-    """Average what operations give for an image and for its horizontal flip."""
+    """Average the outputs of operations for an image and for its horizontal flip."""
 
     operations: tuple[Operation, ...]
     dtype: str = "float32"
@@ -331,7 +332,7 @@ class AverageFlips(Operation):
     takes_any_dtype = True
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Return the shape that the operations give."""
+        """Return the output shape of the operations."""
         for operation in self.operations:
             shape = operation.output_shape(shape)
         return shape
@@ -354,16 +355,20 @@ class AverageFlips(Operation):
 
 
 def run(operations: Iterable[Operation], images: Array, dtype: str) -> Array:
-    """Run images through operations, one after the other.
+    """Apply operations to images, one after the other.
 
     Parameters
     ----------
     operations : iterable of Operation
-        Their arrays have the namespace and device of the images.
+        Operations whose arrays have the namespace and device of the images.
     images : array of shape (n, height, width, channels)
-        Of any real dtype.
+        Images of any real dtype.
     dtype : {"float32", "float64"}
-        What is computed and returned.
+        Dtype of the computation and of the output.
+
+    Returns
+    -------
+    array of shape (n, height, width, channels) or (n, n_values)
     """
     xp = own_backend(images).xp
     floats = getattr(xp, dtype)
