@@ -1,4 +1,4 @@
-"""Estimators one after the other as one list of operations."""
+"""Conversion of a sequence of estimators to one list of operations."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from skdmn.utils.validation import Shape, times
 
 
 class Chain(NamedTuple):
-    """Operations, and what goes in and comes out.
+    """A list of operations, with the shapes of its input and output.
 
     Attributes
     ----------
     takes, gives : (int, int, int) or None
-        Height, width and channels of images; None for rows.
+        Height, width and channels of the input and output images; None for rows.
     operations : tuple of Operation
+        The operations, in order.
     """
 
     takes: Shape | None
@@ -26,7 +27,7 @@ class Chain(NamedTuple):
 
     @classmethod
     def of(cls, takes: Shape | None, operations: Iterable[Operation]) -> Chain:
-        """Find out what comes out of operations."""
+        """Return a chain, with the output shape computed from the operations."""
         operations, gives = tuple(operations), takes
         for operation in operations:
             if isinstance(operation, Flatten | ScaleValues | Scores):
@@ -39,27 +40,32 @@ class Chain(NamedTuple):
 
 
 def chain_of(steps: Iterable[Any]) -> Chain:
-    """Chain what fitted estimators compute.
+    """Chain the operations of fitted estimators.
 
     Parameters
     ----------
     steps : iterable of estimators
-        At least one. Each has a method ``operations``; those that take images remember
-        their shape in ``image_shape_``.
+        At least one estimator. Each has a method ``operations``; those that take images
+        have their shape in ``image_shape_``.
+
+    Returns
+    -------
+    Chain
+        Operations of all steps, with conversions between images and rows.
 
     Raises
     ------
     TypeError
         If a step has no ``operations``.
     ValueError
-        If a step does not take what the one in front of it gives.
+        If the input size of a step differs from the output size of the step before.
     """
     steps = list(steps)
     for step in steps:
         if not hasattr(step, "operations"):
             raise TypeError(
-                f"{type(step).__name__} has no operations() that say what it computes; "
-                "leave it out."
+                f"{type(step).__name__} has no method operations() that describes its "
+                "computation; leave it out."
             )
     operations: list[Operation] = []
     takes = given = getattr(steps[0], "image_shape_", None)
@@ -71,8 +77,8 @@ def chain_of(steps: Iterable[Any]) -> Chain:
             if given and part.takes and math.prod(given) != math.prod(part.takes):
                 raise ValueError(
                     f"{name} was fitted on images of {times(part.takes)}, but the "
-                    f"{before} in front gives {times(given)}; set that one back, or "
-                    "fit again."
+                    f"{before} before it gives {times(given)}; undo the change of its "
+                    "parameters, or fit again."
                 )
             operations += [Flatten(given)] if given is not None else []
             operations += [Unflatten(part.takes)] if part.takes is not None else []

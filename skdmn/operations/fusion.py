@@ -1,4 +1,4 @@
-"""Fewer operations with the same result: simplified for exports, fused for speed."""
+"""Simplification of operations for exports, and fusion for speed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ConvolveAndPool(Convolve):
     pool: Window = WHOLE
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Return (rows, columns, n_filters) behind the pooling."""
+        """Return (rows, columns, n_filters) after the pooling."""
         *size, n_filters = super().output_shape(shape)
         return *self.pool.output_size((size[0], size[1])), n_filters
 
@@ -66,7 +66,7 @@ class EncodeAndPool(Encode):
     power: float = 1.0
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Return (rows, columns, 2 * n_filters) behind the pooling."""
+        """Return (rows, columns, 2 * n_filters) after the pooling."""
         *size, n_channels = super().output_shape(shape)
         return *self.pool.output_size((size[0], size[1])), n_channels
 
@@ -78,28 +78,33 @@ class EncodeAndPool(Encode):
 def planned(
     operations: Iterable[Operation], backend: Backend, dtype: str
 ) -> tuple[Operation, ...]:
-    """Move operations to where images are computed, and fuse them.
+    """Move operations to the device of the computation, and fuse them.
 
     Parameters
     ----------
     operations : iterable of Operation
+        Operations to plan, in order.
     backend : Backend
-        Array namespace and device of the images.
+        Array namespace and device of the computation.
     dtype : {"float32", "float64"}
-        What they are computed in.
+        Dtype of the computation.
+
+    Returns
+    -------
+    tuple of Operation
     """
     return fused(operation.moved(backend, dtype) for operation in operations)
 
 
 def needs_no_batches(operations: Sequence[Operation]) -> bool:
-    """Whether any number of images can be run at once, in bounded memory."""
+    """Return True if any number of images can be run at once in bounded memory."""
     reshapes = (Flatten, Unflatten)
     computed = [one for one in operations if not isinstance(one, reshapes)]
     return len(computed) <= 1 and all(one.is_tiled for one in operations)
 
 
 def fused(operations: Iterable[Operation]) -> tuple[Operation, ...]:
-    """Combine a convolution or an encoding with what follows it."""
+    """Fuse convolutions and encodings with the operations that follow them."""
     done: list[Operation] = []
     for operation in simplified(operations, fold=False):
         one = _fused(done[-1], operation) if done else None
@@ -111,7 +116,7 @@ def fused(operations: Iterable[Operation]) -> tuple[Operation, ...]:
 
 
 def _fusing(operation: Operation) -> Operation:
-    """Return an operation as one that others can be fused into."""
+    """Return an operation in a form that others can be fused into."""
     match operation:
         case Convolve(bias=None):
             return ConvolveAndPool(
@@ -130,7 +135,7 @@ def _fusing(operation: Operation) -> Operation:
 
 
 def _fused(first: Operation, second: Operation) -> Operation | None:
-    """Return one operation for two, or None if there is none."""
+    """Return one operation that is equivalent to two, or None."""
     match first, second:
         case ConvolveAndPool(activation=None, pool=pool), Rectify() if pool == WHOLE:
             return replace(first, activation="relu")
@@ -146,13 +151,19 @@ def _fused(first: Operation, second: Operation) -> Operation | None:
 
 
 def simplified(operations: Iterable[Operation], fold: bool) -> tuple[Operation, ...]:
-    """Merge neighbouring operations into one where one computes the same.
+    """Merge neighbouring operations without changing the result.
 
     Parameters
     ----------
     operations : iterable of Operation
+        Operations to simplify, in order.
     fold : bool
-        Also fold the scaling of channels into what follows, which changes rounding.
+        If True, also fold the scaling of channels into the next operations, which
+        changes rounding.
+
+    Returns
+    -------
+    tuple of Operation
     """
     done, at = [_within(operation, fold) for operation in operations], 0
     while at + 1 < len(done):
@@ -174,10 +185,11 @@ def _within(operation: Operation, fold: bool) -> Operation:
 def _merged(
     first: Operation, second: Operation, fold: bool
 ) -> Sequence[Operation] | None:
-    """Return operations that compute the same as two, or None to leave them.
+    """Return operations that are equivalent to two, or None to keep these.
 
-    Selection moves to the front, into the convolution whose filters it leaves out;
-    scaling to the back, since the largest value stays the largest.
+    Selections move to the front, up to a convolution, where they remove filters.
+    Scalings move to the back, past pooling, which commutes with them because scales are
+    positive.
     """
     match first, second:
         case (Flatten(shape=before), Unflatten(shape=behind)) if before == behind:
@@ -207,7 +219,7 @@ def _merged(
 
 
 def _scaled(scaling: ScaleChannels, convolution: Convolve) -> Convolve:
-    """Return a convolution of the images before they are scaled."""
+    """Return a convolution that includes the scaling of its input."""
     filters = convolution.filters / scaling.scale
     bias = -(filters @ scaling.mean).sum(axis=(1, 2))
     if convolution.bias is not None:
