@@ -15,7 +15,6 @@ FAST = {
     "layers/test_average_pooling.py",
     "layers/test_class_pca.py",
     "layers/test_flatten.py",
-    "layers/test_merge.py",
     "layers/test_overlap.py",
     "layers/test_pooling.py",
     "layers/test_scaling.py",
@@ -26,7 +25,6 @@ FAST = {
     "test_pipeline.py",
     "test_presets.py",
     "test_public.py",
-    "utils/test_copies.py",
 }
 
 

@@ -148,7 +148,7 @@ def test_a_file_is_replaced_only_where_asked_and_at_last(tmp_path):
     assert_array_equal(np.load(path), X)
     save_batches([2 * X], path, overwrite=True)
     assert_array_equal(np.load(path), 2 * X)
-    with pytest.raises(ValueError, match="must end in .npy"):
+    with pytest.raises(ValueError, match=r"must end in \.npy"):
         save_batches([X], tmp_path / "images")
 
 

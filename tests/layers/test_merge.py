@@ -141,9 +141,7 @@ def test_other_floors_are_refused():
         WhitenedPCAPatchTransformer(3, n_filters=4, contrast_floor=floor).fit(X, Y)
         for floor in (1, 2)
     )
-    with pytest.raises(
-        ValueError, match=r"contrast_floor=1\.0 and with"
-    ):
+    with pytest.raises(ValueError, match=r"contrast_floor=1\.0 and with"):
         one.merge(other)
 
 
