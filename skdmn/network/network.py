@@ -177,13 +177,13 @@ class NamedLayers(_BaseComposition):
         for name, layer in self.layers[:-1]:
             if layer._only_reshapes:
                 raise ValueError(
-                    f"{name!r} is a {type(layer).__name__} in front of other layers; "
-                    "put it last, or leave it out, since a network gives rows anyway."
+                    f"{name!r} is a {type(layer).__name__} before other layers; "
+                    "put it last, or omit it, because a network returns rows anyway."
                 )
         if self.mirrored and all(layer._only_reshapes for layer in layers):
             raise ValueError(
-                "mirrored=True, but there is no layer but a FlattenTransformer; put "
-                "one in front that computes features."
+                "mirrored=True, but there is no layer but a FlattenTransformer; add a "
+                "layer before it that computes features."
             )
         asked = {self.device, *(layer.device for layer in layers)} - {"auto"}
         if len(asked) > 1:
@@ -243,8 +243,8 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         If True, average the features of each image and of its horizontal flip
         (horizontal-flip averaging). Both then have equal features, so that a
         classifier needs no flipped images. `transform` takes twice as long; `fit` does
-        not. The value is passed on to layers that have a parameter `mirrored`; a layer
-        with ``mirrored=True`` in a network with ``mirrored=False`` is an error.
+        not. True is passed on to layers that have a parameter `mirrored`. A warning
+        is given in `fit` if a layer has ``mirrored=True`` and the network has not.
     memory : str, path, joblib.Memory or None, default=None
         Where to cache density matrices, for layers whose own `memory` is None. The
         cache key is made from the images and the layers before, which are not run if
