@@ -192,9 +192,9 @@ class OverlapPruner(ImageTransformer):
 
 def _warn_of_noise(n_left: int, share: float) -> None:
     warn_user(
-        f"Behind the gap the other {n_left} channels hold only {share:.0e} of the mean "
-        "square, the rounding noise of a linear layer: all channels are kept; put an "
-        "activation or pooling before this layer, or pass n_overlap as a number."
+        f"The {n_left} channels above the gap hold only {share:.0e} of the mean "
+        "square, which is rounding noise of a linear layer, so all channels are kept; "
+        "put an activation or pooling before this layer, or pass n_overlap as a number."
     )
 
 
