@@ -393,3 +393,19 @@ def test_arrays_of_other_libraries(library, name):
             net.transform(X)
     loaded = pickle.loads(pickle.dumps(net))
     assert_same(loaded.transform(X), expected.transform(X))
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_html_shows_layers_as_boxes_that_link_to_their_pages(fitted):
+    X, y = images_and_labels()
+    net = network("conv pool")
+    html = (net.fit(X, y) if fitted else net)._repr_html_()
+    for _, layer in net.layers:
+        name = type(layer).__name__
+        assert f"api/skdmn.{name}.html" in html
+    boxes = html.count('<div class="sk-estimator ')
+    assert boxes == len(net.layers)
+    pages = [
+        html.index(f"skdmn.{type(layer).__name__}.html") for _, layer in net.layers
+    ]
+    assert pages == sorted(pages)
