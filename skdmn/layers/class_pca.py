@@ -36,12 +36,13 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
     kernel_size : int or (int, int), default=3
         Height and width of a patch, in pixels.
     n_filters : int or None, default=None
-        Maximum number of filters; those of lowest energy are kept. None keeps all.
+        Maximum number of filters; those of lowest energy, that is of largest
+        eigenvalue, are kept. None keeps all.
         With ``signs="both"``, a filter and its negative count once.
     variance_cutoff : float in (0, 1], default=0.95
-        For each class, keep the leading eigenvectors while their cumulative share of
-        the variance is at most this value, and at least one. 1.0 keeps all with
-        non-zero variance. In bright images, the first eigenvector alone can hold a
+        For each class, keep the leading eigenvectors whose cumulative share of the
+        variance does not exceed this value. The first one is kept in any case. 1.0
+        keeps all with non-zero variance. In bright images, the first eigenvector alone can hold a
         share of 0.95; use 0.999 for them, and limit `n_filters`.
     correlation_cutoff : float in [0, 1], default=0.9
         Merge a filter into one that was kept before, of an earlier class, if the
@@ -94,9 +95,9 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
     filters_ : array of shape (n_filters, kernel height, kernel width, channels)
         The filters: unit vectors, lowest energy first. With ``signs="both"``, their
         negatives follow in the same order. float32 or float64, as `X` is computed in.
-        Signs are chosen such that the entries of a filter have a positive sum; if the
-        magnitude of that sum is below 0.05 of the sum of magnitudes, such that the
-        first entry of at least half the largest magnitude is positive.
+        The sign of a filter makes the sum of its entries positive. If the absolute
+        value of this sum is below 0.05 of the sum of absolute values, the sign makes
+        the first large entry positive (at least half the largest absolute value).
     energies_ : array of shape (n_filters,), float64
         Energy E = -log(p) of each filter, in nats, where p is its eigenvalue ([2]_,
         eq. 15).

@@ -37,8 +37,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
     3. The candidates of a group are the generalized eigenvectors of its density matrix
        with respect to that of all patches (Fukunaga-Koontz transform). These are the
        directions in which the group has the most variance relative to all patches.
-       This is class-based PCA in whitened space, so that neither the brightness nor
-       the spectrum that all images share decides.
+       This is class-based PCA in whitened space: directions in which all images vary
+       much, such as smooth changes of brightness, are not preferred.
     4. Of the candidates of all groups, those with the largest variance ratios are
        kept, without near duplicates.
 
@@ -82,10 +82,11 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         If True, group patches by class and cell; `y` is required. If False, group them
         by cell alone; `y` is ignored.
     mirrored : bool, default=False
-        Compute the filters from the images and their horizontal flips, and drop a
-        filter also if its flip repeats a filter of larger variance ratio. A
-        `DensityMatrixNetwork` with ``mirrored=True`` sets this parameter on its layers,
-        because it averages over flips and such filters would give equal features.
+        Compute the filters from the images and their horizontal flips. A filter is
+        also dropped if its flip nearly repeats a filter of larger variance ratio (see
+        `correlation_cutoff`). A `DensityMatrixNetwork` with ``mirrored=True`` sets this
+        parameter on its layers: it averages over flips, so that a filter and its flip
+        would give equal features.
     subsample : float in (0, 1] or int, default=1.0
         If float, the share of the images of each class (rounded up) from which the
         density matrices are computed. If int, the number of images in all. A tenth is

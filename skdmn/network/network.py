@@ -237,8 +237,8 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     batch_size : int or "auto", default="auto"
         Number of images in a batch. "auto" chooses it such that the batches need less
         than 256 MB (or scikit-learn's ``working_memory``, if that is less), and no more
-        than the free memory of a GPU. This does not count `X`, the density matrices and
-        the features that are returned, and holds if a single image needs less.
+        than the free memory of a GPU. A batch has at least one image, however large.
+        `X`, the density matrices and the features that are returned are not counted.
     mirrored : bool, default=False
         If True, average the features of each image and of its horizontal flip
         (horizontal-flip averaging). Both then have equal features, so that a
