@@ -42,8 +42,8 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
     variance_cutoff : float in (0, 1], default=0.95
         For each class, keep the leading eigenvectors whose cumulative share of the
         variance does not exceed this value. The first one is kept in any case. 1.0
-        keeps all with non-zero variance. In bright images, the first eigenvector alone can hold a
-        share of 0.95; use 0.999 for them, and limit `n_filters`.
+        keeps all with non-zero variance. In bright images, the first eigenvector alone
+        can hold a share of 0.95; use 0.999 for them, and limit `n_filters`.
     correlation_cutoff : float in [0, 1], default=0.9
         Merge a filter into one that was kept before, of an earlier class, if the
         absolute cosine between them exceeds this value. 1.0 merges none. If `n_filters`
