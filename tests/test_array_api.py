@@ -21,8 +21,7 @@ from skdmn.utils import array_api
 from skdmn.utils.array_api import HOST, Backend, own_backend, to_backend, to_numpy
 
 PLACES = ["torch", "CPU_DEVICE", "device1"]
-layers = each("layer", image_estimators())
-kinds = each("layer", one_of_each_type(image_estimators()))  # for the slower tests
+layers = each("layer", one_of_each_type(image_estimators()))
 learning = each(
     "layer",
     {n: e for n, e in image_estimators().items() if hasattr(e, "partial_fit")},
@@ -140,7 +139,7 @@ def test_partial_fit_gives_what_it_gives_for_numpy(backend, layer, images, label
 @pytest.mark.usefixtures("dispatch")
 @places
 @pytest.mark.parametrize("batch_bytes", [1, 4000])
-@kinds
+@layers
 def test_batches_do_not_matter(
     monkeypatch, backend, layer, batch_bytes, images, labels
 ):
@@ -202,7 +201,7 @@ def test_labels_may_live_on_the_host_or_with_the_images(backend, where, images, 
 
 
 @pytest.mark.usefixtures("dispatch")
-@kinds
+@layers
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_a_device_without_float64_is_enough(layer, dtype, images, labels):
     backend, images = place_named("no_float64"), images.astype(dtype)
@@ -319,7 +318,7 @@ def simulated_gpu(request, monkeypatch):
     return backend
 
 
-@kinds
+@layers
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 def test_numpy_computed_on_a_gpu_stays_numpy(
@@ -373,7 +372,7 @@ def test_a_gpu_takes_every_dtype_that_the_host_takes(
     assert_same_features(layer.transform(images), expected.transform(images), HOST)
 
 
-@kinds
+@layers
 def test_what_a_gpu_fitted_loads_where_there_is_none(
     simulated_gpu, monkeypatch, layer, images, labels
 ):

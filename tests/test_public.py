@@ -10,7 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from estimators import ESTIMATORS, image_estimators, takes_images
+from estimators import (
+    ESTIMATORS,
+    image_estimators,
+    one_of_each_type,
+    takes_images,
+)
 from sklearn.base import BaseEstimator, clone
 
 import skdmn
@@ -21,8 +26,8 @@ TESTS = Path(__file__).parent
 COMMON = {  # modules of tests, and the estimators that each must go through
     "test_sklearn_checks.py": ESTIMATORS,
     "test_common.py": ESTIMATORS,
-    "test_array_api.py": image_estimators(),
-    "utils/test_copies.py": image_estimators(),
+    "test_array_api.py": one_of_each_type(image_estimators()),
+    "utils/test_copies.py": one_of_each_type(image_estimators()),
     "reliability/test_degenerate.py": ESTIMATORS,
     "reliability/test_saved_models.py": ESTIMATORS,
 }

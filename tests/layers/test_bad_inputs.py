@@ -5,7 +5,7 @@ import warnings
 import joblib
 import numpy as np
 import pytest
-from estimators import each, layers
+from estimators import each, layers, one_of_each_type
 from layer_reference import make_images
 from scipy import sparse
 from sklearn.base import clone
@@ -15,7 +15,7 @@ import skdmn.data.images
 from skdmn import ChannelStandardScaler, ClassPCAPatchTransformer, OverlapPruner
 from skdmn.layers.class_density import ClassDensityTransformer
 
-each_layer = each("layer", layers())
+each_layer = each("layer", one_of_each_type(layers()))
 LEARNING = [
     ClassPCAPatchTransformer(2, n_filters=3),
     ChannelStandardScaler(),

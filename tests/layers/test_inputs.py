@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from estimators import each, layers
+from estimators import each, layers, one_of_each_type
 from layer_reference import make_images
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
@@ -21,7 +21,7 @@ from skdmn import (
 
 CONV = ClassPCAPatchTransformer(2, n_filters=3)
 SPATIAL = [CONV, MaxPool2DTransformer(2)]
-each_layer = each("layer", layers())
+each_layer = each("layer", one_of_each_type(layers()))
 each_spatial = pytest.mark.parametrize("layer", SPATIAL, ids=["class_pca", "pool"])
 
 

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from estimators import each, image_estimators
+from estimators import each, image_estimators, one_of_each_type
 from numpy.testing import assert_allclose
 from sklearn import config_context
 from sklearn.base import clone
@@ -15,7 +15,7 @@ from skdmn import ClassPCAPatchTransformer, make_dmn
 from skdmn.utils.array_api import own_backend, to_numpy
 
 torch = pytest.importorskip("torch", reason="torch tensors are under test")
-layers = each("layer", image_estimators())
+layers = each("layer", one_of_each_type(image_estimators()))
 
 
 @pytest.fixture(autouse=True)
