@@ -292,6 +292,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         """
         layer, images, labels, gather = self._begun(X, y)
         if first_look is not None:
+            check_mergeable(layer._as_first_look(None, images.dtype), first_look)
             layer._take_first_look(first_look.sums, images.dtype)
         elif layer._needs_first_look:
             found = gather(layer._first_look(), False)
@@ -323,8 +324,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             return None
         layer, images, _, gather = self._begun(X, y)
         sums = gather(layer._first_look(), False)
-        found = layer._as_statistics(sums, np.zeros(1, dtype=np.int64), images.dtype)
-        return replace(found, layer=f"first look of {found.layer}")
+        return layer._as_first_look(sums, images.dtype)
 
     @available_if(_learns)
     def finish(self, statistics: Statistics) -> Self:
@@ -595,6 +595,10 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             images,
             dtype,
         )
+
+    def _as_first_look(self, sums: Any, dtype: str) -> Statistics:
+        found = self._as_statistics(sums, np.zeros(1, dtype=np.int64), dtype)
+        return replace(found, layer=f"first look of {found.layer}")
 
     def _resumable(self) -> Any:
         """Return the sums, after checking that their parameters have not changed."""

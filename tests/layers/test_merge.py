@@ -145,6 +145,16 @@ def test_other_floors_are_refused():
         one.merge(other)
 
 
+def test_first_looks_of_other_images_are_refused():
+    layer = WhitenedPCAPatchTransformer(3, n_filters=4)
+    look = layer.first_look(X[:, 1:], Y)
+    with pytest.raises(ValueError, match=r"shape \(7, 8, 2\)"):
+        layer.statistics(X, Y, first_look=look)
+    with pytest.raises(ValueError, match="Statistics of first look of"):
+        layer.statistics(X, Y, first_look=layer.statistics(X, Y))
+    assert ChannelStandardScaler().first_look(X) is None
+
+
 def test_other_classes_of_layers_are_refused():
     scaler, pruner = ChannelStandardScaler().fit(X), OverlapPruner(1).fit(X)
     with pytest.raises(TypeError, match=r"takes another ChannelStandardScaler"):
