@@ -18,7 +18,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skdmn.data.images import Images, rows
 from skdmn.data.sliced import Sliced, is_sliceable
 from skdmn.kernels.geometry import Pair
-from skdmn.operations.chain import Chain
 from skdmn.operations.fusion import needs_no_batches, planned
 from skdmn.operations.records import Flatten, Operation, run
 from skdmn.statistics.accumulate import (
@@ -622,12 +621,11 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     def _transform(self, X: Any) -> Any:
         self._check_params()
         images = self._check_images(X, reset=False)
-        chain = Chain.of(self.image_shape_, self.operations())
-        steps = planned(chain.operations, images.compute, images.dtype)
+        steps = planned(self.operations(), images.compute, images.dtype)
         shape = self.output_shape_
         return images.map(
             lambda batch: run(steps, batch, images.dtype),
-            (math.prod(shape),) if chain.gives is None else shape,
+            (math.prod(shape),) if self._gives_rows() else shape,
             needs_no_batches(steps),
         )
 

@@ -131,7 +131,7 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         self, y: Any, n_images: int, classes: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
         if not self.class_based:
-            return np.zeros(1, dtype=np.int64), np.zeros(n_images, dtype=np.int64)
+            return super()._encode(y, n_images)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skdmn.data.rows import Rows
 from skdmn.data.sliced import is_sliceable
 from skdmn.kernels.reference.softmax import logits, probabilities
-from skdmn.operations.records import Operation, Scores
+from skdmn.operations.records import Scores
 from skdmn.utils.array_api import (
     Array,
     Backend,
@@ -134,7 +134,7 @@ class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstima
         """
         return probabilities(self._scores(X, "predict_log_proba"))[1]
 
-    def operations(self) -> list[Operation]:
+    def operations(self) -> list[Scores]:
         """Return the computation of `decision_function` as an operation.
 
         Returns
@@ -199,14 +199,15 @@ class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstima
         """Return the logits of the rows; one column if there are two classes."""
         check_is_fitted(self)
         rows, backend = self._check_rows(X, reset=False, method=method)
-        coef, mean = to_numpy(self.coef_), to_numpy(self.mean_)
-        centred = to_numpy(self.intercept_) + coef @ mean
+        (linear,) = self.operations()
         model = [
             to_backend(np.ascontiguousarray(array, dtype=rows.dtype), rows.compute)
-            for array in (mean, coef, centred)
+            for array in (linear.mean, linear.coef, linear.intercept)
         ]
         xp, dtype = backend.xp, getattr(backend.xp, rows.dtype)
-        scores = xp.empty((len(rows), len(coef)), dtype=dtype, device=backend.device)
+        scores = xp.empty(
+            (len(rows), len(linear.coef)), dtype=dtype, device=backend.device
+        )
         for some, block in rows.blocks():
             # data read from files were not checked for NaN and infinity before
             with np.errstate(invalid="ignore", over="ignore"):
