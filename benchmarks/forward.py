@@ -64,10 +64,10 @@ calls = {
     "convolution of float32": lambda: dispatch.convolve(
         maps, np.ones((8, 3, 3, 22), np.float32), (1, 1), "valid", "relu", WHOLE),
     "pooling": lambda: dispatch.max_pool(maps, pool, np.float32),
-    "density matrix of uint8": lambda: dispatch.second_moments(
-        images, np.arange(8), (3, 3)),
-    "density matrix of float32": lambda: dispatch.second_moments(
-        maps, np.arange(8), (3, 3)),
+    "density matrix of uint8": lambda: list(dispatch.class_moments(
+        images, [np.arange(8)], (3, 3))),
+    "density matrix of float32": lambda: list(dispatch.class_moments(
+        maps, [np.arange(8)], (3, 3))),
 }
 seconds = {}
 for name, call in calls.items():

@@ -126,11 +126,15 @@ def operations(record: Record, X: np.ndarray, y: np.ndarray) -> None:
     on_gpu, members = cupy.asarray(X), np.flatnonzero(y == 3)
     record.time(
         "second moments of 6,000 images",
-        lambda: dispatch.second_moments(on_gpu, members, (3, 3)),
+        lambda: list(dispatch.class_moments(on_gpu, [members], (3, 3))),
     )
     record.time(
         "contrast moments of 600 images",
-        lambda: dispatch.contrast_moments(on_gpu, members[:600], (6, 6), (4, 4), 10.0),
+        lambda: list(
+            dispatch.class_contrast_moments(
+                on_gpu, [members[:600]], (6, 6), (4, 4), 10.0
+            )
+        ),
     )
     maps = cupy.zeros((20_000, 26, 26, 6), np.float32)
     record.time(

@@ -23,6 +23,7 @@ from skdmn.utils.array_api import (
 )
 
 CACHE_BYTES = 256 * 2**10  # block size that fits the cache of one core
+DEVICE_BYTES = 2**28  # block size for rows that are on the GPU that computes
 BATCH_BYTES = 64 * 2**20  # block size for a GPU, a file or lazily computed features
 
 
@@ -90,6 +91,8 @@ class Rows:
         """
         if block_bytes is None:
             block_bytes = CACHE_BYTES if self.compute.is_numpy else BATCH_BYTES
+            if self.compute.kind != "cpu" and own_backend(self.data) == self.compute:
+                block_bytes = DEVICE_BYTES
         allowed = working_memory() // 2
         size = self._rows_in(min(block_bytes, allowed))
         # lazy data are read in large slices, which are then split into blocks

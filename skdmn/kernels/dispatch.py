@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
@@ -46,15 +46,25 @@ IMPLEMENTATIONS = {
     "max_pool": Implementations(
         "convolution.max_pool_as", "convolution.max_pool", "convolution.max_pool"
     ),
-    "average_pool": Implementations("convolution.average_pool"),
-    "encode": Implementations("contrast.encode_and_pool", "contrast.encode_and_pool"),
-    "second_moments": Implementations(
-        "moments.cheaper_second_moments", "moments.second_moments"
+    "average_pool": Implementations(
+        "convolution.average_pool", cuda="average.average_pool"
     ),
-    "contrast_moments": Implementations(
-        "contrast.contrast_moments", "contrast.contrast_moments"
+    "encode": Implementations(
+        "contrast.encode_and_pool",
+        "contrast.encode_and_pool",
+        "contrast.encode_and_pool",
     ),
-    "softmax_pass": Implementations("softmax.block_pass", "softmax.block_pass"),
+    "class_moments": Implementations(
+        "moments.class_moments", "moments.class_moments", "moments.class_moments"
+    ),
+    "class_contrast_moments": Implementations(
+        "contrast.class_contrast_moments",
+        "contrast.class_contrast_moments",
+        "contrast.class_contrast_moments",
+    ),
+    "softmax_pass": Implementations(
+        "softmax.block_pass", "softmax.block_pass", "softmax.block_pass"
+    ),
 }
 
 # dtypes that the Numba kernels read without a conversion
@@ -105,25 +115,25 @@ def encode(
     return implementation("encode", images)(images, how, window, power)
 
 
-def second_moments(
-    images: Array, members: np.ndarray, size: Pair
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sum the outer products of the patches of some images, and the patches.
+def class_moments(
+    images: Array, groups: Sequence[np.ndarray], size: Pair
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield sums of the outer products of patches, and of the patches, by group.
 
-    See `skdmn.kernels.reference.moments.second_moments`.
+    See `skdmn.kernels.reference.moments.class_moments`.
     """
-    return implementation("second_moments", images)(images, members, size)
+    return implementation("class_moments", images)(images, groups, size)
 
 
-def contrast_moments(
-    images: Array, members: np.ndarray, size: Pair, cells: Pair, floor: float
-) -> np.ndarray:
-    """Sum the outer products of contrast-normalized patches, cell by cell.
+def class_contrast_moments(
+    images: Array, groups: Sequence[np.ndarray], size: Pair, cells: Pair, floor: float
+) -> Iterator[np.ndarray]:
+    """Yield sums of outer products of contrast-normalized patches, by group.
 
-    See `skdmn.kernels.reference.contrast.contrast_moments`.
+    See `skdmn.kernels.reference.contrast.class_contrast_moments`.
     """
-    compute = implementation("contrast_moments", images)
-    return compute(images, members, size, cells, floor)
+    compute = implementation("class_contrast_moments", images)
+    return compute(images, groups, size, cells, floor)
 
 
 def softmax_pass(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from skdmn.data.rows import BATCH_BYTES, Rows
 from skdmn.kernels import dispatch
 from skdmn.kernels.reference.softmax import block_curvature
+from skdmn.kernels.reference.sums import to_float64
 from skdmn.linear_model.lbfgs import Preconditioner
 from skdmn.utils.array_api import Array, to_backend, to_numpy
 
@@ -120,18 +122,22 @@ class Objective:
         """Compute value and gradient at an iterate, in one pass."""
         center, coef, intercept = self._model(iterate)
         codes, weights = self._labels()
-        loss, gradient = 0.0, np.zeros(self.shape)
+        # sums of the loss, and of its gradients for coefficients and intercepts; a GPU
+        # keeps them until the end of the pass
+        sums: list[Any] = [0.0, 0.0, 0.0]
         # the Numba kernel itself splits blocks to fit the cache
         large = self.rows.compute.is_numpy and dispatch.has_numba_kernel("softmax_pass")
         for some, block in self.rows.blocks(BATCH_BYTES if large else None):
-            added, by_coef, by_intercept = dispatch.softmax_pass(
+            added = dispatch.softmax_pass(
                 block, center, coef, intercept, codes[some], weights[some]
             )
-            loss += added
-            gradient[:, :-1] += to_numpy(by_coef)
-            gradient[:, -1] += to_numpy(by_intercept)
+            sums = [
+                one + to_float64(part) for one, part in zip(sums, added, strict=True)
+            ]
         self.passes.append(self.share)
-        total = self.weights.sum()
+        loss, total = float(sums[0]), self.weights.sum()
+        gradient = np.empty(self.shape)
+        gradient[:, :-1], gradient[:, -1] = map(to_numpy, sums[1:])
         gradient[:, :-1] /= self.scale
         gradient /= total
         gradient[:, :-1] += self.penalty * iterate[:, :-1]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from skdmn.kernels.dispatch import contrast_moments
+from skdmn.kernels.dispatch import class_contrast_moments
 from skdmn.kernels.geometry import Pair, output_size
 from skdmn.kernels.reference.contrast import cell_edges
 from skdmn.statistics.density import DensityAccumulator, DensityMatrices
@@ -66,11 +67,12 @@ class ContrastAccumulator(DensityAccumulator):
         return np.outer(down, across).ravel()
 
     def _moments(
-        self, images: Array, members: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return sums of outer products by cell over the images `members`."""
+        self, images: Array, groups: Sequence[np.ndarray]
+    ) -> Iterable[tuple[np.ndarray, np.ndarray | None]]:
+        """Return sums of outer products by cell for groups of images."""
         size, cells = self.kernel_size, self.cells
-        return contrast_moments(images, members, size, cells, self.floor), None
+        outer = class_contrast_moments(images, groups, size, cells, self.floor)
+        return ((by_cell, None) for by_cell in outer)
 
     def density_matrices(self) -> DensityMatrices:
         """Compute density matrices from the sums."""

@@ -15,12 +15,13 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
 
-from skdmn.kernels.dispatch import second_moments
+from skdmn.kernels.dispatch import class_moments
 from skdmn.kernels.geometry import Pair, output_size
 from skdmn.utils.array_api import Array
 
@@ -115,14 +116,16 @@ class DensityAccumulator:
         n_patches = self._n_patches(images.shape[1:])
         found, counts = np.unique(labels, return_counts=True)
         order = np.argsort(labels, kind="stable")
-        for label, n, end in zip(found, counts, np.cumsum(counts), strict=True):
-            members = order[end - n : end]
-            outer, sums = self._moments(images, members)
+        ends = np.cumsum(counts)
+        groups = [order[end - n : end] for n, end in zip(counts, ends, strict=True)]
+        # all classes in one call, because a GPU then needs few kernels and transfers
+        moments = self._moments(images, groups)
+        for label, n, (outer, sums) in zip(found, counts, moments, strict=True):
             self.outer_products[label] += outer
             if self.sums is not None:
                 self.sums[label] += sums
-            self.n_patches[label] += len(members) * n_patches
-            self.n_images[label] += len(members)
+            self.n_patches[label] += n * n_patches
+            self.n_images[label] += n
 
     def _n_patches(self, shape: tuple[int, ...]) -> int | np.ndarray:
         """Return the number of patches of an image of shape (height, width, ...)."""
@@ -130,10 +133,10 @@ class DensityAccumulator:
         return rows * columns
 
     def _moments(
-        self, images: Array, members: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return sums of outer products and of patches over the images `members`."""
-        return second_moments(images, members, self.kernel_size)
+        self, images: Array, groups: Sequence[np.ndarray]
+    ) -> Iterable[tuple[np.ndarray, np.ndarray | None]]:
+        """Return sums of outer products and of patches for groups of images."""
+        return class_moments(images, groups, self.kernel_size)
 
     def merge(
         self, other: DensityAccumulator, labels: np.ndarray | None = None

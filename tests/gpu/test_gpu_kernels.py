@@ -163,24 +163,109 @@ def test_more_than_2_to_the_31_values():
         assert float(found[:-1].max()) == 0
 
 
-# operations without a CUDA kernel
+# moments
+
+
+def groups_of(n, n_groups=3):
+    """Divide indices, in no order, into groups of different sizes."""
+    ends = np.cumsum(np.arange(1, n_groups + 1))
+    indices = np.random.default_rng(0).permutation(n)
+    return np.split(indices, ends[:-1] * n // ends[-1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((12, 11, 1), (1, 1)),
+        ((12, 11, 1), (3, 3)),
+        ((12, 11, 3), (2, 3)),
+        ((9, 8, 6), (3, 3)),
+        ((9, 8, 40), (3, 3)),  # several blocks of threads share the products
+        ((5, 6, 90), (3, 3)),  # matrix products
+        ((1, 99, 1), (1, 17)),
+    ],
+)
+def test_moments_of_whole_numbers_are_exact(rng, dtype, shape, size):
+    import cupy
+
+    images = some_images(rng, (40, *shape), dtype)
+    groups = groups_of(40)
+    found = dispatch.class_moments(cupy.asarray(images), groups, size)
+    expected = moments.class_moments(images.astype("f8"), groups, size)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert_array_equal(ours[0], theirs[0])
+        assert_array_equal(ours[1], theirs[1])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
-def test_moments_are_those_of_numpy_arrays(dtype):
+@pytest.mark.parametrize("shape", [(12, 11, 1), (12, 11, 3), (9, 8, 40)])
+def test_moments_are_those_of_numpy_arrays(dtype, shape):
     import cupy
 
-    images, labels = images_and_labels(40, (12, 11, 3), dtype)
-    members = np.flatnonzero(labels == 1)
-    on_gpu = cupy.asarray(images)
-    found = dispatch.second_moments(on_gpu, members, (3, 3))
-    expected = moments.second_moments(images, members, (3, 3))
+    images, _ = images_and_labels(40, shape, dtype)
+    on_gpu, groups = cupy.asarray(images), groups_of(40)
+    found = dispatch.class_moments(on_gpu, groups, (3, 3))
+    expected = moments.class_moments(images, groups, (3, 3))
+    for ours, theirs in zip(found, expected, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert_allclose(one, other, atol=1e-12 * np.abs(other).max())
+    arguments = groups, (3, 3), (2, 2), 1.0
+    found = dispatch.class_contrast_moments(on_gpu, *arguments)
+    expected = contrast.class_contrast_moments(images, *arguments)
     for one, other in zip(found, expected, strict=True):
-        assert_allclose(one, other, atol=1e-12 * np.abs(other).max())
-    arguments = members, (3, 3), (2, 2), 1.0
-    found = dispatch.contrast_moments(on_gpu, *arguments)
-    expected = contrast.contrast_moments(images, *arguments)
-    assert_allclose(found, expected, atol=1e-10 * np.abs(expected).max())
+        assert_allclose(one, other, atol=1e-10 * np.abs(other).max())
+
+
+def test_moments_of_many_images_are_those_of_parts(rng):
+    """Parts of groups, and groups at once, change nothing."""
+    import cupy
+
+    images = cupy.asarray(rng.integers(0, 256, (20_000, 14, 14, 2)).astype("u1"))
+    groups = groups_of(20_000, 150)
+    found = list(dispatch.class_moments(images, groups, (3, 3)))
+    for group in (0, 1, 149):
+        (alone,) = dispatch.class_moments(images, groups[group : group + 1], (3, 3))
+        assert_array_equal(found[group][0], alone[0])
+    whole, sums = next(dispatch.class_moments(images, [np.arange(20_000)], (3, 3)))
+    assert_array_equal(sum(outer for outer, _ in found), whole)
+    assert_array_equal(sum(total for _, total in found), sums)
+
+
+def test_moments_of_views_are_those_of_copies(rng):
+    import cupy
+
+    base = cupy.asarray(rng.integers(0, 99, (30, 3, 9, 8)).astype("u1"))
+    view = base.transpose(0, 2, 3, 1)[::-2, ::-1]
+    for images in (view, view.astype(np.float32)):
+        for one, other in zip(
+            dispatch.class_moments(images, groups_of(15), (2, 3)),
+            dispatch.class_moments(images.copy(), groups_of(15), (2, 3)),
+            strict=True,
+        ):
+            assert_array_equal(one[0], other[0])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_moments_are_not_finite_if_the_pixels_are_not(rng, bad):
+    import cupy
+
+    images = rng.normal(size=(30, 6, 5, 2))
+    groups = groups_of(30)
+    images[groups[1][3], 2, 2, 1] = bad
+    found = list(dispatch.class_moments(cupy.asarray(images), groups, (2, 2)))
+    finite = [np.isfinite(outer).all() for outer, _ in found]
+    assert finite == [True, False, True]
+    assert not np.isfinite(found[1][0][1::2, 1::2]).any()
+    assert np.isfinite(found[1][0][::2, ::2]).all()
+    by_cell = dispatch.class_contrast_moments(
+        cupy.asarray(images), groups, (2, 2), (2, 1), 1.0
+    )
+    finite = [np.isfinite(outer).all(axis=(1, 2)).tolist() for outer in by_cell]
+    assert finite == [[True, True], [False, False], [True, True]]
+
+
+# encodings
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])

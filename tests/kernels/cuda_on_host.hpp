@@ -1,18 +1,26 @@
-// Enough of CUDA to run kernels.cu on a CPU. The threads of a block take turns: each
+// Enough of CUDA to run the kernels on a CPU. The threads of a block take turns: each
 // runs until it waits for the others.
 
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
+using std::exp;
+using std::fabs;
+using std::log;
 using std::max;
 using std::min;
+using std::pow;
+using std::sqrt;
 struct Index { int x; };
 
 static Index threadIdx, blockIdx, blockDim, gridDim;
@@ -84,4 +92,20 @@ bool launch(int grid, int block, int shared_bytes, Kernel kernel) {
             if (*c != char(0xff)) return false;
     }
     return true;
+}
+
+template <typename... Parameters, size_t... I>
+bool launch_with(void (*kernel)(Parameters...), int grid, int block, int shared_bytes,
+                 void** values, std::index_sequence<I...>) {
+    return launch(grid, block, shared_bytes, [=] {
+        kernel(*static_cast<std::remove_cv_t<Parameters>*>(values[I])...);
+    });
+}
+
+// Run a kernel whose arguments are pointed at, as CUDA's driver takes them.
+template <typename... Parameters>
+bool launch_with(void (*kernel)(Parameters...), int grid, int block, int shared_bytes,
+                 void** values) {
+    return launch_with(kernel, grid, block, shared_bytes, values,
+                       std::index_sequence_for<Parameters...>());
 }

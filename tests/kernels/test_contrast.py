@@ -94,7 +94,7 @@ def test_moments_are_the_loop_over_patches_of_each_cell(rng):
     found = contrast.contrast_moments(images, members, size, cells, floor)
     assert_allclose(found, expected, atol=1e-10)
     assert_allclose(
-        dispatch.contrast_moments(images, members, size, cells, floor),
+        next(dispatch.class_contrast_moments(images, [members], size, cells, floor)),
         expected,
         atol=1e-4,  # of 8-bit images, in float32
     )
@@ -167,8 +167,15 @@ def test_any_array_library(rng, library):
     )
     members = np.array([0, 2])
     assert_allclose(
-        dispatch.contrast_moments(xp.asarray(images), members, (3, 4), (2, 2), 9.0),
-        contrast.contrast_moments(images, members, (3, 4), (2, 2), 9.0),
+        list(
+            dispatch.class_contrast_moments(
+                xp.asarray(images), [members, members[:1]], (3, 4), (2, 2), 9.0
+            )
+        ),
+        [
+            contrast.contrast_moments(images, group, (3, 4), (2, 2), 9.0)
+            for group in (members, members[:1])
+        ],
         rtol=1e-9,
         atol=1e-9,
     )

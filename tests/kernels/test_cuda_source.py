@@ -15,7 +15,10 @@ from skdmn.kernels.cuda import tiling
 from skdmn.kernels.geometry import WHOLE, Window
 from skdmn.kernels.reference import convolution as definition
 
-SOURCE = files("skdmn.kernels.cuda").joinpath("kernels.cu").read_text()
+SOURCE = "\n".join(
+    files("skdmn.kernels.cuda").joinpath(name).read_text()
+    for name in ("numbers.cuh", "convolution.cu")
+)
 COMPILER = shutil.which("c++")
 TYPES = {
     "uint8": "unsigned char",

@@ -2,37 +2,22 @@
 
 `convolve` and `max_pool` give the results of `skdmn.kernels.reference.convolution` in
 one pass: a block of threads convolves a tile from shared memory, pools it there, and
-writes it once. The kernels are in kernels.cu, and `skdmn.kernels.cuda.tiling` chooses
+writes it once. The kernels are in convolution.cu; `skdmn.kernels.cuda.tiling` chooses
 the tiles.
 """
 
 from __future__ import annotations
 
-import functools
-from importlib.resources import files
 from typing import Any, Literal
 
 import cupy
 import numpy as np
 
+from skdmn.kernels.cuda.launch import GRID, by_value, c_type, kernel, readable
 from skdmn.kernels.cuda.tiling import WARP, Geometry, arranged, tiled, whole
 from skdmn.kernels.geometry import Padding, Pair, Window
 from skdmn.kernels.reference import convolution as definition
 from skdmn.utils.array_api import Array
-
-_READ = {
-    "b1": "unsigned char",
-    "u1": "unsigned char",
-    "i1": "signed char",
-    "u2": "unsigned short",
-    "i2": "short",
-    "i4": "int",
-    "i8": "long long",
-    "f2": "Half",
-    "f4": "float",
-    "f8": "double",
-}
-_GRID = 2**31 - 1  # largest number of blocks that CUDA starts
 
 
 def convolve(
@@ -91,29 +76,12 @@ def _run(
     `launch` is (number of blocks, threads per block, bytes of shared memory per block).
     """
     dtype = np.dtype(dtype)
-    if images.dtype.str[1:] not in _READ:
-        images = images.astype(dtype)
-    images = cupy.ascontiguousarray(images)
+    images = readable(images, dtype)
     n, out = len(images), cupy.empty((len(images), *g.out_shape), dtype)
     if not out.size:
         return out
+    compute = kernel("convolution", name.format(*map(c_type, (images.dtype, dtype))))
+    arguments = (images, *operands, out, dtype.type(start), np.int64(n), by_value(g))
     blocks, threads, shared = launch
-    kernel = _kernel(name.format(*(_READ[t.str[1:]] for t in (images.dtype, dtype))))
-    arguments = (images, *operands, out, dtype.type(start), np.int64(n), _by_value(g))
-    kernel((min(blocks, _GRID),), (threads,), arguments, shared_mem=shared)
+    compute((min(blocks, GRID),), (threads,), arguments, shared_mem=shared)
     return out
-
-
-@functools.cache
-def _kernel(name: str) -> Any:
-    source = (
-        files("skdmn.kernels.cuda").joinpath("kernels.cu").read_text(encoding="utf-8")
-    )
-    options = ("--std=c++17",)
-    module = cupy.RawModule(code=source, options=options, name_expressions=[name])
-    return module.get_function(name)
-
-
-def _by_value(g: Geometry) -> np.ndarray:
-    """Return an array of one element, which CuPy passes to a kernel as a struct."""
-    return np.array(g, np.int32).view([("fields", np.int32, (len(g),))])

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from skdmn.kernels.geometry import Padding, Pair, Window, before, output_size
 from skdmn.utils.array_api import Array
 
-POSITIONS, FILTER_BYTES = 8, 32  # as in kernels.cu
+POSITIONS, FILTER_BYTES = 8, 32  # as in convolution.cu
 WARP = 32
 THREADS = 128  # largest number of threads in a block
 # of a block. GPUs allow 48 KB by default. Several blocks have to fit on a
@@ -28,7 +28,7 @@ _READ, _WRITE = 30, 60
 
 
 class Geometry(NamedTuple):
-    """Fields of `Geometry` in kernels.cu, in the same order."""
+    """Fields of `Geometry` in convolution.cu, in the same order."""
 
     height: int
     width: int

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -78,6 +79,18 @@ def _segments(g: Geometry) -> tuple[np.ndarray, np.ndarray]:
     both = np.stack([np.maximum(left, 0), right], axis=1)
     edges = np.unique(both)
     return edges, np.searchsorted(edges, both)
+
+
+def class_contrast_moments(
+    images: np.ndarray,
+    groups: Sequence[np.ndarray],
+    size: Pair,
+    cells: Pair,
+    floor: float,
+) -> Iterator[np.ndarray]:
+    """Yield moments by cell; see `reference.contrast.class_contrast_moments`."""
+    for members in groups:
+        yield contrast_moments(images, members, size, cells, floor)
 
 
 def contrast_moments(

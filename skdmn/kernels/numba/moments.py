@@ -13,7 +13,7 @@ For 8-bit images, all sums are exact integers.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -59,6 +59,14 @@ _TILE = np.dtype(
         )
     ]
 )
+
+
+def class_moments(
+    images: np.ndarray, groups: Sequence[np.ndarray], size: Pair
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the moments of each group; see `reference.moments.class_moments`."""
+    for members in groups:
+        yield second_moments(images, members, size)
 
 
 def second_moments(

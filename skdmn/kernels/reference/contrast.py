@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -102,6 +103,29 @@ def contrast_moments(
     for cell, total in enumerate(totals):
         outer[cell] = to_numpy(total)
     return outer
+
+
+def class_contrast_moments(
+    images: Array, groups: Sequence[np.ndarray], size: Pair, cells: Pair, floor: float
+) -> Iterator[np.ndarray]:
+    """Yield `contrast_moments` of several groups of images.
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels), real
+    groups : sequence of ndarrays of int
+        Indices of the images of each group, at least one.
+    size, cells : (int, int)
+    floor : float
+        As in `contrast_moments`.
+
+    Yields
+    ------
+    ndarray of shape (cells down * cells across, d, d), float64
+        Of one group after the other.
+    """
+    for members in groups:
+        yield contrast_moments(images, members, size, cells, floor)
 
 
 def encode(images: Array, how: Encoding) -> Array:

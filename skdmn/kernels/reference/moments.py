@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -118,6 +119,29 @@ def cheaper_second_moments(
     if rows_are_cheaper(images.shape[1:], size):
         return row_moments(images, members, size)
     return second_moments(images, members, size)
+
+
+def class_moments(
+    images: Array, groups: Sequence[np.ndarray], size: Pair
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield `second_moments` of several groups of images.
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels), real
+    groups : sequence of ndarrays of int
+        Indices of the images of each group, at least one.
+    size : (int, int)
+        Height and width of a patch.
+
+    Yields
+    ------
+    outer_products : ndarray of shape (d, d), float64
+    sums : ndarray of shape (d,), float64
+        Of one group after the other.
+    """
+    for members in groups:
+        yield cheaper_second_moments(images, members, size)
 
 
 def entry_sums(pixels: np.ndarray, size: Pair) -> np.ndarray:

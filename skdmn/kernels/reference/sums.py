@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skdmn.utils.array_api import Array, own_backend, to_numpy
+from skdmn.utils.array_api import Array, own_backend, to_numpy, widest_float
 
 
 def to_float64(part: Array) -> Array:
@@ -16,13 +16,16 @@ def to_float64(part: Array) -> Array:
 
     Parameters
     ----------
-    part : array of any shape, floating
+    part : array of any shape, floating, or float
 
     Returns
     -------
-    array of the same shape, float64
+    array of the same shape, float64, or float
         A NumPy array if the device has no float64.
     """
-    if part.dtype == own_backend(part).xp.float64:
+    if isinstance(part, float):
         return part
+    backend = own_backend(part)
+    if widest_float(backend) == backend.xp.float64:
+        return backend.xp.astype(part, backend.xp.float64, copy=False)
     return to_numpy(part).astype(np.float64)

@@ -1,4 +1,4 @@
-// The kernels of convolution.py, compiled at their first use. tiling.py chooses the
+// The kernels of convolution.py, compiled behind numbers.cuh. tiling.py chooses the
 // tiles; `Geometry` there has the same fields in the same order.
 
 struct Geometry {
@@ -22,22 +22,6 @@ struct Geometry {
 
 // A thread keeps the sums of POSITIONS positions and 32 bytes of filters in registers.
 constexpr int POSITIONS = 8;
-
-// float16; CUDA's own type needs a header that some installations lack
-struct Half {
-    unsigned short bits;
-    __device__ operator float() const {
-        unsigned exponent = bits & 0x7c00u, digits = bits & 0x3ffu;
-        float value;
-        if (exponent == 0x7c00u)  // infinity or NaN
-            value = __uint_as_float(0x7f800000u | digits << 13);
-        else if (exponent)
-            value = __uint_as_float((exponent | digits) << 13) * 0x1p112f;
-        else  // subnormal; its bits as a float are subnormal too, which -ftz=true flushes
-            value = float(int(digits)) * 0x1p-24f;
-        return bits & 0x8000u ? -value : value;
-    }
-};
 
 template <typename T>
 struct alignas(16) Vector {  // one instruction reads it

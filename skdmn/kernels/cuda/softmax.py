@@ -1,0 +1,38 @@
+"""Loss and gradient of the softmax for GPUs, through CuPy."""
+
+from __future__ import annotations
+
+import cupy
+import numpy as np
+
+from skdmn.kernels.cuda.launch import blocks, c_type, kernel
+from skdmn.utils.array_api import Array
+
+_THREADS = 128
+
+
+def block_pass(
+    block: Array,
+    centre: Array,
+    coef: Array,
+    intercept: Array,
+    codes: Array,
+    weights: Array,
+) -> tuple[Array, Array, Array]:
+    """Compute loss and gradients; see `reference.softmax.block_pass`.
+
+    The loss is an array without axes, so that nothing waits for the GPU.
+    """
+    with block.device:
+        rows = block.astype(centre.dtype, copy=False) - centre
+        rest = cupy.ascontiguousarray(rows @ coef.T)
+        losses = cupy.empty(len(rows), centre.dtype)
+        if len(rows):
+            compute = kernel("softmax", f"residuals<{c_type(centre.dtype)}>")
+            arguments = (
+                *(rest, intercept, codes.astype(np.int64, copy=False)),
+                *(cupy.ascontiguousarray(weights), losses),
+                *(np.int64(len(rows)), np.int32(len(coef))),
+            )
+            compute((blocks(len(rows), _THREADS),), (_THREADS,), arguments)
+        return losses.sum(dtype=np.float64), rest.T @ rows, rest.sum(axis=0)
