@@ -7,12 +7,20 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 
+import array_api_compat
 import numpy as np
 import scipy.linalg
 
 from skdmn.linear_model.lbfgs import LBFGS, Preconditioner
 from skdmn.linear_model.objective import Objective
-from skdmn.utils.array_api import Array, to_numpy, working_memory
+from skdmn.utils.array_api import (
+    HOST,
+    Array,
+    Backend,
+    to_backend,
+    to_numpy,
+    working_memory,
+)
 from skdmn.utils.threads import single_blas
 
 # The sample of rows that is minimized first
@@ -135,16 +143,19 @@ def factor_hessian(objective: Objective, iterate: np.ndarray) -> Preconditioner:
     for part in sample.curvature_blocks(iterate):
         for number, group in enumerate(groups):
             moments[number] += part[:, group].T @ part[:, group]
-    factors = [
-        _cholesky(to_numpy(moment), sample, is_last=group.stop == n_columns)
+    backend, dtype = _factor_backend(objective), objective.rows.dtype
+    solvers = [
+        _factored_moments(
+            to_backend(moment, backend), sample, is_last=group.stop == n_columns
+        )
         for group, moment in zip(groups, moments, strict=True)
     ]
 
     def precondition(gradient: np.ndarray) -> np.ndarray:
         step = np.empty_like(gradient)
-        for group, matrix in zip(groups, factors, strict=True):
-            right = gradient[:, group].T.astype(matrix.dtype)
-            step[:, group] = _solve(matrix, right, overwrite_b=True).T
+        for group, solve in zip(groups, solvers, strict=True):
+            right = to_backend(gradient[:, group].astype(dtype), backend)
+            step[:, group] = to_numpy(solve(right))
         return step
 
     return precondition
@@ -157,37 +168,70 @@ def _factor_gram_matrix(objective: Objective, iterate: np.ndarray) -> Preconditi
     ``(A^T A + c)^-1 g = (g - A^T (A A^T + c)^-1 A g) / c``.
     The intercept has no penalty c, so it is eliminated first.
     """
-    rows = np.empty((len(objective.rows), objective.shape[1]), objective.rows.dtype)
-    end = 0
+    backend, dtype = _factor_backend(objective), objective.rows.dtype
+    xp, device = backend
+    shape = (len(objective.rows), objective.shape[1])
+    rows, end = xp.empty(shape, dtype=getattr(xp, dtype), device=device), 0
     for block in objective.curvature_blocks(iterate):
         start, end = end, end + len(block)
-        rows[start:end] = to_numpy(block)
-    rows = rows[:end]  # distributed rows yield only a sample that fits in memory
-    rows /= np.asarray(math.sqrt(objective.weights.sum()), rows.dtype)
+        rows[start:end, ...] = to_backend(block, backend)
+    rows = rows[:end, ...]  # distributed rows yield only a sample that fits in memory
+    rows /= rows.dtype.type(math.sqrt(objective.weights.sum()))
     rows, intercept = rows[:, :-1], rows[:, -1]
     gram = rows @ rows.T
     # a larger c keeps the preconditioner positive definite in spite of rounding in the
     # difference above
-    largest = np.linalg.norm(gram, np.inf)
+    largest = xp.max(xp.sum(xp.abs(gram), axis=1))
     c = objective.penalty + 10 * objective.rounding * float(largest)
-    gram.flat[:: len(gram) + 1] += c
-    matrix = scipy.linalg.cholesky(gram, lower=True, check_finite=False)
+    _diagonal(gram)[:] += c
+    solve = _factored(gram)
 
     # Schur complement of the intercept
-    coupling, complement = np.zeros(rows.shape[1], rows.dtype), 0.0
+    coupling, complement = xp.zeros_like(rows[0, :]), 0.0
     if objective.fit_intercept:
-        solved = _solve(matrix, intercept)
+        solved = solve(xp.asarray(intercept[None, :], copy=True))[0, :]
         coupling, complement = solved @ rows, float(c * (intercept @ solved))
+    coupling_here = to_numpy(coupling)
 
     def precondition(gradient: np.ndarray) -> np.ndarray:
-        right = gradient[:, :-1].astype(rows.dtype)
+        right = to_backend(gradient[:, :-1].astype(dtype), backend)
         step = np.empty_like(gradient)
-        step[:, :-1] = (right - _solve(matrix, rows @ right.T).T @ rows) / c
-        step[:, -1] = (gradient[:, -1] - right @ coupling) / (complement or 1.0)
-        step[:, :-1] -= step[:, -1:] * coupling
+        step[:, :-1] = to_numpy((right - solve((rows @ right.T).T) @ rows) / c)
+        step[:, -1] = gradient[:, -1] - to_numpy(right @ coupling)
+        step[:, -1] /= complement or 1.0
+        step[:, :-1] -= step[:, -1:] * coupling_here
         return step
 
     return precondition
+
+
+def _factor_backend(objective: Objective) -> Backend:
+    """Return where the Hessian is factored: on a GPU through CuPy, or on the host."""
+    compute = objective.rows.compute
+    return compute if array_api_compat.is_cupy_namespace(compute.xp) else HOST
+
+
+def _factored(matrix: Array) -> Callable[[Array], Array]:
+    """Return the inverse of a symmetric matrix, by Cholesky factorization.
+
+    Returns
+    -------
+    callable
+        Maps rows (k, n) to rows, with the array namespace and device of the matrix. It
+        may overwrite its argument.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the matrix is not positive definite.
+    """
+    if array_api_compat.is_cupy_array(matrix):
+        from skdmn.kernels.cuda.cholesky import inverse_factor
+
+        inverse = inverse_factor(matrix)
+        return lambda right: (right @ inverse.T) @ inverse
+    factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
+    return lambda right: _solve(factor, right.T, overwrite_b=True).T
 
 
 def _solve(
@@ -204,13 +248,15 @@ def _solve(
         )
 
 
-def _cholesky(moments: np.ndarray, objective: Objective, is_last: bool) -> np.ndarray:
-    """Return the lower Cholesky factor of averaged moments plus the penalty.
+def _factored_moments(
+    moments: Array, objective: Objective, is_last: bool
+) -> Callable[[Array], Array]:
+    """Return the inverse of averaged moments plus the penalty; see `_factored`.
 
     The last column of the last group is the intercept, which has no penalty.
     """
     matrix = moments / moments.dtype.type(objective.weights.sum())
-    diagonal = np.einsum("ii->i", matrix)
+    diagonal = _diagonal(matrix)
     # the mean is 0 if all columns are constant
     mean, ridge = float(diagonal.mean()) or 1.0, objective.rounding
     diagonal += objective.penalty
@@ -222,9 +268,14 @@ def _cholesky(moments: np.ndarray, objective: Objective, is_last: bool) -> np.nd
     while True:
         diagonal += ridge * mean
         try:
-            return scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
+            return _factored(matrix)
         except np.linalg.LinAlgError:  # indefinite by rounding: add a larger ridge
             ridge *= 10
+
+
+def _diagonal(matrix: Array) -> Array:
+    """Return a view of the diagonal of a C-contiguous matrix."""
+    return matrix.reshape(-1)[:: len(matrix) + 1]
 
 
 def sample_bytes() -> int:
