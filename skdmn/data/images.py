@@ -21,6 +21,7 @@ from skdmn.utils.array_api import (
     to_numpy,
     working_memory,
 )
+from skdmn.utils.threads import copy
 from skdmn.utils.validation import (
     Shape,
 )
@@ -190,7 +191,10 @@ class Images:
                 out = xp.empty(
                     (len(self), *shape), dtype=dtype, device=self.backend.device
                 )
-            out[some, ...] = part
+            if isinstance(out, np.ndarray) and self.compute != self.backend:
+                copy(out[some], part)
+            else:
+                out[some, ...] = part
         return out
 
 

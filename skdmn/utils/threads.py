@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
+import itertools
 import os
 import sys
 import threading
@@ -12,7 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import joblib
+import numpy as np
 import threadpoolctl
+
+COPY_BYTES = 2**22  # least bytes for each thread that copies: they take a millisecond
 
 
 def n_threads() -> int:
@@ -92,6 +96,21 @@ def in_threads(
         finally:
             # breaks reference cycles that would keep the frames' arrays alive
             errors.clear()
+
+
+def copy(to: np.ndarray, array: np.ndarray) -> None:
+    """Copy an array into another one, in several threads if it is large.
+
+    One thread cannot use the whole bandwidth of the memory, least of all if the target
+    is new and its pages are assigned at the first access.
+    """
+    threads = min(n_threads(), array.nbytes // COPY_BYTES)
+    if threads < 2:
+        to[...] = array
+        return
+    edges = [len(array) * i // threads for i in range(threads + 1)]
+    parts = [slice(*edge) for edge in itertools.pairwise(edges)]
+    in_threads(np.copyto, [(to[part], array[part]) for part in parts], threads)
 
 
 _single = threading.RLock()

@@ -27,7 +27,35 @@ def compute():
     images = rng.integers(0, 256, (300, 12, 12, 1), dtype=np.uint8)
     filters = rng.integers(-9, 9, (8, 3, 3, 1)).astype("f4")
     features = dispatch.convolve(images, filters, (1, 1), "same", "relu", WHOLE)
-    return features, *dispatch.second_moments(images, np.arange(300), (5, 5))
+    (moments,) = dispatch.class_moments(images, [np.arange(300)], (5, 5))
+    return features, *moments
+
+
+# copies
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (1, 5), (7, 3), (1000,)])
+@pytest.mark.parametrize("n", [1, 3, 16])
+def test_a_copy_in_threads_is_a_copy(rng, monkeypatch, shape, n):
+    monkeypatch.setattr(threads, "COPY_BYTES", 8)
+    monkeypatch.setattr(threads, "n_threads", lambda: n)
+    array = rng.integers(0, 99, shape).astype(">f8")
+    to = np.full(shape, np.nan, np.float32)
+    threads.copy(to, array)
+    assert_array_equal(to, array)
+
+
+def test_large_copies_are_shared_by_threads(monkeypatch):
+    shared = []
+    monkeypatch.setattr(threads, "n_threads", lambda: 4)
+    monkeypatch.setattr(
+        threads, "in_threads", lambda f, pieces, n: shared.append((len(pieces), n))
+    )
+    monkeypatch.setattr(threads, "COPY_BYTES", 2**10)
+    for share in (0.5, 1.9, 2.1, 3.5, 100):
+        array = np.empty((int(share * 64), 16), np.uint8)
+        threads.copy(np.empty_like(array), array)
+    assert shared == [(2, 2), (3, 3), (4, 4)]
 
 
 # how many

@@ -9,6 +9,7 @@ import cupy
 import numpy as np
 
 from skdmn.utils.array_api import Array
+from skdmn.utils.threads import copy
 
 _OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 
@@ -75,7 +76,7 @@ class Link:
             # computations may still use the array that had this memory before
             self._up.begin()
             here = _pinned(array.shape, dtype)
-            np.copyto(here, array)
+            copy(here, array)
             there.set(here, stream=self._up.stream)
             return self._up.end(here, there)
 
