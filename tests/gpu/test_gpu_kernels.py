@@ -7,7 +7,7 @@ from stacks import images_and_labels
 
 from skdmn.kernels import dispatch
 from skdmn.kernels.geometry import WHOLE, Window
-from skdmn.kernels.reference import contrast, moments
+from skdmn.kernels.reference import contrast, moments, softmax
 from skdmn.kernels.reference import convolution as definition
 from skdmn.utils import array_api
 
@@ -284,3 +284,92 @@ def test_encodings_are_those_of_numpy_arrays(rng, dtype, power):
     how = contrast.Encoding(cupy.asarray(filters), 1.0, 0.5)
     found = dispatch.encode(cupy.asarray(images), how, window, power).get()
     assert_allclose(found, expected, atol=1e-5 * expected.max(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("tile", [1, 5000, 2**26])
+def test_encodings_do_not_depend_on_tiles_and_keep_nan(rng, monkeypatch, window, tile):
+    import cupy
+
+    from skdmn.kernels.cuda import contrast as kernels
+
+    monkeypatch.setattr(kernels, "TILE_VALUES", tile)
+    images = rng.normal(size=(9, 8, 7, 2))
+    images[4, 3, 3, 1] = np.nan
+    filters = rng.normal(size=(5, 2, 3, 2))
+    filters -= filters.mean(axis=(1, 2, 3), keepdims=True)
+    how = contrast.Encoding(filters, 1.0, 0.5)
+    expected = contrast.encode_and_pool(images, how, window, 1.0)
+    assert 0 < np.isnan(expected).mean() < 0.2
+    there = how._replace(filters=cupy.asarray(filters))
+    found = dispatch.encode(cupy.asarray(images), there, window, 1.0)
+    assert_allclose(found.get(), expected, atol=1e-12)
+
+
+# average pooling
+
+
+@pytest.mark.parametrize("window", [*WINDOWS, Window((7, 5), (1, 2), "same")])
+@pytest.mark.parametrize("power", [1.0, 0.5, 3.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_average_pool_is_the_definition(rng, window, power, dtype):
+    import cupy
+
+    images = some_images(rng, (5, 9, 8, 3), dtype)
+    if dtype.startswith("float"):
+        images[2, 4, 4, 1] = np.nan
+    floats = np.dtype("float64" if dtype == "float64" else "float32")
+    found = dispatch.average_pool(cupy.asarray(images), window, power, floats)
+    expected = definition.average_pool(images, window, power, floats)
+    assert found.dtype == floats
+    assert_allclose(found.get(), expected, rtol=1e-5, atol=1e-5)
+
+
+# softmax
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3, 200])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("read", ["uint8", "float32", "float64"])
+def test_softmax_pass_is_the_definition(rng, n_outputs, dtype, read):
+    import cupy
+
+    block = rng.normal(5, 3, (300, 40)).astype(read)
+    model = rng.normal(size=40), rng.normal(size=(n_outputs, 40)), np.ones(n_outputs)
+    codes, weights = rng.integers(0, max(n_outputs, 2), 300), rng.random(300)
+    model = [array.astype(dtype) for array in model]
+    arguments = block, *model, codes, weights.astype(dtype)
+    expected = softmax.block_pass(*arguments)
+    found = dispatch.softmax_pass(*map(cupy.asarray, arguments))
+    rounding = 1e-12 if dtype == "float64" else 1e-5
+    for one, other in zip(found, expected, strict=True):
+        scale = np.abs(other).max()
+        assert_allclose(one.get(), other, rtol=0, atol=rounding * scale)
+
+
+def test_softmax_of_what_is_not_finite_is_nan(rng):
+    import cupy
+
+    arrays = rng.normal(size=(9, 4)), np.zeros(4), np.ones((3, 4)), np.zeros(3)
+    arrays[0][5, 2] = np.nan
+    arguments = *arrays, np.zeros(9, np.int64), np.ones(9)
+    for array in dispatch.softmax_pass(*map(cupy.asarray, arguments)):
+        assert np.isnan(array.get()).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_inverse_factors_solve_and_refuse_what_is_indefinite(rng, dtype):
+    import cupy
+
+    from skdmn.kernels.cuda.cholesky import inverse_factor
+
+    rows = rng.normal(size=(300, 150)).astype(dtype)
+    matrix = rows.T @ rows / 300 + np.eye(150, dtype=dtype)
+    inverse = inverse_factor(cupy.asarray(matrix)).get()
+    assert inverse.dtype == dtype
+    assert_array_equal(inverse, np.tril(inverse))
+    expected = np.linalg.inv(matrix.astype("f8"))
+    rounding = 1e-12 if dtype == "float64" else 1e-5
+    assert_allclose(inverse.T @ inverse, expected, atol=rounding)
+    with pytest.raises(np.linalg.LinAlgError):
+        inverse_factor(cupy.asarray(matrix - 3 * np.eye(150, dtype=dtype)))
