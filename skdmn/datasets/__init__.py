@@ -93,7 +93,8 @@ def load_mnist(
         Folder with the official files ``train-images-idx3-ubyte``,
         ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
         ``t10k-labels-idx1-ubyte`` (also spelled ``train-images.idx3-ubyte`` and so
-        on), each plain or ``.gz``. The subfolders ``mnist`` and ``MNIST`` are searched
+        on), each plain or ``.gz``. A file may be in a subfolder with the same name, as
+        Kaggle has them. The subfolders ``mnist`` and ``MNIST`` are searched
         first, then the folder itself; in each of them, a subfolder ``raw`` is searched
         first. If None, the images are fetched from OpenML by
         :func:`sklearn.datasets.fetch_openml`, which keeps a copy and is much faster if

@@ -27,6 +27,7 @@ from skdmn.datasets.reading import (
 Bytes = NDArray[np.uint8]
 
 CIFAR_SHAPE = (3, 32, 32)
+_LISTED = 8  # largest number of names in the message about missing files
 _LARGEST_LIST = 2**16  # largest size in bytes of a file of class names
 
 
@@ -239,8 +240,18 @@ def find_files(
         )
     raise FileNotFoundError(
         f"{best} has no {' and no '.join(missing)}; expected the official files of "
-        f"{data.title} for subset={subset!r}: {data.official(subset)}."
+        f"{data.title} for subset={subset!r}: {data.official(subset)}"
+        f"{_contents(best)}."
     )
+
+
+def _contents(place: Path) -> str:
+    """Return the names in a folder, for an error message."""
+    if not place.is_dir():
+        return ""
+    names = sorted(f"{p.name}{'/' * p.is_dir()}" for p in place.iterdir())
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"; {place} contains {', '.join(names[:_LISTED]) or 'nothing'}{more}"
 
 
 def idx_shape(where: str, data: bytes | bytearray, n_dims: int) -> tuple[int, ...]:

@@ -42,14 +42,24 @@ def read_folder(folder: Path, names: Iterable[str], largest: Largest) -> Files:
     """Read the named files, plain or .gz, that are in a folder."""
     files = {}
     for name in names:
-        spellings = (name, name.replace("-idx", ".idx"))
-        for path in (folder / (s + end) for s in spellings for end in ("", ".gz")):
-            if path.is_file():
-                opened = gzip.open if path.suffix == ".gz" else Path.open
-                with opened(path, "rb") as stream:
-                    files[name] = _read(stream, str(path), name, largest)
-                break
+        path = _find(folder, name)
+        if path is not None:
+            opened = gzip.open if path.suffix == ".gz" else Path.open
+            with opened(path, "rb") as stream:
+                files[name] = _read(stream, str(path), name, largest)
     return files
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """Return the path of a file, or of one in a subfolder with the same name.
+
+    Kaggle and some unpackers put each file into such a subfolder.
+    """
+    spellings = (name, name.replace("-idx", ".idx"))
+    files = [spelling + end for spelling in spellings for end in ("", ".gz")]
+    folders = [folder, *(folder / spelling for spelling in spellings)]
+    paths = (place / file for place in folders for file in files)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def read_archive(path: Path, names: Iterable[str], largest: Largest) -> Files:

@@ -167,6 +167,39 @@ def test_file_too_large(tmp_path, monkeypatch):
     fails(ValueError, *parts, load=load_mnist, data_home=tmp_path)
 
 
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("outer", ["-idx", ".idx"])
+@pytest.mark.parametrize("inner", ["-idx", ".idx"])
+def test_files_may_be_in_folders_of_their_names(tmp_path, compress, outer, inner):
+    files, expected = mnist_files()
+    for name, content in files.items():
+        folder = tmp_path / "mnist" / name.replace("-idx", outer)
+        write(folder, {name.replace("-idx", inner): content}, compress)
+    for home in (tmp_path, tmp_path / "mnist"):
+        assert_loaded(load_mnist("all", data_home=home), *expected["all"])
+
+
+def test_a_file_comes_before_one_in_a_folder_of_its_name(tmp_path):
+    files, expected = mnist_files()
+    write(tmp_path, {name.replace("-idx", ".idx"): files[name] for name in files})
+    for name in files:
+        write(tmp_path / name, {name: b""})
+    assert_loaded(load_mnist("all", data_home=tmp_path), *expected["all"])
+
+
+def test_files_of_other_folders_are_not_guessed(tmp_path):
+    write(tmp_path / "letters", mnist_files()[0])
+    parts = (f"has no {TRAIN_IMAGES}", f"{tmp_path} contains letters/.")
+    fails(FileNotFoundError, *parts, load=load_mnist, data_home=tmp_path)
+
+
+def test_the_message_about_missing_files_lists_what_is_there(tmp_path):
+    fails(FileNotFoundError, "contains nothing.", load=load_mnist, data_home=tmp_path)
+    write(tmp_path, {f"mnist_{i:02}.csv": b"" for i in range(11)})
+    parts = ("contains mnist_00.csv, mnist_01.csv,", "mnist_07.csv and 3 more.")
+    fails(FileNotFoundError, *parts, load=load_mnist, data_home=tmp_path)
+
+
 def test_missing_idx_file(tmp_path):
     write(tmp_path, {TRAIN_IMAGES: b""})
     parts = (f"{tmp_path} has no {TRAIN_LABELS}; expected", "plain or .gz")
