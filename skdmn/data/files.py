@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from skdmn.data.rows import forget_pages
+from skdmn.utils.validation import unmasked
 
 
 class Batches:
@@ -123,6 +124,7 @@ class Batches:
         part = self._parts[number]
         if not _is_path(part):
             some = part[start:stop]
+            some = unmasked(some, f"parts[{number}]")
             if isinstance(part, np.memmap):  # copy, so that its pages can be released
                 some = np.array(some)
                 forget_pages(part)
@@ -218,7 +220,10 @@ def _append(batches: Iterable[Any], file: BinaryIO) -> list[np.ndarray]:
     n = 0
     for number, given in enumerate(batches):
         is_pair = isinstance(given, (tuple, list)) and len(given) == 2
-        images = np.ascontiguousarray(given[0] if is_pair else given)
+        arrays = [
+            unmasked(a, f"batch {number}") for a in (given if is_pair else [given])
+        ]
+        images = np.ascontiguousarray(arrays[0])
         if first is None:
             first, has_labels = images, is_pair
             _write_header(file, first, 0)
@@ -230,13 +235,16 @@ def _append(batches: Iterable[Any], file: BinaryIO) -> list[np.ndarray]:
                 "images or rows that differ only in length."
             )
         if is_pair:
-            labels.append(np.asarray(given[1]))
+            labels.append(np.asarray(arrays[1]))
         if is_pair != has_labels or (is_pair and labels[-1].shape != images.shape[:1]):
             shape = labels[-1].shape if is_pair else ("no",)
             n_labels = shape[0] if len(shape) == 1 else shape
+            advice = "one label for each image in all batches, or no labels in any"
+            if not shape:  # a data set that yields single images
+                advice = "batches, such as torch.utils.data.DataLoader(dataset, 256)"
             raise ValueError(
                 f"Batch {number} has {len(images)} images and {n_labels} labels; pass "
-                "one label for each image in all batches, or no labels in any."
+                f"{advice}."
             )
         file.write(images.data)
         n += len(images)

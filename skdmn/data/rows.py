@@ -21,6 +21,7 @@ from skdmn.utils.array_api import (
     to_backend,
     working_memory,
 )
+from skdmn.utils.validation import unmasked
 
 CACHE_BYTES = 256 * 2**10  # block size that fits the cache of one core
 DEVICE_BYTES = 2**28  # block size for rows that are on the GPU that computes
@@ -138,6 +139,7 @@ class Rows:
 
     def _part(self, some: slice) -> Array:
         part = self.data[some] if self.is_lazy else self.data[some, ...]
+        part = unmasked(part, "X")
         if not array_api_compat.is_array_api_obj(part):
             part = np.asarray(part)
         expected = (some.stop - some.start, *self.data.shape[1:])

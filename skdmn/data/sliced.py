@@ -10,6 +10,7 @@ import scipy.sparse
 from sklearn.utils import assert_all_finite
 
 from skdmn.data.rows import forget_pages
+from skdmn.utils.validation import unmasked
 
 PIECE_BYTES = 2**24  # size of the slices read when images at single indices are wanted
 
@@ -81,12 +82,14 @@ class Sliced:
             start = int(wanted[done])
             end = int(np.searchsorted(wanted, start + length))
             last = int(wanted[end - 1])
-            piece = np.asarray(self.source[start : last + 1])
-            pieces.append(piece[wanted[done:end] - start])
+            piece = self.source[start : last + 1]
+            piece = unmasked(piece, "X")  # as variables of netCDF4 return
+            pieces.append(np.asarray(piece)[wanted[done:end] - start])
             done = end
         return self._checked(np.concatenate(pieces))
 
     def _checked(self, images: Any) -> np.ndarray:
+        images = unmasked(images, "X")
         # copies a view of a memory map, because results may share memory with it
         images = np.array(images, dtype=self.dtype)
         forget_pages(self.source)

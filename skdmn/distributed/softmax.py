@@ -10,7 +10,6 @@ from typing import Any
 import dask
 import numpy as np
 from dask.delayed import delayed
-from sklearn.utils.validation import _check_sample_weight
 
 from skdmn.data.rows import Rows
 from skdmn.distributed.blocks import Blocks
@@ -45,47 +44,6 @@ def fit_softmax(
     copy = _DistributedSoftmax()
     copy.__dict__ = vars(softmax).copy()
     return copy.fit(blocks, y, sample_weight).__dict__
-
-
-class _DistributedSoftmax(SoftmaxClassifier):
-    """SoftmaxClassifier whose X is `Blocks`, with NumPy labels and weights."""
-
-    def _check_rows(
-        self, X: Blocks, *, reset: bool, method: str = "fit"
-    ) -> tuple[Rows, Backend]:
-        one_row = np.zeros((1, *X.sample_shape), X.dtype)
-        rows, backend = super()._check_rows(one_row, reset=reset, method=method)
-        compute, dtype = rows.compute, rows.dtype
-        return BlockRows(X.persisted(), compute, dtype, device=self.device), backend
-
-    @staticmethod
-    def _callback_data(data: dict[str, Any]) -> dict[str, Any]:
-        """Return the metadata only, because X is on the workers."""
-        return {"metadata": data["metadata"]}
-
-    def _objective(
-        self, rows: Any, classes: np.ndarray, codes: np.ndarray, sample_weight: Any
-    ) -> Objective:
-        weights = _check_sample_weight(
-            sample_weight, codes, dtype=np.float64, ensure_non_negative=True
-        )
-        mean, var = rows.moments(weights)
-        self._check_moments(rows, weights, mean, var)
-        # Scale, penalty and class weights depend only on the columns' means and
-        # variances and on the total weight of each class. Two rows per class with the
-        # same moments and weights therefore give the same results as all rows.
-        totals = np.bincount(codes, weights, minlength=len(classes))
-        with np.errstate(invalid="ignore"):
-            pair = np.array([mean - np.sqrt(var), mean + np.sqrt(var)])
-        pairs = Rows(np.tile(pair, (len(classes), 1)), HOST, "float64")
-        pair_codes = np.repeat(np.arange(len(classes)), 2)
-        stand_in = super()._objective(
-            pairs, classes, pair_codes, np.repeat(totals / 2, 2)
-        )
-        by_class = 2 * stand_in.weights[::2] / np.where(totals > 0, totals, 1.0)
-        fields = _fields(stand_in)
-        fields |= {"rows": rows, "codes": codes, "weights": weights * by_class[codes]}
-        return BlockObjective(**fields)
 
 
 @dataclass(frozen=True)
@@ -150,6 +108,30 @@ class BlockObjective(Objective):
             sent = [delayed(o, traverse=False) for o in data.cut(self.codes, weights)]
             self._on_device["blocks"] = list(dask.persist(*sent))
         return self._on_device["blocks"]
+
+
+class _DistributedSoftmax(SoftmaxClassifier):
+    """SoftmaxClassifier whose X is `Blocks`, with NumPy labels and weights."""
+
+    _objective_type = BlockObjective
+
+    def _check_rows(
+        self, X: Blocks, *, reset: bool, method: str = "fit"
+    ) -> tuple[Rows, Backend]:
+        one_row = np.zeros((1, *X.sample_shape), X.dtype)
+        rows, backend = super()._check_rows(one_row, reset=reset, method=method)
+        compute, dtype = rows.compute, rows.dtype
+        return BlockRows(X.persisted(), compute, dtype, device=self.device), backend
+
+    @staticmethod
+    def _callback_data(data: dict[str, Any]) -> dict[str, Any]:
+        """Return the metadata only, because X is on the workers."""
+        return {"metadata": data["metadata"]}
+
+    @staticmethod
+    def _moments(rows: Any, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Compute each feature's weighted mean and variance on the workers."""
+        return rows.moments(weights)
 
 
 def _fields(objective: Objective) -> dict[str, Any]:

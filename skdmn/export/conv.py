@@ -11,7 +11,9 @@ from skdmn.kernels.geometry import Padding, Pair
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.statistics.filters import eigenbases
 from skdmn.utils.array_api import to_numpy
+from skdmn.utils.labels import as_objects
 from skdmn.utils.optional import import_torch
+from skdmn.utils.validation import unmasked
 
 if TYPE_CHECKING:
     import torch
@@ -212,7 +214,7 @@ def _with_filters(
     layer.filter_classes_ = layer.classes_[classes]
     layer.filter_members_ = [
         [(label, int(rank))]
-        for label, rank in zip(layer.filter_classes_.tolist(), ranks, strict=True)
+        for label, rank in zip(as_objects(layer.filter_classes_), ranks, strict=True)
     ]
     layer.filters_ = filters.astype(layer.filters_.dtype)
     return layer
@@ -275,6 +277,7 @@ def as_numpy(tensor: Any) -> np.ndarray:
     """Return a tensor or an array-like as a NumPy array."""
     import torch
 
+    tensor = unmasked(tensor, "An array")
     if not isinstance(tensor, torch.Tensor):
         return np.asarray(tensor)
     tensor = tensor.detach().cpu()

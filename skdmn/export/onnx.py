@@ -325,6 +325,11 @@ class Writer:
 
 def as_labels(classes: np.ndarray) -> np.ndarray:
     """Return labels in a dtype that ONNX supports."""
+    if classes.dtype.kind in "mM":
+        raise TypeError(
+            f"The labels are {classes.dtype}, which ONNX does not have; fit the "
+            "classifier with strings, such as numpy.datetime_as_string(y), or numbers."
+        )
     if classes.dtype.kind in "iu":
         return classes.astype(np.int64)
     return classes.astype(object) if classes.dtype.kind in "US" else classes

@@ -40,11 +40,12 @@ from skdmn.utils.labels import union
 from skdmn.utils.persistence import PortableMixin
 from skdmn.utils.validation import (
     Shape,
+    as_one_array,
     as_pair,
     as_shape,
     check_could_be_images,
-    check_is_one_array,
     could_be_picture,
+    single_image_hint,
     times,
     value_names,
     warn_user,
@@ -669,7 +670,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         if is_sliceable(X):
             validate_data(self, X, reset=reset, skip_check_array=True, ensure_2d=False)
             return Sliced(X, type(self).__name__)
-        check_is_one_array(X)
+        X = as_one_array(X)
         return validate_data(self, X, reset=reset, allow_nd=True, ensure_2d=False)
 
     def _remember(self, shape: Shape, ndim: int, backend: Backend) -> None:
@@ -731,9 +732,10 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             )
         if X.ndim == 2:
             if X.shape[1] != self.n_features_in_:
+                hint = single_image_hint(X.shape, self.n_features_in_)
                 raise ValueError(
                     f"X has {X.shape[1]} features, but {name} is expecting "
-                    f"{self.n_features_in_} features as input."
+                    f"{self.n_features_in_} features as input{hint}."
                 )
             if self.image_shape is None and not self._is_signal:
                 raise ValueError(
@@ -747,9 +749,11 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 f"{self.n_features_in_} features; pass rows."
             )
         elif with_channels(X.shape[1:]) != shape:
+            hint = single_image_hint(X.shape, self.n_features_in_)
             raise ValueError(
                 f"X holds images of {times(with_channels(X.shape[1:]))}, but {name} "
-                f"was fitted on images of {times(shape)}; pass images of that size."
+                f"was fitted on images of {times(shape)}"
+                f"{hint or '; pass images of that size'}."
             )
         return shape
 
@@ -803,13 +807,14 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         backend, shape = backend_of(X), self.image_shape_
         self._check_same_backend(backend, "inverse_transform")
         compute = compute_backend(backend, self.device)
-        X = check_array(X, allow_nd=True, ensure_2d=False)
+        X = check_array(as_one_array(X), allow_nd=True, ensure_2d=False)
         expected = [shape, shape[:2]] if shape[2] == 1 else [shape]
         if tuple(X.shape[1:]) not in [*expected, (self.n_features_in_,)]:
+            hint = single_image_hint(X.shape, self.n_features_in_)
             raise ValueError(
                 f"X has shape {tuple(X.shape)}, but {type(self).__name__} was fitted "
                 f"on images of {times(shape)}; pass such images, or rows of "
-                f"{self.n_features_in_} values."
+                f"{self.n_features_in_} values{hint}."
             )
         out = Images.of(X, shape, backend, compute).map(function, shape)
         if self._input_ndim == 2:

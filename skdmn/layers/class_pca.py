@@ -13,6 +13,7 @@ from skdmn.layers.class_density import ClassDensityTransformer
 from skdmn.operations.records import Convolve, Operation, Rectify
 from skdmn.statistics.filters import filter_bank
 from skdmn.utils.array_api import Array
+from skdmn.utils.labels import as_objects
 from skdmn.utils.validation import as_pair
 
 
@@ -254,7 +255,7 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         self.energies_ = self._here(bank.energies)
         self.explained_variance_ratio_ = self._here(bank.shares)
         self.filter_classes_ = self._labels(bank.classes)
-        labels = self.classes_.tolist()
+        labels = as_objects(self.classes_)
         self.filter_members_ = [
             [(labels[index], rank) for index, rank in members]
             for members in bank.members

@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdmn.utils.persistence import PortableMixin
+from skdmn.utils.validation import as_one_array
 
 _BATCH_VALUES = 2**21  # number of values that are converted to float64 at a time
 
@@ -118,6 +119,7 @@ class ZCAWhitening(
         return self
 
     def _fit(self, X: Any) -> None:
+        X = as_one_array(X)
         X = validate_data(self, X, dtype="numeric", ensure_min_samples=2)
         n, d = X.shape
         self.mean_ = np.mean(X, axis=0, dtype=np.float64)
@@ -156,7 +158,7 @@ class ZCAWhitening(
             If X does not have `n_features_in_` features.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype="numeric", reset=False)
+        X = validate_data(self, as_one_array(X), dtype="numeric", reset=False)
         white = np.empty(X.shape, dtype=_float_like(X))
         for rows in _batches(X):
             white[rows] = (X[rows] - self.mean_) @ self.components_
@@ -183,7 +185,7 @@ class ZCAWhitening(
             If X does not have `n_features_in_` features.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype="numeric", reset=False)
+        X = validate_data(self, as_one_array(X), dtype="numeric", reset=False)
         colouring = solve(self.components_, np.eye(self.n_features_in_), assume_a="pos")
         original = np.empty(X.shape, dtype=_float_like(X))
         for rows in _batches(X):

@@ -27,7 +27,7 @@ from skdmn.utils.array_api import (
 )
 from skdmn.utils.documentation import DocLinkMixin
 from skdmn.utils.persistence import PortableMixin
-from skdmn.utils.validation import check_is_one_array
+from skdmn.utils.validation import as_one_array, single_image_hint
 
 
 class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstimator):
@@ -165,7 +165,7 @@ class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstima
             self._check_same_backend(backend, method)
         compute = compute_backend(backend, self.device)
         if not lazy:
-            check_is_one_array(X)
+            X = as_one_array(X)
         checked = validate_data(
             self, X, reset=reset, skip_check_array=lazy, allow_nd=True, ensure_2d=False
         )
@@ -189,9 +189,10 @@ class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstima
         if reset:
             self.n_features_in_ = rows.n_features
         elif rows.n_features != self.n_features_in_:
+            hint = single_image_hint(X.shape, self.n_features_in_)
             raise ValueError(
                 f"X has {rows.n_features} features, but {type(self).__name__} is "
-                f"expecting {self.n_features_in_} features as input."
+                f"expecting {self.n_features_in_} features as input{hint}."
             )
         return rows, backend
 
@@ -209,10 +210,11 @@ class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstima
             (len(rows), len(linear.coef)), dtype=dtype, device=backend.device
         )
         for some, block in rows.blocks():
-            # data read from files were not checked for NaN and infinity before
+            # data read from files were not checked for NaN and infinity before, and
+            # sums of large finite values overflow
             with np.errstate(invalid="ignore", over="ignore"):
                 scores[some, :] = to_backend(logits(block, *model), backend)
-            if rows.is_lazy and not bool(xp.all(xp.isfinite(scores[some, :]))):
+            if not bool(xp.all(xp.isfinite(scores[some, :]))):
                 raise ValueError(
                     f"X contains NaN or infinity in its rows {some.start} to "
                     f"{some.stop - 1}, or values too large for {rows.dtype}; remove, "

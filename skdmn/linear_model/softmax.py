@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral, Number, Real
+from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn import get_config
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight
 
 from skdmn.data.rows import Rows
 from skdmn.linear_model.base import _LinearClassifier
+from skdmn.linear_model.lbfgs import LBFGS
 from skdmn.linear_model.objective import Objective, column_moments
 from skdmn.linear_model.progress import Progress
 from skdmn.linear_model.solver import minimize
@@ -27,7 +26,7 @@ from skdmn.utils.array_api import (
     to_numpy,
     widest_float,
 )
-from skdmn.utils.labels import encode_labels
+from skdmn.utils.labels import as_objects, check_sample_weight, encode_labels
 
 
 class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
@@ -159,6 +158,8 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         "verbose": ["verbose"],
     }
 
+    _objective_type: type[Objective] = Objective
+
     def __init__(
         self,
         C: float = 1.0,
@@ -254,15 +255,29 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         self.n_passes_ = float(sum(objective.passes))
         progress.finish(optimizer)
         if not is_done:
-            suboptimality = optimizer.suboptimality / optimizer.values[-1]
-            warnings.warn(
-                f"SoftmaxClassifier stopped after {self.n_iter_} iterations with an "
-                f"estimated relative suboptimality of {suboptimality:.0e}, above "
-                f"tol={self.tol:.0e}; raise max_iter={self.max_iter} or tol, or lower "
-                f"C={self.C:g}.",
-                ConvergenceWarning,
-                stacklevel=4,
+            advice = self._advice(optimizer)
+            warnings.warn(advice, ConvergenceWarning, stacklevel=4)
+
+    def _advice(self, optimizer: LBFGS) -> str:
+        """Return why a fit stopped before it converged, and what to do."""
+        n_iter = len(optimizer.values) - 1
+        suboptimality = optimizer.suboptimality / optimizer.values[-1]
+        stopped = f"SoftmaxClassifier stopped after {n_iter} iterations"
+        if optimizer.is_stuck:
+            return (
+                f"{stopped}, because rounding errors hide a further decrease of the "
+                f"objective; scale the features, or lower C={self.C:g}."
             )
+        if suboptimality <= self.tol:
+            return (
+                f"{stopped}, while the objective was still decreasing; raise "
+                f"max_iter={self.max_iter}, scale the features, or lower C={self.C:g}."
+            )
+        return (
+            f"{stopped} with an estimated relative suboptimality of "
+            f"{suboptimality:.0e}, above tol={self.tol:.0e}; "
+            f"raise max_iter={self.max_iter} or tol, or lower C={self.C:g}."
+        )
 
     @staticmethod
     def _check_moments(
@@ -285,8 +300,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         """Return the data to pass to callbacks."""
         return data
 
-    @staticmethod
-    def _check_labels(y: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    def _check_labels(self, y: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the sorted classes, and the class index of each label."""
         if y is None:
             raise ValueError(
@@ -299,40 +313,42 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
                 f"y contains one class only, {classes.tolist()[0]!r}; "
                 "SoftmaxClassifier needs samples of at least 2 classes."
             )
+        if isinstance(self.class_weight, dict):
+            _by_class(self.class_weight, classes)  # raises before X is read
         return classes, codes
 
     def _objective(
         self, rows: Rows, classes: np.ndarray, codes: np.ndarray, sample_weight: Any
     ) -> Objective:
         """Return the objective; reads X once for mean and variance."""
-        if not (sample_weight is None or isinstance(sample_weight, Number)):
-            sample_weight = to_numpy(sample_weight)
-        weights = _check_sample_weight(
-            sample_weight, codes, dtype=np.float64, ensure_non_negative=True
-        )
-        mean, var = column_moments(rows, weights)
+        # weights of any scale, because very small ones would be 0 in float32
+        weights, exponent = _of_order_one(check_sample_weight(sample_weight, len(rows)))
+        mean, var = self._moments(rows, weights)
         self._check_moments(rows, weights, mean, var)
         # StandardScaler's test for constant features
-        rounding = weights.sum() * np.finfo(np.float64).eps
+        rounding = len(rows) * np.finfo(np.float64).eps
         constant = var <= rounding * var + (rounding * mean) ** 2
         scale = np.where(constant | (not self.standardize), 1.0, np.sqrt(var))
         if not (self.standardize or self.fit_intercept):
             mean, var = np.zeros_like(mean), var + mean**2
         if self.class_weight is not None:
-            by_class = compute_class_weight(
-                self.class_weight,
-                classes=classes,
-                y=classes[codes],
-                sample_weight=weights,
+            by_class, of_classes = _of_order_one(
+                _by_class(self.class_weight, classes)
+                if isinstance(self.class_weight, dict)
+                else _balanced(codes, weights, len(classes))
             )
-            # "balanced" gives an infinite weight to a class whose samples have none
-            weights = weights * np.where(np.isfinite(by_class), by_class, 0.0)[codes]
-            if not (weights.min() >= 0 and weights.sum() > 0):
+            weights, of_both = _of_order_one(weights * by_class[codes])
+            exponent += of_classes + of_both
+            if not weights.any():
                 raise ValueError(
-                    f"class_weight={self.class_weight!r} makes weights negative, or "
-                    "makes all weights zero; pass a positive number for each class."
+                    f"class_weight={self.class_weight!r} makes all weights zero; pass "
+                    "a positive number for each class."
                 )
-        return Objective(
+        # C sum(weights) with the weights as given
+        strength = np.ldexp(self.C, exponent) * weights.sum()
+        with np.errstate(divide="ignore", over="ignore"):
+            penalty = min(1 / strength, np.finfo(np.float64).max)
+        return self._objective_type(
             rows,
             codes,
             weights,
@@ -340,9 +356,14 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
             mean=mean,
             scale=scale,
             var=var,
-            penalty=1 / (self.C * weights.sum()),
+            penalty=float(penalty),
             fit_intercept=self.fit_intercept,
         )
+
+    @staticmethod
+    def _moments(rows: Rows, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Compute each feature's weighted mean and variance."""
+        return column_moments(rows, weights)
 
     def _last_solution(
         self, objective: Objective, classes: np.ndarray
@@ -356,3 +377,42 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
             return None
         free = (intercept + coef @ objective.mean) * self.fit_intercept
         return np.column_stack([coef * objective.scale, free]).astype(np.float64)
+
+
+def _balanced(codes: np.ndarray, weights: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return class weights that make the total weights of all classes equal."""
+    totals = np.bincount(codes, weights, minlength=n_classes)
+    # a class whose samples have no weight keeps none
+    out = np.zeros(n_classes)
+    return np.divide(totals.sum(), n_classes * totals, out=out, where=totals > 0)
+
+
+def _by_class(class_weight: dict, classes: np.ndarray) -> np.ndarray:
+    """Return the weight of each class; 1 for one that is not in `class_weight`."""
+    labels = as_objects(classes)
+    unknown = [label for label in class_weight if label not in set(labels)]
+    if unknown and any(label not in class_weight for label in labels):
+        raise ValueError(
+            f"class_weight has the key {unknown[0]!r}, which is not a label; pass "
+            f"labels of y as keys, such as {labels[0]!r}."
+        )
+    weights = np.ones(len(labels))
+    for index, label in enumerate(labels):
+        weight = class_weight.get(label, 1.0)
+        if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
+            raise ValueError(
+                f"class_weight gives class {label!r} the weight {weight!r}; pass a "
+                "finite number of at least 0."
+            )
+        weights[index] = weight
+    return weights
+
+
+def _of_order_one(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Divide values by a power of 2, so that the largest is between 1 and 2.
+
+    This is exact. Returns the quotients and the exponent.
+    """
+    largest = values.max()
+    exponent = int(np.frexp(largest)[1]) - 1 if largest > 0 else 0
+    return np.ldexp(values, -exponent), exponent

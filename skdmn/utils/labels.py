@@ -8,9 +8,10 @@ import array_api_compat
 import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from skdmn.utils.array_api import to_numpy
+from skdmn.utils.validation import unmasked
 
 
 def encode_labels(y: Any, n: int, classes: Any = None) -> tuple[np.ndarray, np.ndarray]:
@@ -51,15 +52,50 @@ def encode_labels(y: Any, n: int, classes: Any = None) -> tuple[np.ndarray, np.n
     return merged, np.searchsorted(merged, labels)[codes]
 
 
+def check_sample_weight(sample_weight: Any, n: int) -> np.ndarray:
+    """Check the weights of samples.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n,), number or None
+        Finite weights that are not negative, and not all zero; None means 1.
+    n : int
+        Number of samples.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative, not finite or masked, or their number is not `n`.
+    """
+    sample_weight = unmasked(sample_weight, "sample_weight")
+    if array_api_compat.is_array_api_obj(sample_weight):
+        sample_weight = to_numpy(sample_weight)
+    return _check_sample_weight(
+        sample_weight, np.empty(n), dtype=np.float64, ensure_non_negative=True
+    )
+
+
 def union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the sorted union of two arrays of labels, both strings or both numbers."""
-    if _are_strings(first) != _are_strings(second):
-        one, other = first.tolist()[0], second.tolist()[0]
+    """Return the sorted union of two arrays of labels of the same kind."""
+    if _kind(first) != _kind(second):
+        one, other = as_objects(first)[0], as_objects(second)[0]
         raise ValueError(
-            f"Labels {other!r} and {one!r} are of different kinds; pass either strings "
-            "or numbers for all labels."
+            f"Labels {other!r} and {one!r} are of different kinds; pass only strings, "
+            "only numbers or only dates as labels."
         )
     return np.union1d(first, second)
+
+
+def as_objects(labels: np.ndarray) -> list[Any]:
+    """Return labels as Python objects.
+
+    Dates stay NumPy's, because Python has none with nanoseconds.
+    """
+    return list(labels) if labels.dtype.kind in "mM" else labels.tolist()
 
 
 def is_all(subsample: float) -> bool:
@@ -120,6 +156,7 @@ def _proportional(counts: np.ndarray, total: int) -> np.ndarray:
 
 
 def _checked(labels: Any, name: str) -> np.ndarray:
+    labels = unmasked(labels, name)
     if array_api_compat.is_array_api_obj(labels):
         labels = to_numpy(labels)
     labels = check_array(labels, ensure_2d=False, dtype=None, input_name=name)
@@ -134,5 +171,9 @@ def _checked(labels: Any, name: str) -> np.ndarray:
     return labels
 
 
-def _are_strings(labels: np.ndarray) -> bool:
-    return labels.dtype.kind in "US" or isinstance(labels.tolist()[0], str)
+def _kind(labels: np.ndarray) -> str:
+    """Return "M" for dates, "m" for time spans, "U" for strings, "f" for numbers."""
+    if labels.dtype.kind in "mM":
+        return labels.dtype.kind
+    is_string = labels.dtype.kind in "US" or isinstance(labels.tolist()[0], str)
+    return "U" if is_string else "f"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -15,6 +16,15 @@ Shape = tuple[int, int, int]  # height, width, channels
 
 
 _INSIDE = ("skdmn.", "sklearn.", "joblib.")
+
+# what NumPy, or scikit-learn for sparse matrices, converts to an array
+_ARRAY_PROTOCOLS = (
+    "__array__",
+    "__array_interface__",
+    "__array_struct__",
+    "__array_namespace__",
+    "tocsr",
+)
 
 
 def as_pair(value: Any, name: str) -> Pair:
@@ -76,40 +86,165 @@ def times(shape: Shape) -> str:
     return f"{height} x {width} pixels and {channels} channel" + "s" * (channels != 1)
 
 
-def check_is_one_array(X: Any) -> None:
-    """Raise if X is a collection of images that cannot be converted to one array."""
+def as_one_array(X: Any) -> Any:
+    """Return X, which sklearn can convert to an array, or raise.
+
+    A Series, an object array or a data frame of one column may hold one array per
+    sample. These are stacked, as NumPy does with a list of arrays.
+
+    Raises
+    ------
+    TypeError
+        If X is a dask collection.
+    ValueError
+        If X is an iterator, a data loader or another object that is not an array, if
+        its samples differ in shape or are missing, or if a value is masked.
+    """
     if type(X).__module__.startswith("dask."):
         raise TypeError(
             "X is a dask collection; pass it to skdmn.distributed.fit(estimator, X, y) "
             "or transform(estimator, X), or pass its values, X.compute()."
         )
-    if hasattr(X, "__next__"):
-        raise ValueError(
-            "X is an iterator, but fitting takes several passes; write it to a file "
-            "with skdmn.data.files.save_batches, and pass the array that it returns."
-        )
-    if isinstance(X, np.ndarray):
-        if X.dtype != object or X.ndim != 1:
-            return
-    elif not isinstance(X, (list, tuple)):
-        return
-    try:
-        shapes = {np.shape(image) for image in X}
-    except ValueError:  # one image is ragged
-        raise ValueError(
-            "X contains images whose rows differ in length; convert all images to one "
-            "shape first."
-        ) from None
+    _check_is_array_like(X)
+    X = _without_frame(unmasked(X, "X"))
+    is_array = isinstance(X, np.ndarray)
+    if isinstance(X, np.ndarray) and (X.dtype != object or X.ndim != 1):
+        return X
+    if not isinstance(X, (list, tuple, np.ndarray)):
+        return X
+    shapes = _shapes_of_samples(X)
     if len(shapes) > 1:
         raise ValueError(
             f"X contains images of {len(shapes)} different shapes, among them "
             f"{min(shapes)} and {max(shapes)}; convert all images to one shape first."
         )
-    if isinstance(X, np.ndarray) and shapes != {()}:
+    if is_array and shapes and shapes != {()}:
+        return np.stack([_unnested(sample) for sample in X])
+    return X
+
+
+def unmasked(values: Any, name: str) -> Any:
+    """Return a masked array as an array; raise if one of its values is masked.
+
+    A conversion by NumPy would use masked values as data.
+
+    Parameters
+    ----------
+    values : object
+        Objects other than masked arrays (`numpy.ma`) are returned.
+    name : str
+        Name of the values, for the message.
+    """
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    if np.ma.is_masked(values):
         raise ValueError(
-            f"X is an object array of {len(X)} images of shape {min(shapes)}; pass "
-            "np.stack(X)."
+            f"{name} is a masked array (numpy.ma), and {np.ma.count_masked(values)} of "
+            f"its {values.size} values are masked; fill them, as with "
+            f"numpy.ma.filled({name}, 0), or leave out the samples that contain them."
         )
+    return np.asarray(values)
+
+
+def single_image_hint(shape: tuple[int, ...], n_features: int) -> str:
+    """Return advice for an error message if X may be one image instead of several."""
+    if len(shape) > 1 and math.prod(shape) == n_features:
+        return "; if X is a single image, pass X[np.newaxis]"
+    return ""
+
+
+def _check_is_array_like(X: Any) -> None:
+    """Raise if X is an object that NumPy would not convert to an array of numbers."""
+    is_iterator = hasattr(X, "__next__")
+    if not is_iterator and (
+        isinstance(X, (Sequence, memoryview))
+        or any(hasattr(X, name) for name in _ARRAY_PROTOCOLS)
+        or not any(hasattr(X, name) for name in ("__iter__", "__getitem__"))
+    ):
+        return
+    kind = type(X).__name__
+    is_torch = any(c.__module__.startswith("torch.utils.data") for c in type(X).__mro__)
+    if is_iterator:
+        what = "an iterator, but fitting takes several passes; write its batches"
+    elif not is_torch:
+        what = (
+            f"of type {kind}, not an array; pass an array or a list of images, or "
+            "write batches of images"
+        )
+    elif hasattr(X, "__getitem__"):
+        what = (
+            f"of type {kind}, a dataset of torch; write the batches of "
+            "torch.utils.data.DataLoader(X, batch_size=256)"
+        )
+    else:
+        what = f"of type {kind}, a data loader of torch; write its batches"
+    raise ValueError(
+        f"X is {what} to a file with skdmn.data.files.save_batches (channels last, see "
+        "np.moveaxis), and pass the array that it returns."
+    )
+
+
+def _without_frame(X: Any) -> Any:
+    """Return the array of a Series or of a frame's only column, if it holds arrays."""
+    columns, dtypes = getattr(X, "columns", None), getattr(X, "dtypes", None)
+    if columns is not None and dtypes is not None and len(columns):
+        nested = [
+            name
+            for name, dtype in zip(columns, dtypes, strict=True)
+            if _may_hold_arrays(dtype) and _holds_arrays(X[name])
+        ]
+        if nested and len(columns) > 1:
+            raise ValueError(
+                f"X has {len(columns)} columns, and column {nested[0]!r} holds arrays; "
+                f"pass a single column of images, X[{nested[0]!r}]."
+            )
+        return X[nested[0]].to_numpy() if nested else X
+    is_series = hasattr(X, "to_numpy") and _may_hold_arrays(getattr(X, "dtype", ""))
+    return X.to_numpy() if is_series and _holds_arrays(X) else X
+
+
+def _may_hold_arrays(dtype: Any) -> bool:
+    # object; List and Array of polars; list and fixed_size_list of pyarrow
+    return str(dtype).lower().startswith(("object", "list", "array", "fixed_size_list"))
+
+
+def _holds_arrays(series: Any) -> bool:
+    """Return True if an entry of a Series is an array or a list."""
+    values = series.to_numpy()
+    return values.ndim > 1 or any(
+        isinstance(value, (list, tuple)) or np.ndim(value) for value in values
+    )
+
+
+def _shapes_of_samples(X: Any) -> set[tuple[int, ...]]:
+    """Return the shapes of the samples in a list; raise if one is not an array."""
+    shapes: dict[tuple[int, ...], int] = {}  # and where each occurs first
+    for at, sample in enumerate(X):
+        unmasked(sample, f"X[{at}]")
+        try:
+            shape = np.shape(_unnested(sample))
+        except ValueError:
+            raise ValueError(
+                "X contains images whose rows differ in length; convert all images to "
+                "one shape first."
+            ) from None
+        shapes.setdefault(shape, at)
+    if len(shapes) > 1 and () in shapes:
+        at = shapes[()]
+        raise ValueError(
+            f"X[{at}] is {X[at]!r:.40}, not an image like the others; leave it and "
+            "its label out."
+        )
+    return set(shapes)
+
+
+def _unnested(sample: Any) -> Any:
+    """Return a sample; an array whose rows are arrays, as of polars, is stacked."""
+    if not isinstance(sample, np.ndarray) or sample.dtype != object:
+        return sample
+    if sample.ndim != 1 or not any(np.ndim(row) for row in sample):
+        return sample
+    return np.stack([_unnested(row) for row in sample])
 
 
 def check_could_be_images(X: Any) -> None:

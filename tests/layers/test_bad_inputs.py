@@ -57,10 +57,16 @@ BAD_IMAGES = {
     "ragged_objects": (ragged, ValueError, "different shapes"),
     "ragged_list": (lambda: list(ragged()), ValueError, "different shapes"),
     "ragged_lists": (lambda: [[[1, 2]], [[1]]] * 6, ValueError, "shape"),
+    "masked": (
+        lambda: np.ma.masked_less(IMAGES, np.median(IMAGES)),
+        ValueError,
+        "masked",
+    ),
+    "missing": (lambda: [None, *IMAGES[1:]], ValueError, "is None, not an image"),
     "complex": (lambda: IMAGES + 1j, ValueError, "[Cc]omplex"),
     "sparse": (lambda: sparse.csr_array(IMAGES[:, 0, :, 0]), TypeError, "[Ss]parse"),
     "none": (lambda: None, (ValueError, TypeError), "array|None"),
-    "mapping": (lambda: {"a": 1}, (ValueError, TypeError), "."),
+    "mapping": (lambda: {"a": 1}, ValueError, "of type dict, not an array"),
 }
 each_bad = pytest.mark.parametrize("bad", BAD_IMAGES)
 
@@ -308,8 +314,9 @@ def test_objects_that_are_numbers_are_images(layer):
 
 
 @each_layer
-def test_an_object_array_of_equal_images_is_an_error_about_images(layer):
+def test_an_object_array_of_equal_images_is_stacked(layer):
     images = np.empty(12, dtype=object)
     images[:] = list(IMAGES)
-    with pytest.raises(ValueError, match="image"):
-        clone(layer).fit(images, LABELS)
+    fitted = clone(layer).fit(images, LABELS)
+    expected = clone(layer).fit(IMAGES, LABELS).transform(IMAGES)
+    np.testing.assert_array_equal(fitted.transform(images), expected)

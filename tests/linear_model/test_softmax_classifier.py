@@ -1,5 +1,6 @@
 """SoftmaxClassifier against LogisticRegression, and what it promises of its own."""
 
+import re
 import warnings
 
 import numpy as np
@@ -227,11 +228,54 @@ def test_one_weight_for_all(data):
     assert_array_equal(ours.coef_, expected.coef_)
 
 
-@pytest.mark.parametrize("weights", [{0: 0.0, 1: 0.0}, {0: -1.0, 1: 1.0}])
-def test_class_weights_that_leave_nothing_are_said(weights):
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({0: 0.0, 1: 0.0}, "makes all weights zero; pass a positive number"),
+        ({0: -1.0, 1: 1.0}, "gives class 0 the weight -1.0; pass a finite number"),
+        ({1: np.inf}, "gives class 1 the weight inf; pass a finite number"),
+        ({0: np.nan, 1: 1.0}, "gives class 0 the weight nan; pass a finite number"),
+        ({0: None, 1: 1.0}, "gives class 0 the weight None; pass a finite number"),
+        ({0: 1.0, "1": 2.0}, "has the key '1', which is not a label.* such as 0"),
+    ],
+)
+def test_class_weights_that_cannot_be_used_are_refused(weights, words):
     X, y = np.arange(8.0).reshape(4, 2), [0, 1, 0, 1]
-    with pytest.raises(ValueError, match=r"class_weight=.* pass a positive number"):
+    with pytest.raises(ValueError, match=f"class_weight.* {words}"):
         SoftmaxClassifier(class_weight=weights).fit(X, y)
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], [0.0, 1.0], [False, True], "dates"])
+def test_class_weights_belong_to_labels_of_any_kind(data, labels):
+    X, y = data[0], data[1] % 2
+    if labels == "dates":
+        labels = np.array(["2026-01-01", "2026-01-02"], "M8[ns]")
+    class_weight = dict(zip(labels, [5.0, 1.0], strict=True))
+    ours = SoftmaxClassifier(class_weight=class_weight).fit(X, np.array(labels)[y])
+    expected = SoftmaxClassifier(class_weight={0: 5.0, 1: 1.0}).fit(X, y)
+    assert_array_equal(ours.coef_, expected.coef_)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-46, 1e-30, 1e17, 1e46, 1e300])
+@pytest.mark.parametrize("by_class", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_unit_of_weights_does_not_matter(data, unit, by_class, dtype, rng):
+    X, y = data[0].astype(dtype), data[1] % 2
+    weights = rng.uniform(0.5, 2, len(X))
+    expected = SoftmaxClassifier(C=0.3).fit(X, y, weights)
+    if by_class:
+        ours = SoftmaxClassifier(C=0.3 / unit, class_weight={0: unit, 1: unit})
+        ours.fit(X, y, weights)
+    else:
+        ours = SoftmaxClassifier(C=0.3 / unit).fit(X, y, weights * unit)
+    assert_allclose(ours.scale_, expected.scale_, rtol=1e-6)
+    assert_allclose(ours.coef_, expected.coef_, rtol=2e-3, atol=1e-5)
+
+
+def test_a_penalty_that_overflows_leaves_no_coefficients(data):
+    X, y = data
+    ours = SoftmaxClassifier(C=1e-300).fit(X, y, np.full(len(X), 1e-300))
+    assert_allclose(ours.coef_, 0, atol=1e-200)
 
 
 def test_more_columns_than_rows(rng):
@@ -306,6 +350,27 @@ def test_too_few_iterations_are_a_warning(data):
     assert ours.n_iter_ == 2
 
 
+def test_a_warning_does_not_contradict_itself():
+    """The estimate may be below the tolerance while the objective still decreases."""
+    told = set()
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(30, 3)) * 10.0 ** rng.uniform(-12, 12, 3)
+        y = rng.integers(0, 2, 30)
+        ours = SoftmaxClassifier(C=1e14, standardize=False, max_iter=5)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            ours.fit(X, y)
+        for warning in caught:
+            message = str(warning.message)
+            told.add("still decreasing" in message)
+            assert "raise max_iter=5" in message
+            if "above tol" in message:
+                estimate = float(re.search(r"suboptimality of (\S+),", message)[1])
+                assert estimate >= ours.tol
+    assert True in told
+
+
 def test_more_precision_than_there_is_ends(data):
     X, y = data
     ours = SoftmaxClassifier(C=0.1, tol=0, max_iter=5000).fit(X.astype("float32"), y)
@@ -362,3 +427,17 @@ def test_another_number_of_features_is_said(shape):
     ours = SoftmaxClassifier().fit(np.eye(4)[:, :3], [0, 1, 0, 1])
     with pytest.raises(ValueError, match=r"features, but SoftmaxClassifier.* 3 "):
         ours.predict(np.ones(shape))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "method", ["predict", "predict_proba", "predict_log_proba", "decision_function"]
+)
+def test_rows_whose_scores_overflow_are_refused(data, dtype, method):
+    X, y = data
+    ours = SoftmaxClassifier().fit(X, y)
+    huge = np.full((3, X.shape[1]), np.finfo(dtype).max)
+    with pytest.raises(
+        ValueError, match=f"rows 0 to 2, or values too large for {dtype}"
+    ):
+        getattr(ours, method)(huge.astype(dtype))

@@ -22,6 +22,7 @@ from skdmn.analysis.deep_linear.simulation import (
     descent_directions,
     product,
 )
+from skdmn.utils.validation import as_one_array, unmasked
 
 Weights = Sequence[np.ndarray]
 
@@ -166,7 +167,9 @@ def train_deep_linear(
     >>> [compact_weights(layers).round(6) + 0.0 for layers in kept]
     [array([[1., 1.]]), array([[2., 0.]])]
     """
-    X, Y = check_array(X, dtype=np.float64), check_array(Y, dtype=np.float64)
+    Y = unmasked(Y, "Y")
+    X = check_array(as_one_array(X), dtype=np.float64)
+    Y = check_array(Y, dtype=np.float64)
     layers = check_layers(weights, X.shape[1], Y.shape[1])
     check_consistent_length(X, Y)
     moments, targets = X.T @ X, Y.T @ X

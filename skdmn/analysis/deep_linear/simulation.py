@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
 from skdmn.analysis.deep_linear.modes import positive
+from skdmn.utils.validation import as_one_array, unmasked
 
 
 class LearningCourse(NamedTuple):
@@ -89,7 +90,8 @@ def correlations(
     array([[0.5, 0. ],
            [0. , 1. ]])
     """
-    rows, outputs = np.asarray(X, dtype=float), np.asarray(y)
+    y = unmasked(y, "y")
+    rows, outputs = np.asarray(as_one_array(X), dtype=float), np.asarray(y)
     n = len(rows)
     if n != len(outputs):
         raise ValueError(

@@ -19,6 +19,7 @@ from sklearn.utils import check_random_state
 from skdmn.kernels.geometry import Pair
 from skdmn.statistics.density import DensityAccumulator
 from skdmn.statistics.filters import eigenbases, eigenbasis
+from skdmn.utils.validation import unmasked
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,7 @@ def density_convergence(
     True
     """
     images, size = checked_images(images, kernel_size)
+    labels = unmasked(labels, "labels")
     labels = np.zeros(len(images), dtype=int) if labels is None else np.asarray(labels)
     if labels.shape != (len(images),):
         raise ValueError(
@@ -387,6 +389,7 @@ def _densities(moments: np.ndarray) -> np.ndarray:
 
 def checked_images(images: Any, kernel_size: int | Pair) -> tuple[np.ndarray, Pair]:
     """Return the images with a channel axis, and the height and width of the kernel."""
+    images = unmasked(images, "images")
     images = np.asarray(images)
     if images.ndim not in (3, 4):
         raise ValueError(

@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.statistics.filters import eigenbases
+from skdmn.utils.labels import as_objects
 
 
 class FilterMembership(NamedTuple):
@@ -313,7 +314,7 @@ def filter_membership(layer: ClassPCAPatchTransformer) -> FilterMembership:
             "ClassPCAPatchTransformer, such as pipeline['conv1']."
         )
     check_is_fitted(layer)
-    labels = layer.classes_.tolist()
+    labels = as_objects(layer.classes_)
     column = {label: index for index, label in enumerate(labels)}
     members = np.zeros((len(layer.filter_members_), len(labels)), dtype=bool)
     for row, group in enumerate(layer.filter_members_):

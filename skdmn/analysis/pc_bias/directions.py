@@ -26,6 +26,7 @@ from sklearn.utils import check_array
 
 from skdmn.analysis.deep_linear.linear_network import Weights, partial_products
 from skdmn.statistics.filters import fix_signs
+from skdmn.utils.validation import as_one_array
 
 
 class PrincipalCoordinates(NamedTuple):
@@ -117,7 +118,7 @@ def principal_coordinates(X: Any) -> PrincipalCoordinates:
     >>> principal_coordinates(np.array([[0.0, 3.0], [2.0, 0.0]]))
     PrincipalCoordinates(values=array([9., 4.]), directions=array([[0., 1.], [1., 0.]]))
     """
-    X = check_array(X, dtype=np.float64)
+    X = check_array(as_one_array(X), dtype=np.float64)
     # QR of X, because computing X^T X would lose the small singular values
     _, roots, directions = svd(qr(X, mode="r")[0][: X.shape[1]])
     rank = np.count_nonzero(roots > roots[0] * max(X.shape) * np.finfo(float).eps)

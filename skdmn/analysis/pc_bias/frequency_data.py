@@ -19,6 +19,7 @@ import numpy as np
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
 from skdmn.analysis.pc_bias.directions import principal_coordinates
+from skdmn.utils.validation import as_one_array, unmasked
 
 #: kappa_1, ..., kappa_10, in periods per unit length (App. D.3)
 FREQUENCIES = np.arange(10)
@@ -95,7 +96,7 @@ def is_positive(
     >>> is_positive([[0.5, 0.0], [0.5, 6.0]]), is_positive([[0.5, 6.0]], rule="curve")
     (array([False, False]), array([ True]))
     """
-    X = check_array(X, dtype=np.float64)
+    X = check_array(as_one_array(X), dtype=np.float64)
     if X.shape[1] != 2:
         raise ValueError(
             f"X has {X.shape[1]} columns; pass data of make_frequency_data, which have "
@@ -190,7 +191,7 @@ def amplify_components(X: Any, directions: Any, factor: float = 10.0) -> np.ndar
     >>> amplify_components([[1.0, 2.0], [3.0, 4.0]], [[0.0, 1.0]])
     array([[ 1., 20.], [ 3., 40.]])
     """
-    X = check_array(X, dtype=np.float64)
+    X = check_array(as_one_array(X), dtype=np.float64)
     directions = np.atleast_2d(np.asarray(directions, dtype=np.float64))
     if directions.shape[1] != X.shape[1]:
         raise ValueError(
@@ -267,7 +268,8 @@ def leading_component_labels(X: Any, y: Any, n_components: int) -> np.ndarray:
     >>> leading_component_labels(X, [1, 1, 0, 0, 0], 1)
     array([1, 1, 1, 0, 0])
     """
-    X, y = check_array(X, dtype=np.float64), np.asarray(y)
+    y = unmasked(y, "y")
+    X, y = check_array(as_one_array(X), dtype=np.float64), np.asarray(y)
     check_consistent_length(X, y)
     classes, index = np.unique(y, return_inverse=True)
     if len(classes) != 2:

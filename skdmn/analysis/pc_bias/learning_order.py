@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdmn.analysis.pc_bias.directions import principal_coordinates
 from skdmn.analysis.pc_bias.frequency_data import FREQUENCIES, is_positive
+from skdmn.utils.validation import as_one_array, unmasked
 
 
 class OrderCorrelation(NamedTuple):
@@ -212,7 +213,8 @@ def _check_linear(
             "coef_ and intercept_, such as LogisticRegression."
         )
     check_is_fitted(classifier, ("coef_", "intercept_", "classes_"))
-    X, y = check_array(X, dtype=np.float64), np.asarray(y)
+    y = unmasked(y, "y")
+    X, y = check_array(as_one_array(X), dtype=np.float64), np.asarray(y)
     check_consistent_length(X, y)
     coef, intercept = np.asarray(classifier.coef_), np.asarray(classifier.intercept_)
     if X.shape[1] != coef.shape[1]:
@@ -261,7 +263,8 @@ def discriminability(X: Any, y: Any, n_neighbors: int = 10) -> np.ndarray:
     >>> discriminability([[0.0], [1.0], [2.1], [3.3]], [0, 0, 0, 1], n_neighbors=2)
     array([1. , 1. , 0.5, 0. ])
     """
-    X, y = check_array(X), np.asarray(y)
+    y = unmasked(y, "y")
+    X, y = check_array(as_one_array(X)), np.asarray(y)
     check_consistent_length(X, y)
     if not 1 <= n_neighbors < len(X):
         raise ValueError(

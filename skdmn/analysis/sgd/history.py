@@ -11,6 +11,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.utils import check_random_state
 
 from skdmn.utils.optional import import_torch
+from skdmn.utils.validation import as_one_array, unmasked
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,8 @@ def mlp_history(
             f"The solver is {mlp.solver!r}, which does not train on batches; pass an "
             "MLPClassifier with 'sgd' or 'adam'."
         )
-    X, y = np.asarray(X), np.asarray(y)
+    y = unmasked(y, "y")
+    X, y = np.asarray(as_one_array(X)), np.asarray(y)
     random = check_random_state(mlp.random_state)
     seed = random.randint(2**31 - 1)
     mlp = clone(mlp).set_params(random_state=seed)
