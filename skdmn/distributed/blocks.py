@@ -14,7 +14,11 @@ import numpy as np
 from dask.delayed import delayed
 from sklearn import config_context, get_config
 
+from skdmn.utils.array_api import float_dtype
+from skdmn.utils.validation import unmasked
+
 FAN_IN = 8  # number of partial sums that are merged at a time
+JOINED_BYTES = 10 * 10**6  # size, as floats, up to which neighbouring blocks are joined
 
 Merge = Callable[[list[Any]], Any]
 
@@ -44,6 +48,24 @@ class Blocks:
     def of(cls, X: da.Array, sizes: tuple[int, ...]) -> Blocks:
         """Return the blocks of a checked dask array."""
         return cls(X.to_delayed().ravel().tolist(), sizes, X.shape[1:], X.dtype)
+
+    def joined(self) -> Blocks:
+        """Join small neighbouring blocks to about 10 MB, and omit empty blocks.
+
+        Dask needs about a millisecond for each block and pass. If each image is a block
+        of its own, that is thousands of times longer than the computation.
+        """
+        groups = small_neighbours(self.sizes, self.sample_shape, self.dtype)
+        # empty blocks may have any shape, and are never computed
+        groups = [[index for index in group if self.sizes[index]] for group in groups]
+        join = delayed(_joined, pure=False)
+        parts, sizes = [], []
+        for group in filter(None, groups):
+            some = [self.parts[index] for index in group]
+            of_parts = [self.sizes[index] for index in group]
+            parts.append(join(some, of_parts) if len(some) > 1 else some[0])
+            sizes.append(sum(of_parts))
+        return replace(self, parts=parts, sizes=tuple(sizes))
 
     def __len__(self) -> int:
         return sum(self.sizes)
@@ -130,6 +152,41 @@ class Blocks:
         return np.concatenate(dask.compute(*found))
 
 
+def small_neighbours(
+    sizes: Sequence[int], sample_shape: tuple[int, ...], dtype: np.dtype
+) -> list[list[int]]:
+    """Group the indices of neighbouring blocks up to about 10 MB of floats.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Number of samples in each block.
+    sample_shape : tuple of int
+    dtype : dtype
+
+    Returns
+    -------
+    list of lists of int
+        A block that is larger is a group of its own.
+    """
+    n_bytes = math.prod(sample_shape) * floats_of(dtype).itemsize
+    most = max(1, JOINED_BYTES // n_bytes)
+    groups: list[list[int]] = [[]]
+    total = 0
+    for index, size in enumerate(sizes):
+        if total and total + size > most:
+            groups.append([])
+            total = 0
+        groups[-1].append(index)
+        total += size
+    return groups
+
+
+def floats_of(dtype: np.dtype) -> np.dtype:
+    """Return the dtype of computations on samples of a dtype."""
+    return np.dtype(float_dtype(np.empty(0, dtype), np))
+
+
 def _key(function: Callable[..., Any]) -> str:
     """Return a new key for a task, with a name for Dask's dashboard."""
     return f"{function.__name__.strip('_')}-{uuid.uuid4().hex}"
@@ -143,14 +200,28 @@ def _apply(
     working_memory: int,
     *shared: Any,
 ) -> Any:
+    block = _checked_block(block, size)
+    with config_context(working_memory=working_memory):
+        return function(block, own, *shared)
+
+
+def _joined(blocks: list[np.ndarray], sizes: list[int]) -> np.ndarray:
+    """Concatenate blocks."""
+    return np.concatenate(
+        [_checked_block(*pair) for pair in zip(blocks, sizes, strict=True)]
+    )
+
+
+def _checked_block(block: np.ndarray, size: int) -> np.ndarray:
+    """Return a block; raise if it has masked values, or not one label per sample."""
+    block = unmasked(block, "A block of X")
     if len(block) != size:
         raise ValueError(
             f"A block of X has {len(block)} samples, but its chunk size, or the "
             f"corresponding block of y, has {size}; give X and y the same chunks along "
             "the first axis, or call X.compute_chunk_sizes()."
         )
-    with config_context(working_memory=working_memory):
-        return function(block, own, *shared)
+    return block
 
 
 def _rows_at(block: np.ndarray, indices: np.ndarray) -> np.ndarray:
@@ -192,7 +263,8 @@ def collected(values: Any, name: str) -> tuple[Any, tuple[int, ...] | None]:
     """Return labels or weights in local memory, and the sizes of their blocks."""
     if isinstance(values, da.Array):
         parts = dask.compute(*values.to_delayed().ravel().tolist())
-        return np.concatenate(parts), tuple(map(len, parts))
+        plain = [unmasked(part, name) for part in parts]
+        return np.concatenate(plain), tuple(map(len, plain))
     if dask.is_dask_collection(values):
         raise TypeError(
             f"{name} is Dask's {type(values).__name__}; pass {name}.to_dask_array("

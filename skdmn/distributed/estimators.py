@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import dask.array as da
@@ -12,15 +13,22 @@ import numpy as np
 from dask.delayed import delayed
 from sklearn import config_context, get_config
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
-from skdmn.distributed.blocks import Blocks, checked, collected, sizes_of
+from skdmn.distributed.blocks import (
+    Blocks,
+    checked,
+    collected,
+    floats_of,
+    sizes_of,
+    small_neighbours,
+)
 from skdmn.distributed.layers import fit_network
 from skdmn.distributed.softmax import fit_softmax
 from skdmn.layers.base import ImageTransformer
 from skdmn.linear_model.softmax import SoftmaxClassifier
 from skdmn.network.network import DensityMatrixNetwork
-from skdmn.utils.array_api import float_dtype
+from skdmn.utils.labels import check_sample_weight
 
 Steps = list[tuple[str, Any]]
 
@@ -77,9 +85,10 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
     the workers: 4 bytes per value, or 8 for float64 images. Each step of the solver is
     one pass over them. A sample of at most 256 MiB is copied to this process.
 
-    Dask needs some milliseconds per block and pass. Blocks of 10 to 100 MB are best.
-    The blocks affect results only by rounding. Results do not depend on which worker
-    computes which block, nor on lost workers, whose blocks are computed again.
+    Dask needs some milliseconds per block and pass. Blocks of 10 to 100 MB are best;
+    smaller neighbouring blocks are joined to about 10 MB of floats. The blocks affect
+    results only by rounding. Results do not depend on which worker computes which
+    block, nor on lost workers, whose blocks are computed again.
 
     Each task uses scikit-learn's ``working_memory`` of this process. `memory` caches
     the statistics of each block, if the workers share that folder. With
@@ -105,13 +114,12 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
     X = checked(X)
     y, of_labels = collected(y, "y")
     sizes = sizes_of(X, of_labels)
-    blocks = Blocks.of(X, sizes)
+    blocks = Blocks.of(X, sizes).joined()
     if softmax is not None:
         sample_weight, _ = collected(sample_weight, "sample_weight")
         softmax._validate_params()
         softmax._check_labels(y, len(blocks))
-        if sample_weight is not None:
-            _check_sample_weight(sample_weight, y, ensure_non_negative=True)
+        check_sample_weight(sample_weight, len(blocks))
     elif sample_weight is not None:
         raise ValueError(
             "sample_weight is for a SoftmaxClassifier, but there is none; omit it."
@@ -125,7 +133,7 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
         fitted = whole if _is_network(layers) else network.layers_
         learned = [layer.__dict__ for _, layer in fitted]
         if softmax is not None:
-            blocks = Blocks.of(_transformed(X, network, rows=True), sizes)
+            blocks = _features_of(blocks, network)
     if softmax is not None:
         learned.append(fit_softmax(softmax, blocks, y, sample_weight))
     for step, attributes in zip(_all(layers, softmax), learned, strict=True):
@@ -171,7 +179,7 @@ def transform(estimator: Any, X: Any) -> da.Array:
     layers, softmax = _split(estimator, fitted=True)
     if softmax is not None:
         raise TypeError(
-            "A SoftmaxClassifier has no transform; pass the layers in front of it, "
+            "A SoftmaxClassifier has no transform; pass the layers before it, "
             "pipeline[:-1], or call predict."
         )
     return _transformed(checked(X), _network(layers), layers[-1][1]._gives_rows())
@@ -240,7 +248,7 @@ def _predicted(estimator: Any, X: Any, method: str) -> da.Array:
         network = network.compact()
     classes = np.asarray(softmax.classes_)
     shape = () if method == "predict" else (len(classes),)
-    dtype = classes.dtype if method == "predict" else _float_dtype(X)
+    dtype = classes.dtype if method == "predict" else floats_of(X.dtype)
     return _mapped(X, _predictions, shape, dtype, network, softmax, method)
 
 
@@ -249,7 +257,19 @@ def _transformed(X: da.Array, network: DensityMatrixNetwork, rows: bool) -> da.A
     network._check_images(np.zeros((1, *X.shape[1:]), X.dtype), reset=False)
     shape: tuple[int, ...] = network.output_shape_
     shape = (math.prod(shape),) if rows else shape
-    return _mapped(X, _features, shape, _float_dtype(X), network.compact())
+    return _mapped(X, _features, shape, floats_of(X.dtype), network.compact())
+
+
+def _features_of(blocks: Blocks, network: DensityMatrixNetwork) -> Blocks:
+    """Return a network's features of blocks, as rows."""
+    shape, dtype = (math.prod(network.output_shape_),), floats_of(blocks.dtype)
+    apply, sent = (
+        delayed(_apply, pure=False),
+        delayed(network.compact(), traverse=False),
+    )
+    memory = get_config()["working_memory"]
+    parts = [apply(p, _features, shape, dtype, memory, sent) for p in blocks.parts]
+    return replace(blocks, parts=parts, sample_shape=shape, dtype=dtype)
 
 
 def _mapped(
@@ -262,25 +282,35 @@ def _mapped(
     """Apply a function that returns an array of this shape for each sample."""
     new, gone = range(X.ndim, 1 + len(shape)), range(1 + len(shape), X.ndim)
     apply: Any = _apply
-    return da.map_blocks(
+    joined = _joined(X)
+    found = da.map_blocks(
         apply,
-        X,
+        joined,
         function,
         shape,
         dtype,
         get_config()["working_memory"],
         *(delayed(one, traverse=False) for one in sent),
         dtype=dtype,
-        chunks=(X.chunks[0], *((size,) for size in shape)),
+        chunks=(joined.chunks[0], *((size,) for size in shape)),
         new_axis=list(new) or None,
         drop_axis=list(gone) or None,
         meta=np.empty((0,) * (1 + len(shape)), dtype),
         token=function.__name__.strip("_"),
     )
+    return found if joined is X else found.rechunk({0: X.chunks[0]}, method="tasks")
 
 
-def _float_dtype(X: da.Array) -> np.dtype:
-    return np.dtype(float_dtype(np.empty(0, X.dtype), np))
+def _joined(X: da.Array) -> da.Array:
+    """Join small neighbouring blocks of known sizes; see `Blocks.joined`."""
+    sizes = X.chunks[0]
+    if any(map(math.isnan, sizes)):
+        return X
+    groups = small_neighbours(sizes, X.shape[1:], X.dtype)
+    if len(groups) == len(sizes):
+        return X
+    joined = tuple(sum(sizes[index] for index in group) for group in groups)
+    return X.rechunk({0: joined}, method="tasks")
 
 
 # the parts of an estimator
@@ -337,7 +367,8 @@ def _apply(
     working_memory: int,
     *sent: Any,
 ) -> np.ndarray:
-    with config_context(working_memory=working_memory):
+    # parameters were checked before; that takes as long as some images
+    with config_context(working_memory=working_memory, skip_parameter_validation=True):
         found = function(block, *sent) if len(block) else np.empty(0)
     return found.reshape(len(block), *shape).astype(dtype, copy=False)
 

@@ -5,6 +5,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
+from estimators import each, image_estimators, layers, one_of_each_type
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -15,11 +16,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from skdmn import (
-    AveragePool2DTransformer,
     ChannelStandardScaler,
     ClassPCAPatchTransformer,
     DensityMatrixNetwork,
-    FlattenTransformer,
     MaxPool2DTransformer,
     OverlapPruner,
     SoftmaxClassifier,
@@ -75,21 +74,14 @@ def assert_same_fit(ours, expected, **tolerance):
 
 # layers
 
-LAYERS = [
-    ClassPCAPatchTransformer(),
-    ClassPCAPatchTransformer((2, 3), centered=True, signs="both"),
-    ClassPCAPatchTransformer(class_based=False),
-    ClassPCAPatchTransformer(subsample=0.3, random_state=0),
-    ClassPCAPatchTransformer(subsample=25, random_state=1),
-    ChannelStandardScaler(),
-    OverlapPruner(0),
-    MaxPool2DTransformer(3, padding="same"),
-    AveragePool2DTransformer(3, padding="same"),
-    FlattenTransformer(),
-]
+LAYERS = {
+    **{name: layer for name, layer in layers().items() if "whitened" not in name},
+    "share": ClassPCAPatchTransformer(subsample=0.3, random_state=0),
+    "number": ClassPCAPatchTransformer(subsample=25, random_state=1),
+}
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=str)
+@each("layer", LAYERS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])
 def test_layers_learn_what_they_learn_in_one_process(digits, layer, dtype):
     X, y = digits[0].astype(dtype), digits[1]
@@ -288,42 +280,31 @@ def test_a_whole_classifier(digits, network):
 # transform
 
 
-SHAPES = [
-    (ClassPCAPatchTransformer(class_based=False, n_filters=2), (8, 8), (6, 6, 2)),
-    (ClassPCAPatchTransformer(class_based=False, n_filters=2), (4, 4, 4), (2, 2, 2)),
-    (
-        ClassPCAPatchTransformer(class_based=False, image_shape=(8, 8), n_filters=3),
-        (64,),
-        (6, 6, 3),
-    ),
-    (
-        ClassPCAPatchTransformer(class_based=False, image_shape=(1, 64), n_filters=2),
-        (64,),
-        (124,),
-    ),
-    (MaxPool2DTransformer(2), (8, 8), (4, 4, 1)),
-    (FlattenTransformer(), (4, 4, 4), (64,)),
-    (DensityMatrixNetwork([("pool", MaxPool2DTransformer(2))]), (8, 8), (16,)),
-]
+KINDS = {
+    **{n: (layer, (8, 8)) for n, layer in one_of_each_type(image_estimators()).items()},
+    "channels": (ClassPCAPatchTransformer(2, n_filters=3), (4, 4, 4)),
+    "rows": (ClassPCAPatchTransformer(image_shape=(8, 8)), (64,)),
+    "signals": (ClassPCAPatchTransformer(image_shape=(1, 64)), (64,)),
+}
 
 
-@pytest.mark.parametrize(("layer", "given", "expected"), SHAPES)
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@each("kind", KINDS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
 @pytest.mark.parametrize("as_blocks", [cut, unknown])
-def test_transform_says_what_it_gives(digits, layer, given, expected, dtype, as_blocks):
-    X = digits[0].astype(dtype).reshape(N, *given)
-    layer = clone(layer).fit(X)
-    blocks = as_blocks(X)
+def test_transform_says_what_it_gives(digits, kind, dtype, as_blocks):
+    layer, shape = kind
+    X, y = digits[0].astype(dtype).reshape(N, *shape), digits[1]
+    layer = clone(layer).fit(X, y)
+    blocks, expected = as_blocks(X), layer.transform(X)
     features = distributed.transform(layer, blocks)
-    assert features.ndim == features._meta.ndim == 1 + len(expected)
-    assert features.shape[1:] == expected
+    assert features.ndim == features._meta.ndim == expected.ndim
+    assert features.shape[1:] == expected.shape[1:]
     assert str(features.chunks[0]) == str(blocks.chunks[0])
     assert all(len(sizes) == 1 for sizes in features.chunks[1:])
-    wide = np.float64 if dtype == np.float64 else np.float32
-    assert features.dtype == features._meta.dtype == wide
+    assert features.dtype == features._meta.dtype == expected.dtype
     found = features.compute()
-    assert found.dtype == wide
-    assert_allclose(found, layer.transform(X), rtol=1e-6)
+    assert found.dtype == expected.dtype
+    assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_nothing_is_computed_before_it_is_asked_for(digits):
@@ -350,6 +331,42 @@ def test_images_cut_along_other_axes_are_put_together(digits):
     assert_array_equal(ours.filters_, ClassPCAPatchTransformer().fit(X, y).filters_)
     found = distributed.transform(ours, blocks)
     assert found.chunks == ((100,) * 3, (6,), (6,), (len(ours.filters_),))
+
+
+# small blocks
+
+
+def test_small_neighbouring_blocks_are_joined(digits, monkeypatch):
+    X, _ = digits
+    monkeypatch.setattr(distributed.blocks, "JOINED_BYTES", 64 * 256)  # of 64 images
+    sizes = (30, 0, 30, 30, 100, 1, 1, 0, 62, 46)
+    blocks = distributed.blocks.Blocks.of(cut(X, sizes), sizes).joined()
+    assert blocks.sizes == (60, 30, 100, 64, 46)
+    assert_array_equal(np.concatenate(dask.compute(*blocks.parts)), X)
+    wide = distributed.blocks.Blocks.of(cut(X / 2, sizes), sizes).joined()
+    assert wide.sizes == (30, 30, 30, 100, 2, 62, 46)
+
+
+@pytest.mark.parametrize("as_blocks", [cut, unknown])
+def test_a_block_for_each_image_costs_few_tasks(digits, as_blocks, monkeypatch):
+    X, y = digits
+    calls = []
+    apply = distributed.blocks._apply
+
+    def counted(*args):
+        calls.append(args[0])
+        return apply(*args)
+
+    monkeypatch.setattr(distributed.blocks, "_apply", counted)
+    dmn, expected = make_dmn(1), distributed.fit(make_dmn(1), cut(X, (N,)), y)
+    n_calls = len(calls)
+    calls.clear()
+    distributed.fit(dmn, as_blocks(X, (1,) * N), as_blocks(y, (1,) * N))
+    assert len(calls) == n_calls
+    assert_array_equal(dmn[0].filters_, expected[0].filters_)
+    assert_array_equal(dmn[-1].coef_, expected[-1].coef_)
+    found = distributed.predict_proba(dmn, as_blocks(X[:9], (1,) * 9)).compute()
+    assert_allclose(found, dmn.predict_proba(X[:9]), rtol=1e-5)
 
 
 # labels and chunks
