@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike
 from skdmn.analysis.density.spectrum import class_densities, layer_spectrum, overlap_gap
 from skdmn.analysis.density.subspaces import density_overlaps
 from skdmn.display.drawing import axes_or_new, colours, pyplot
+from skdmn.layers.class_density import ClassDensityTransformer
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
+from skdmn.utils.labels import as_objects
 
 _MARKERS = "osD^vPX<>*"
 _MANY = 15  # largest number of classes whose overlaps are written as numbers
@@ -203,7 +205,7 @@ class DensityMatrixDisplay:
     @classmethod
     def from_estimator(
         cls,
-        layer: ClassPCAPatchTransformer,
+        layer: ClassDensityTransformer,
         *,
         classes: Sequence[Any] | None = None,
         figure: Any = None,
@@ -212,8 +214,9 @@ class DensityMatrixDisplay:
 
         Parameters
         ----------
-        layer : ClassPCAPatchTransformer
-            Fitted layer that has its density matrices.
+        layer : ClassPCAPatchTransformer or WhitenedPCAPatchTransformer
+            Fitted layer that has its density matrices. For the latter, the matrix of
+            all contrast-normalized patches of a class is drawn.
         classes : sequence of labels or None, default=None
             Classes to draw. If None, the first ten are drawn.
         figure : matplotlib Figure or None, default=None
@@ -228,7 +231,7 @@ class DensityMatrixDisplay:
         ImportError
             If matplotlib is missing.
         TypeError
-            If `layer` is not a ClassPCAPatchTransformer.
+            If `layer` is neither of these.
         NotFittedError
             If `layer` is not fitted.
         AttributeError
@@ -236,7 +239,7 @@ class DensityMatrixDisplay:
         ValueError
             If a label is not one of the layer's classes.
         """
-        matrices, known = class_densities(layer), layer.classes_.tolist()
+        matrices, known = class_densities(layer), as_objects(layer.classes_)
         wanted = known[:10] if classes is None else list(classes)
         unknown = [label for label in wanted if label not in known]
         if unknown:
@@ -326,13 +329,14 @@ class ClassOverlapDisplay:
         self.classes = classes
 
     @classmethod
-    def from_estimator(cls, layer: ClassPCAPatchTransformer, *, ax: Any = None) -> Self:
+    def from_estimator(cls, layer: ClassDensityTransformer, *, ax: Any = None) -> Self:
         """Plot the overlaps between the classes of a fitted layer.
 
         Parameters
         ----------
-        layer : ClassPCAPatchTransformer
-            Fitted layer that has its density matrices.
+        layer : ClassPCAPatchTransformer or WhitenedPCAPatchTransformer
+            Fitted layer that has its density matrices. For the latter, the matrices of
+            all contrast-normalized patches of the classes are compared.
         ax : matplotlib Axes or None, default=None
             Axes to draw in. If None, a new figure is made.
 
@@ -345,7 +349,7 @@ class ClassOverlapDisplay:
         ImportError
             If matplotlib is missing.
         TypeError
-            If `layer` is not a ClassPCAPatchTransformer.
+            If `layer` is neither of these.
         NotFittedError
             If `layer` is not fitted.
         AttributeError

@@ -8,7 +8,12 @@ from matplotlib.figure import Figure
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 
-from skdmn import ClassPCAPatchTransformer, MaxPool2DTransformer
+from skdmn import (
+    ClassPCAPatchTransformer,
+    MaxPool2DTransformer,
+    WhitenedPCAPatchTransformer,
+)
+from skdmn.analysis.density.spectrum import class_densities
 from skdmn.display.spectrum import (
     ClassOverlapDisplay,
     DensityMatrixDisplay,
@@ -168,6 +173,22 @@ def test_mistakes_are_told(display):
         display.from_estimator(MaxPool2DTransformer())
     with pytest.raises(NotFittedError):
         display.from_estimator(ClassPCAPatchTransformer())
+
+
+def test_cells_of_a_whitened_layer_are_combined(rng):
+    X, y = rng.normal(size=(30, 7, 6)).cumsum(axis=1), np.arange(30) % 3
+    X[:, :4, :3] = 0  # the patches of one cell have no contrast
+    params = {"kernel_size": 3, "contrast_floor": 0.1, "n_filters": 4}
+    layer = WhitenedPCAPatchTransformer(position_grid=(2, 3), **params).fit(X, y)
+    whole = WhitenedPCAPatchTransformer(position_grid=1, **params).fit(X, y)
+    expected = whole.density_matrices_[:, 0]
+    assert_allclose(class_densities(layer), expected, atol=1e-12)
+    display = DensityMatrixDisplay.from_estimator(layer, classes=[2])
+    assert_allclose(display.matrices, expected[[2]], atol=1e-12)
+    overlaps = ClassOverlapDisplay.from_estimator(layer).overlaps
+    assert_allclose(overlaps, ClassOverlapDisplay.from_estimator(whole).overlaps)
+    with pytest.raises(TypeError, match="takes a ClassPCAPatchTransformer, but got"):
+        EnergyDisplay.from_estimator(layer)
 
 
 @pytest.mark.parametrize("display", DISPLAYS)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
+from skdmn.layers.class_density import ClassDensityTransformer
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.statistics.filters import OverlapGap, n_components
 from skdmn.statistics.filters import overlap_gap as find_gap
@@ -246,6 +247,12 @@ def layer_spectrum(layer: ClassPCAPatchTransformer) -> LayerSpectrum:
     ((10, 9), array([5, 3, 5, 6, 5, 5, 5, 5, 5, 5]))
     """
     matrices = class_densities(layer)
+    if not isinstance(layer, ClassPCAPatchTransformer):
+        raise TypeError(
+            f"layer_spectrum takes a ClassPCAPatchTransformer, but got a "
+            f"{type(layer).__name__}, whose filters are not the eigenvectors of these "
+            "density matrices; pass skdmn.analysis.density.energies the matrices."
+        )
     levels = energies(matrices)
     kept = [n_components(np.exp(-row), layer.variance_cutoff) for row in levels]
     return LayerSpectrum(
@@ -304,13 +311,14 @@ def overlap_gap(energies: ArrayLike, min_gap: float = 6.0) -> OverlapGap:
     return find_gap(levels, min_gap)
 
 
-def class_densities(layer: ClassPCAPatchTransformer) -> np.ndarray:
-    """Return the density matrices of a fitted layer as a NumPy array.
+def class_densities(layer: ClassDensityTransformer) -> np.ndarray:
+    """Return the density matrix of every class of a fitted layer as a NumPy array.
 
     Parameters
     ----------
-    layer : ClassPCAPatchTransformer
-        Fitted layer that has its density matrices.
+    layer : ClassPCAPatchTransformer or WhitenedPCAPatchTransformer
+        Fitted layer that has its density matrices. Those of a class in several cells of
+        the image are combined to the density matrix of all patches of the class.
 
     Returns
     -------
@@ -319,16 +327,28 @@ def class_densities(layer: ClassPCAPatchTransformer) -> np.ndarray:
 
     Raises
     ------
-    TypeError, NotFittedError, AttributeError
-        As in `layer_spectrum`.
+    TypeError
+        If `layer` is of another type.
+    NotFittedError
+        If `layer` is not fitted.
+    AttributeError
+        If ``compact`` removed the density matrices.
     """
-    if not isinstance(layer, ClassPCAPatchTransformer):
+    if not isinstance(layer, ClassDensityTransformer):
         raise TypeError(
             f"{type(layer).__name__} has no density matrices; pass a fitted "
-            "ClassPCAPatchTransformer, such as pipeline['conv1']."
+            "ClassPCAPatchTransformer or WhitenedPCAPatchTransformer, such as "
+            "pipeline['conv1']."
         )
     check_is_fitted(layer)
-    return to_numpy(layer.density_matrices_)
+    matrices = to_numpy(layer.density_matrices_)
+    if matrices.ndim == 3:
+        return matrices
+    # the sums of outer products in the cells, of which there may be none
+    sums = to_numpy(layer.partition_functions_) * to_numpy(layer.n_patches_)
+    totals = sums.sum(axis=1, keepdims=True)
+    shares = sums / np.where(totals > 0, totals, 1.0)
+    return np.einsum("ck,ckij->cij", shares, matrices)
 
 
 def _checked(matrices: ArrayLike) -> np.ndarray:
