@@ -118,7 +118,7 @@ def _with_operations(step: Any, name: str) -> Any:
         raise TypeError(
             "skdmn exports layers, networks and classifiers that have operations(), "
             "StandardScaler and LogisticRegression, and Pipelines of these, but "
-            f"{which} {type(step).__name__}; export the steps in front of it, as "
+            f"{which} {type(step).__name__}; export the steps before it, as "
             "pipeline[:-1]."
         )
     check_is_fitted(step)
@@ -150,5 +150,5 @@ def refuse(operation: Operation, target: str) -> TypeError:
     return TypeError(
         f"{type(operation).__name__} is not an operation that skdmn exports to "
         f"{target}; express the layer by the records of skdmn.operations, or export "
-        "the layers in front of it."
+        "the layers before it."
     )

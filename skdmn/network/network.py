@@ -147,8 +147,9 @@ class NamedLayers(_BaseComposition):
         """
         if self.mirrored:
             raise ValueError(
-                "mirrored=True: no Pipeline of the layers gives what the network does; "
-                "set mirrored=False, or put the network itself into a Pipeline."
+                "The network has mirrored=True, and a Pipeline of its layers would not "
+                "average flips; set mirrored=False, or put the network itself into a "
+                "Pipeline."
             )
         return self._pipeline()
 
@@ -182,7 +183,7 @@ class NamedLayers(_BaseComposition):
                 )
         if self.mirrored and all(layer._only_reshapes for layer in layers):
             raise ValueError(
-                "mirrored=True, but there is no layer but a FlattenTransformer; add a "
+                "mirrored=True, but the only layer is a FlattenTransformer; add a "
                 "layer before it that computes features."
             )
         asked = {self.device, *(layer.device for layer in layers)} - {"auto"}
@@ -511,7 +512,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     def _fit(self, images: Images, y: Any) -> None:
         for _, layer in self.layers:
             layer._encode(y, len(images))  # raises before any layer is fitted
-        self._warn_of_layers_alone_mirrored()
+        self._warn_if_only_layers_are_mirrored()
         layers: Layers = []
         for name, layer in self.layers:
             started = time.perf_counter()
@@ -528,14 +529,14 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
                 )
         self.layers_ = layers
 
-    def _warn_of_layers_alone_mirrored(self) -> None:
+    def _warn_if_only_layers_are_mirrored(self) -> None:
         for name, layer in self.layers:
             if getattr(layer, "mirrored", False) and not self.mirrored:
                 warn_user(
-                    f"{name!r} has mirrored=True, but the network mirrored=False, so "
-                    "its filters are those for both directions, while features are "
-                    "those of one; set mirrored=True on the network, which passes it "
-                    "on to its layers."
+                    f"{name!r} has mirrored=True, but the network has mirrored=False. "
+                    "Its filters suit images and their flips, but features are not "
+                    "averaged over both; set mirrored=True on the network, which "
+                    "passes it on to its layers."
                 )
 
     def _prepared(

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from estimators import each, layers, one_of_each_type
 from numpy.testing import assert_allclose
 from sklearn import config_context
 from sklearn.base import clone
@@ -13,14 +14,10 @@ from sklearn.preprocessing import StandardScaler
 from stacks import STACKS, images_and_labels, network
 
 from skdmn import (
-    AveragePool2DTransformer,
-    ChannelStandardScaler,
     ClassPCAPatchTransformer,
     FlattenTransformer,
     MaxPool2DTransformer,
-    OverlapPruner,
     SoftmaxClassifier,
-    WhitenedPCAPatchTransformer,
     make_dmn,
     recommended_dmn,
 )
@@ -32,14 +29,8 @@ pytestmark = [
     pytest.mark.skipif(array_api.gpu() is None, reason="CuPy finds no usable GPU here"),
 ]
 
-LAYERS = {
-    "class pca": ClassPCAPatchTransformer(3, variance_cutoff=0.99),
-    "whitened": WhitenedPCAPatchTransformer(3, n_filters=8, position_grid=2),
-    "max": MaxPool2DTransformer(3, stride=2, padding="same"),
-    "average": AveragePool2DTransformer(3, stride=2, padding="same", power=0.5),
-    "scale": ChannelStandardScaler(),
-    "prune": OverlapPruner(1),
-}
+LAYERS = one_of_each_type(layers())
+each_layer = each("layer", LAYERS)
 
 
 @pytest.fixture(scope="module")
@@ -138,24 +129,23 @@ def test_a_whole_network(digits):
     assert np.mean(here.predict(X) == there.predict(X)) > 0.999
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_every_layer_takes_numpy_arrays_to_the_gpu(name):
+@each_layer
+def test_every_layer_takes_numpy_arrays_to_the_gpu(layer):
     X, y = images_and_labels(200, (11, 10, 3))
     here, there = (
-        clone(LAYERS[name]).set_params(device=device).fit(X, y)
-        for device in ("cpu", "cuda")
+        clone(layer).set_params(device=device).fit(X, y) for device in ("cpu", "cuda")
     )
     assert_near(there.transform(X), here.transform(X))
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@each_layer
 @pytest.mark.parametrize("library", ["cupy", "torch"])
-def test_every_layer_takes_arrays_of_the_gpu(name, library):
+def test_every_layer_takes_arrays_of_the_gpu(layer, library):
     X, y = images_and_labels(200, (11, 10, 3))
-    expected = clone(LAYERS[name]).set_params(device="cpu").fit_transform(X, y)
+    expected = clone(layer).set_params(device="cpu").fit_transform(X, y)
     with config_context(array_api_dispatch=True):
         X_there = on_gpu(library, X)
-        layer = clone(LAYERS[name]).fit(X_there, y)
+        layer = clone(layer).fit(X_there, y)
         found = layer.transform(X_there)
         assert type(found) is type(X_there)
         assert_near(found, expected)
@@ -165,11 +155,11 @@ def test_every_layer_takes_arrays_of_the_gpu(name, library):
     assert loaded.transform(X).shape == expected.shape
 
 
-@pytest.mark.parametrize("name", ["class pca", "whitened", "scale"])
+@pytest.mark.parametrize("name", ["class_pca", "whitened_pca", "scaler"])
 def test_partial_fits_are_a_fit(digits, name):
     X, y = digits
     params = {"device": "cuda"} | (
-        {"contrast_floor": 5.0} if name == "whitened" else {}
+        {"contrast_floor": 5.0} if name == "whitened_pca" else {}
     )
     whole, parts = (clone(LAYERS[name]).set_params(**params) for _ in range(2))
     whole.fit(X, y)

@@ -74,9 +74,9 @@ def test_features_of_either_are_other_features_where_they_are_kept():
 def test_what_is_no_pipeline_is_made_none():
     X, y = images_and_labels()
     net = network(mirrored=True).fit(X, y)
-    with pytest.raises(ValueError, match="no Pipeline of the layers"):
+    with pytest.raises(ValueError, match="a Pipeline of its layers would not"):
         net.to_pipeline()
-    with pytest.raises(ValueError, match="no layer but a FlattenTransformer"):
+    with pytest.raises(ValueError, match="the only layer is a FlattenTransformer"):
         DensityMatrixNetwork([("flat", FlattenTransformer())], mirrored=True).fit(X)
     assert len(propagate_filters(net, "layer0").filters) > 0
 
