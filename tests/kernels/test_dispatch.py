@@ -162,7 +162,7 @@ MODULES = ["convolution", "contrast", "moments", "softmax"]
 @pytest.fixture
 def unimported(monkeypatch):
     """Let modules of kernels be imported anew."""
-    for name in ("blocks", *MODULES):
+    for name in ("blocks", "compiling", *MODULES):
         monkeypatch.delitem(sys.modules, f"skdmn.kernels.numba.{name}", raising=False)
 
 

@@ -214,27 +214,7 @@ def test_vectors_are_those_of_the_processor(monkeypatch, name, features, expecte
     assert blocks._vector_bytes() == expected
 
 
-# compiling
-
-
-def test_kernels_are_compiled_anew_where_nothing_can_be_cached(monkeypatch):
-    compile_, asked = numba.njit, []
-
-    def njit(**options):
-        asked.append(options)
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return compile_(**options)
-
-    monkeypatch.setattr(numba, "njit", njit)
-
-    @blocks.kernel
-    def add(a, b):
-        return a + b
-
-    assert add(1, 2) == 3
-    assert add.signatures
-    assert asked == [{"nogil": True, "cache": True}, {"nogil": True}]
+# threads
 
 
 def test_layers_work_from_several_threads_at_once(rng):

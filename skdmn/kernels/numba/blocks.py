@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -53,14 +52,6 @@ FOURS, TALL_FOURS = ROWS // 4, TALL // 4  # groups of four rows, for 2 x 2 pooli
 VECTORS = 3
 
 _FUSE = ("contract",)  # LLVM may fuse a product and a sum into one instruction
-
-
-def kernel(function: Callable) -> Callable:
-    """Compile a function without the GIL, and cache it on disk if possible."""
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no writable folder for the cache
-        return numba.njit(nogil=True)(function)
 
 
 def lanes(dtype: Any) -> int:

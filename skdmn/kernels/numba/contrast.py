@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from skdmn.kernels.geometry import WHOLE, Pair, Window
-from skdmn.kernels.numba.blocks import ROWS, kernel, padded, rectified_block
+from skdmn.kernels.numba.blocks import ROWS, padded, rectified_block
+from skdmn.kernels.numba.compiling import kernel
 from skdmn.kernels.numba.convolution import Geometry, convolve_row, load, plan, run
 from skdmn.kernels.numba.moments import NARROW
 from skdmn.kernels.reference.contrast import Encoding, cell_edges

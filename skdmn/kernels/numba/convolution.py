@@ -19,13 +19,13 @@ from skdmn.kernels.numba.blocks import (
     ROWS,
     TALL,
     VECTORS,
-    kernel,
     lanes,
     max_block,
     multiply,
     multiply_pool,
     padded,
 )
+from skdmn.kernels.numba.compiling import kernel
 from skdmn.utils.threads import in_threads, n_threads
 
 _ALONE = 2**20  # fewer products take less time than the start of threads

@@ -22,11 +22,11 @@ from skdmn.kernels.numba.blocks import (
     ROWS,
     TALL,
     VECTORS,
-    kernel,
     lanes,
     multiply,
     padded,
 )
+from skdmn.kernels.numba.compiling import kernel
 from skdmn.kernels.reference.moments import (
     entry_sums,
     largest_left,

@@ -14,11 +14,11 @@ from skdmn.kernels.numba.blocks import (
     ROWS,
     TALL,
     VECTORS,
-    kernel,
     lanes,
     multiply,
     padded,
 )
+from skdmn.kernels.numba.compiling import kernel
 from skdmn.utils.threads import in_threads, n_threads
 
 _BLOCK = 2**19  # bytes of a block of rows
