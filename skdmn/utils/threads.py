@@ -25,10 +25,18 @@ def n_threads() -> int:
     The limits are those of joblib, Numba and BLAS.
     """
     limits = list(_saved_limits) if _other_thread_limits_blas() else _blas_limits()
+    return max(1, min(joblib.cpu_count(), *limits, *_numba_limits()))
+
+
+def _numba_limits() -> list[int]:
     numba = sys.modules.get("numba")  # if not imported, its limit was never set
-    if numba is not None:
-        limits.append(numba.get_num_threads())
-    return max(1, min(joblib.cpu_count(), *limits))
+    if numba is None:
+        return []
+    try:
+        numba.threading_layer()
+    except ValueError:  # no threads yet, and `set_num_threads` would have started them
+        return [numba.config.NUMBA_NUM_THREADS]
+    return [numba.get_num_threads()]
 
 
 def _blas_limits() -> list[int]:

@@ -110,6 +110,23 @@ def test_threads_follow_the_limit_of_numba(monkeypatch):
     numba.set_num_threads(before)
 
 
+def test_no_threading_layer_of_numba_is_started(monkeypatch):
+    numba = pytest.importorskip("numba")
+
+    def not_started():
+        raise ValueError("Threading layer is not initialized.")
+
+    def missing():
+        raise ValueError("No threading layer could be loaded.")
+
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 64)
+    monkeypatch.setattr(threads._blas(), "lib_controllers", [])
+    monkeypatch.setattr(numba, "threading_layer", not_started)
+    monkeypatch.setattr(numba, "get_num_threads", missing)
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
+    assert n_threads() == 3
+
+
 def test_threads_follow_the_limit_of_joblib(monkeypatch):
     monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
     assert n_threads() == 1
