@@ -6,17 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from skdmn.utils.optional import import_whole
+
 
 def pyplot() -> Any:
     """Import matplotlib's pyplot; raise ImportError if matplotlib is missing."""
     try:
-        import matplotlib.pyplot as plt
+        return import_whole("matplotlib.pyplot")
     except ImportError as error:
         raise ImportError(
             "Drawing needs matplotlib, which is not installed; install it with pip "
             'install "skdmn[plot]".'
         ) from error
-    return plt
 
 
 def axes_or_new(

@@ -8,7 +8,6 @@ the one in `skdmn.kernels.reference`, up to rounding.
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 from skdmn.kernels.geometry import WHOLE, Padding, Pair, Window
 from skdmn.kernels.reference.contrast import Encoding
 from skdmn.utils.array_api import Array
+from skdmn.utils.optional import import_whole
 
 
 class Implementations(NamedTuple):
@@ -180,12 +180,12 @@ def has_numba_kernel(operation: str) -> bool:
 def numba_module(name: str) -> ModuleType | None:
     """Return a module of Numba kernels, or None if Numba cannot be imported."""
     try:
-        return importlib.import_module(f"skdmn.kernels.numba.{name}")
+        return import_whole(f"skdmn.kernels.numba.{name}")
     except (ImportError, OSError):  # OSError: a shared library of LLVM is missing
         return None
 
 
 def _function(subpackage: str, path: str) -> Callable[..., Any]:
     name, function = path.split(".")
-    module = importlib.import_module(f"skdmn.kernels.{subpackage}.{name}")
+    module = import_whole(f"skdmn.kernels.{subpackage}.{name}")
     return getattr(module, function)

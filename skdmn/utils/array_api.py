@@ -14,6 +14,8 @@ import array_api_compat
 import numpy as np
 from sklearn import get_config
 
+from skdmn.utils.optional import import_whole
+
 Array = Any  # an array of NumPy, CuPy, torch, array-api-strict, ...
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -152,8 +154,7 @@ def working_memory() -> int:
 def gpu() -> Backend | None:
     """Return CuPy's namespace and device, or None if CuPy finds no usable GPU."""
     try:
-        import cupy
-
+        cupy = import_whole("cupy")
         if not cupy.cuda.is_available():
             return None
     except Exception:  # a broken CUDA installation raises many kinds of error
