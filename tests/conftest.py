@@ -1,6 +1,7 @@
 """Settings that hold for all tests."""
 
 import os
+import tempfile
 
 # scikit-learn leaves its array API checks out without it; scipy reads it on import
 os.environ["SCIPY_ARRAY_API"] = "1"
@@ -42,3 +43,24 @@ def rng():
     import numpy as np
 
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def read_only():
+    """Yield an empty folder, and a function that makes it read-only."""
+    if os.name == "nt":
+        pytest.skip("permissions of POSIX")
+    is_root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as folder:
+
+        def protect():
+            os.chmod(folder, 0o555)
+            if is_root:  # root may write anywhere
+                os.seteuid(65534)
+
+        try:
+            yield Path(folder), protect
+        finally:
+            if is_root:
+                os.seteuid(0)
+            os.chmod(folder, 0o755)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import uuid
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from skdmn.data.rows import forget_pages
+from skdmn.utils.locks import Lock
 from skdmn.utils.validation import unmasked
 
 
@@ -179,6 +182,10 @@ def save_batches(
     ------
     FileExistsError
         If the file exists and `overwrite` is False.
+    FileNotFoundError
+        If the folder of the file does not exist.
+    PermissionError
+        If no file can be created in that folder.
     ValueError
         If `path` does not end in .npy, batches differ in shape or dtype, or there are
         no batches.
@@ -197,12 +204,21 @@ def save_batches(
     path = Path(path)
     if path.suffix != ".npy":
         raise ValueError(f"path={str(path)!r} must end in .npy; change the suffix.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists already; pass overwrite=True to replace it, or another "
-            "path."
-        )
-    part = path.with_name(path.name + ".saving")
+    with Lock(path):
+        if path.exists() and not overwrite:
+            raise FileExistsError(
+                f"{path} exists already; pass overwrite=True to replace it, or "
+                "another path."
+            )
+        return _save(batches, path)
+
+
+def _save(batches: Iterable[Any], path: Path) -> tuple[np.memmap, np.ndarray | None]:
+    """Write the batches under another name, then rename the file."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.saving"):
+        left.unlink(missing_ok=True)  # of a killed process
+    # a name of its own, because there are file systems without locks
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.saving")
     try:
         with open(part, "wb") as file:
             labels = _append(batches, file)

@@ -141,6 +141,15 @@ class LazyFeatures:
             If the target exists and was not written by this method.
         FileNotFoundError
             If the folder of the target does not exist.
+        PermissionError
+            If no file can be created in that folder.
+        RuntimeError
+            If another process writes the same target on a file system without locks.
+
+        Warns
+        -----
+        UserWarning
+            If another process or thread is writing the same target.
 
         Notes
         -----

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import glob
 import json
 import os
 import shutil
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
+
+from skdmn.utils.locks import Lock
+from skdmn.utils.optional import import_whole
 
 if TYPE_CHECKING:
     from skdmn.network.lazy import LazyFeatures
@@ -38,6 +42,11 @@ class Record:
         Number of rows that are written.
     replaces : bool
         True if there is another target, which is kept until this one is complete.
+    part : str
+        Random part of the name of the file that rows are written to. Records of older
+        versions have "".
+    writer : str
+        Random name of the call that writes.
     """
 
     shape: tuple[int, int]
@@ -47,16 +56,20 @@ class Record:
     images: str
     rows_done: int = 0
     replaces: bool = False
+    part: str = ""
+    writer: str = ""
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
         """Read a record; return None if there is none."""
         try:
             found = cls(**json.loads(path.read_text(encoding="utf-8")))
+            if found.part and not found.part.isalnum():  # it becomes part of a name
+                raise ValueError
             return dataclasses.replace(found, shape=(found.shape[0], found.shape[1]))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, AttributeError):
             raise ValueError(
                 f"{path} is not a record of features that are being written; pass "
                 "overwrite=True to start again, or another name."
@@ -64,7 +77,7 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Write the record in one step, so that the file is complete at any time."""
-        new = _beside(path, ".new")
+        new = _beside(path, f".{_random()}.new")
         with open(new, "w", encoding="utf-8") as file:
             json.dump(dataclasses.asdict(self), file)
             file.flush()
@@ -179,7 +192,7 @@ TARGETS: dict[str, type[Target]] = {".npy": Npy, ".zarr": Zarr}
 
 def _zarr() -> Any:
     try:
-        return importlib.import_module("zarr")
+        return import_whole("zarr")
     except ImportError:
         raise ImportError(
             "A .zarr target needs zarr; install it with pip install zarr, or let the "
@@ -191,51 +204,102 @@ def write_features(lazy: LazyFeatures, target: Any, overwrite: bool) -> Any:
     """Write features to a target, or resume it; see `LazyFeatures.write`."""
     target = Path(target)
     kind = _kind(target)
-    part, at = _beside(target, ".part"), _beside(target, ".progress.json")
-    found = None if overwrite else Record.read(at)
+    found = None if overwrite else _open_complete(lazy, kind, target)
+    if found is not None:  # nothing is written, so no lock is needed
+        return found
+    with Lock(target):
+        # another process may have written it meanwhile
+        found = None if overwrite else _open_complete(lazy, kind, target)
+        if found is not None:
+            return found
+        part, record, resumes = _begin(lazy, kind, target, overwrite)
+        try:
+            if not resumes:
+                kind.create(part, record)
+            _write_rest(lazy, kind(part), record, target)
+            _load(kind, part, record)
+            _rename(part, target)
+        except Exception as error:
+            if _is_ours(record, target) and _is_whole(kind, part, record):
+                raise
+            raise RuntimeError(
+                f"Another process has started to write {target}, on a file system "
+                "without locks; wait until it is done, and call write again."
+            ) from error
+        _remove_left(target, ".{}.part", ".progress.json.{}.new")
+    return kind.load(target)
+
+
+def _open_complete(lazy: LazyFeatures, kind: type[Target], target: Path) -> Any:
+    """Open a target if all rows are written, else return None.
+
+    Raises if it has other features.
+    """
+    found = Record.read(_record_of(target))
+    if found is None or found.rows_done < found.shape[0] or not target.exists():
+        return None
+    if found.replaces and _part(target, found).exists():  # not renamed yet
+        return None
+    record = lazy._record(found.batch_size)
+    found.check_is(record, target)
+    return _load(kind, target, record)
+
+
+def _begin(
+    lazy: LazyFeatures, kind: type[Target], target: Path, overwrite: bool
+) -> tuple[Path, Record, bool]:
+    """Return the part to write to, its record, and whether it has rows already."""
+    found = None if overwrite else Record.read(_record_of(target))
     begun = found if found and found.rows_done else None
     record = lazy._record(found.batch_size if found else None)
     if found and not begun and not found.is_of(record):
         # no row of those other features was written; their batch size may not fit
         record = dataclasses.replace(record, batch_size=lazy._stream.batch_size())
-    replaced = found is not None and found.replaces and part.exists()
-    if overwrite:
-        for path in (part, at):
-            _remove(path)
-    elif target.exists() and not replaced:
-        if found is None or found.rows_done < found.shape[0]:
-            raise _foreign(target)
-        found.check_is(record, target)
-        return _load(kind, target, record)
-    if part.exists() and found is None:
-        raise _foreign(part)
-    if part.exists() and begun:
+    if target.exists() and not overwrite and not (found and found.replaces):
+        raise _foreign(target)
+    if begun and not _part(target, begun).exists():
+        begun = None
+    if begun:
         begun.check_is(record, target)
-        _load(kind, part, record)
-        record = begun
-    else:  # record first: a target without a record was not written by us
-        record = dataclasses.replace(record, replaces=target.exists())
-        record.write(at)
-        kind.create(part, record)
-    _write_rest(lazy, kind(part), record, at)
-    if target.is_dir():  # a folder cannot be replaced in one step
-        _remove(target)
-    os.replace(part, target)
-    return kind.load(target)
+        _load(kind, _part(target, begun), record)
+        record = dataclasses.replace(begun, writer=_random())
+    else:
+        record = dataclasses.replace(
+            record, part=_random(), writer=_random(), replaces=target.exists()
+        )
+    # record first: a target without a record was not written by us
+    record.write(_record_of(target))
+    if not begun:
+        _remove_left(target, ".{}.part")
+    return _part(target, record), record, begun is not None
 
 
-def _write_rest(lazy: LazyFeatures, out: Target, record: Record, at: Path) -> None:
+def _write_rest(lazy: LazyFeatures, out: Target, record: Record, target: Path) -> None:
     """Compute and write the remaining rows."""
-    size, n = record.batch_size, record.shape[0]
+    size, n, at = record.batch_size, record.shape[0], _record_of(target)
     saved = time.monotonic()
     for some, rows in lazy._rows_from(record.rows_done, size):
         out.write(some, rows)
         if some.stop == n or time.monotonic() - saved >= CHECKPOINT_SECONDS:
             out.flush()
+            if not _is_ours(record, target):
+                raise FileNotFoundError(_part(target, record))
             # if memory runs out, a batch is split: record whole batches only
             done = n if some.stop == n else some.stop - some.stop % size
             dataclasses.replace(record, rows_done=done).write(at)
             saved = time.monotonic()
+
+
+def _rename(part: Path, target: Path) -> None:
+    """Give a complete part the name of the target."""
+    if not target.is_dir():
+        os.replace(part, target)
+        return
+    # a folder cannot be replaced in one step
+    old = _beside(target, f".{_random()}.part")
+    os.replace(target, old)
+    os.replace(part, target)
+    _remove(old)
 
 
 def _kind(target: Path) -> type[Target]:
@@ -244,11 +308,6 @@ def _kind(target: Path) -> type[Target]:
         raise ValueError(
             f"{target} is neither an .npy file nor a Zarr array; let the name end in "
             ".npy or .zarr."
-        )
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"There is no folder {target.parent} to write {target.name} to; create it "
-            "first."
         )
     if target.suffix == ".zarr":
         _zarr()
@@ -270,12 +329,48 @@ def _foreign(path: Path) -> FileExistsError:
     )
 
 
+def _is_ours(record: Record, target: Path) -> bool:
+    """Return True if no other process has replaced the record of a target."""
+    found = Record.read(_record_of(target))
+    return found is not None and found.writer == record.writer
+
+
+def _is_whole(kind: type[Target], part: Path, record: Record) -> bool:
+    """Return True if no other process has removed or renamed a part."""
+    try:
+        _load(kind, part, record)
+    except (OSError, ValueError):  # Zarr's errors are of both kinds
+        return False
+    return True
+
+
+def _record_of(target: Path) -> Path:
+    return _beside(target, ".progress.json")
+
+
+def _part(target: Path, record: Record) -> Path:
+    return _beside(target, f".{record.part}.part" if record.part else ".part")
+
+
+def _random() -> str:
+    return uuid.uuid4().hex[:8]
+
+
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
+def _remove_left(target: Path, *suffixes: str) -> None:
+    """Remove files that killed processes have left; {} is their random part."""
+    for suffix in suffixes:
+        pattern = suffix.format("[0-9a-f]" * 8)
+        for path in target.parent.glob(glob.escape(target.name) + pattern):
+            _remove(path)
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
-        shutil.rmtree(path)
+        # without locks, another process may write there; it will be told
+        shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

@@ -289,7 +289,7 @@ def test_part_of_a_chunk_that_a_killed_run_left_is_removed(tmp_path, monkeypatch
         stop_at(patch, writing.Zarr, "write", 4)
         with pytest.raises(KeyboardInterrupt):
             lazy.write(target, overwrite=True)
-    chunk = next(Path(f"{target}.part").rglob("c/*"))
+    chunk = next(next(tmp_path.glob("*.part")).rglob("c/*"))
     (chunk / "0.5e1f.partial").write_bytes(b"half")
     lazy.write(target)
     assert content(target) == expected
@@ -297,12 +297,12 @@ def test_part_of_a_chunk_that_a_killed_run_left_is_removed(tmp_path, monkeypatch
 
 def test_what_comes_from_elsewhere_is_left_alone(tmp_path, monkeypatch):
     lazy, target = lazy_features(), tmp_path / "features.npy"
-    for name in ("features.npy", "features.npy.part"):
-        (tmp_path / name).write_text("precious")
-        with pytest.raises(FileExistsError, match=f"{name} is there already"):
-            lazy.write(target)
-        assert (tmp_path / name).read_text() == "precious"
-        (tmp_path / name).unlink()
+    target.write_text("precious")
+    with pytest.raises(FileExistsError, match=r"features\.npy is there already"):
+        lazy.write(target)
+    assert target.read_text() == "precious"
+    target.unlink()
+    (tmp_path / "features.npy.part").write_text("precious")
     with monkeypatch.context() as patch:
         stop_at(patch, writing.Npy, "write", 4)
         with pytest.raises(KeyboardInterrupt):
@@ -316,12 +316,15 @@ def test_what_comes_from_elsewhere_is_left_alone(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match="is there already"):
         lazy.write(target)
     lazy.write(target, overwrite=True)
+    assert (tmp_path / "features.npy.part").read_text() == "precious"
 
 
 def test_a_record_that_cannot_be_read_is_refused(tmp_path):
     lazy, target = lazy_features(), tmp_path / "features.npy"
     short = vars(lazy._record(SIZE)) | {"shape": [30]}
-    for text in ("{", "[]", '{"shape": 3}', "3", json.dumps(short)):
+    elsewhere = vars(lazy._record(SIZE)) | {"part": "a/../b"}
+    records = (json.dumps(short), json.dumps(elsewhere))
+    for text in ("{", "[]", '{"shape": 3}', "3", *records):
         (tmp_path / "features.npy.progress.json").write_text(text)
         with pytest.raises(ValueError, match="is not a record of features"):
             lazy.write(target)
@@ -339,6 +342,19 @@ def test_what_is_no_target_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match="target needs zarr"):
         lazy.write(tmp_path / "features.zarr", overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["features.zarr"]
+
+
+def test_a_read_only_folder_is_named_before_work_starts(read_only, monkeypatch, suffix):
+    folder, protect = read_only
+    lazy, target = lazy_features(), folder / f"features{suffix}"
+    complete = folder / f"complete{suffix}"
+    expected = lazy.write(complete)[:]
+    calls = stop_at(monkeypatch, writing.TARGETS[suffix], "write", 1)
+    protect()
+    with pytest.raises(PermissionError, match="cannot be written: no permission"):
+        lazy.write(target)
+    assert_array_equal(lazy.write(complete)[:], expected)
+    assert not calls
 
 
 def test_memory_that_runs_out_costs_nothing_but_time(tmp_path, monkeypatch):
