@@ -155,7 +155,8 @@ def transform(estimator: Any, X: Any) -> da.Array:
     -------
     dask array of shape (n, *output_shape_) or (n, n_features_out)
         Output of the estimator's own `transform`, in the blocks of X; float32 or
-        float64.
+        float64. Small neighbouring blocks are computed together, unless their sizes are
+        unknown.
 
     Raises
     ------

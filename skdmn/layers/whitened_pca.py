@@ -23,6 +23,8 @@ from skdmn.utils.array_api import Array, to_numpy
 from skdmn.utils.validation import as_pair
 
 _FLOOR = 0.1  # share of the mean variance of a patch
+# the inverse of its square root must be a float32
+_LEAST_FLOOR = float(np.finfo(np.float32).tiny) ** 2
 
 
 class WhitenedPCAPatchTransformer(ClassDensityTransformer):
@@ -71,7 +73,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
     regularization : float above 0, default=0.3
         Added to the eigenvalues of the density matrix of all patches before whitening,
         as a share of their mean.
-    contrast_floor : float above 0 or "auto", default="auto"
+    contrast_floor : float of at least 1.4e-76 or "auto", default="auto"
         Added to the variance of a patch before the square root is taken, so that noise
         in flat patches is not amplified. The unit is that of `X`, squared. "auto" takes
         0.1 of the mean variance of a patch, which needs one more pass over the images.
@@ -204,7 +206,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         "regularization": [Interval(Real, 0, None, closed="neither")],
         "contrast_floor": [
             StrOptions({"auto"}),
-            Interval(Real, 0, None, closed="neither"),
+            Interval(Real, _LEAST_FLOOR, None, closed="left"),
         ],
         "threshold": [Interval(Real, 0, None, closed="left")],
         "mirrored": ["boolean"],
@@ -332,7 +334,10 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         return float(f"{_FLOOR * variance:.6g}") if variance > 0 else 1.0
 
     def _why_nothing(self) -> str:
-        return "all patches of X are constant, or their squares underflow"
+        return (
+            "all patches of X are constant, their squares underflow, or "
+            f"contrast_floor={self.contrast_floor!r} is far above their variance"
+        )
 
     def _set_filters(self, densities: np.ndarray, dtype: str) -> None:
         across, mirror = self.position_grid_[1], None

@@ -270,8 +270,8 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
             )
         if suboptimality <= self.tol:
             return (
-                f"{stopped}, while the objective was still decreasing; raise "
-                f"max_iter={self.max_iter}, scale the features, or lower C={self.C:g}."
+                f"{stopped}, before the objective converged; raise max_iter="
+                f"{self.max_iter}, scale the features, or lower C={self.C:g}."
             )
         return (
             f"{stopped} with an estimated relative suboptimality of "

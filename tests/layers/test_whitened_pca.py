@@ -234,6 +234,8 @@ def test_patches_of_one_value_have_no_contrast():
         ("regularization", 0),
         ("threshold", -1),
         ("contrast_floor", 0.0),
+        ("contrast_floor", 1e-300),
+        ("contrast_floor", 1e30),
         ("variance_cutoff", 0.0),
         ("variance_cutoff", 1.1),
     ],
@@ -241,6 +243,14 @@ def test_patches_of_one_value_have_no_contrast():
 def test_numbers_out_of_range_are_refused(name, value):
     with pytest.raises(ValueError, match=name):
         layer(**{name: value}).fit(X, Y)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_least_floor_gives_finite_features_of_flat_patches(dtype):
+    images = X.astype(dtype)
+    images[:, :4] = 0.5
+    out = layer(contrast_floor=1.4e-76).fit(images, Y).transform(images)
+    assert np.isfinite(out).all()
 
 
 def test_one_image_and_one_class():
