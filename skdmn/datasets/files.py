@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdmn.datasets.reading import (
-    LARGEST_FILE,
     PIECE,
     Files,
+    limit,
     read_archive,
     read_folder,
 )
@@ -87,7 +88,7 @@ class DataSet:
         if self.shape != CIFAR_SHAPE:
             shape = idx_shape(where, head, n_dims=1 if "idx1" in name else 3)
             # one piece more, so that an error message can state the actual size
-            return min(math.prod(shape) + PIECE, LARGEST_FILE)
+            return min(math.prod(shape) + PIECE, limit())
         record = len(self.labels) + math.prod(CIFAR_SHAPE)
         sizes = {"train": self.n_train, "test": self.n_test}
         for subset, names in self.files.items():
@@ -224,8 +225,12 @@ def find_files(
             )
     best, missing = home, required
     for backend in places:
-        read = read_archive if backend.is_file() else read_folder
-        files = read(backend, [*required, *optional], data.largest)
+        names = [*required, *optional]
+        if backend.is_file():  # of CIFAR, whose official sizes bound all files
+            files = read_archive(backend, names, data.largest)
+        else:
+            check = partial(_check_memory, backend, subset)
+            files = read_folder(backend, names, data.largest, check)
         absent = [name for name in required if name not in files]
         if not absent:
             return files
@@ -252,6 +257,24 @@ def _contents(place: Path) -> str:
     names = sorted(f"{p.name}{'/' * p.is_dir()}" for p in place.iterdir())
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"; {place} contains {', '.join(names[:_LISTED]) or 'nothing'}{more}"
+
+
+def _check_memory(where: Path, subset: str, sizes: Mapping[str, int]) -> None:
+    """Raise ValueError if files and the arrays that are made of them are too large."""
+    total = sum(sizes.values())
+    n_labels = sum(size for name, size in sizes.items() if "idx1" in name)
+    needed = total + 8 * n_labels  # labels become int64
+    if subset == "all":
+        needed += total  # training and test images are copied to one array
+    if needed > limit():
+        mib, most = -(-needed // 2**20), limit() // 2**20
+        others = "load subset='train' and subset='test' separately, or "
+        raise ValueError(
+            f"{where} has files of {total / 2**20:,.0f} MiB for subset={subset!r}, "
+            f"which take {mib:,} MiB of memory as arrays, more than the {most:,} MiB "
+            f"that a call may take; {others * (subset == 'all')}raise the limit with "
+            f"sklearn.set_config(working_memory={mib}), if you trust the files."
+        )
 
 
 def idx_shape(where: str, data: bytes | bytearray, n_dims: int) -> tuple[int, ...]:

@@ -3,7 +3,8 @@
 A file from an unknown source may state a wrong size, unzip to a thousand times its
 length, or be an archive with links and paths outside its folder. Files are therefore
 read in pieces, with a memory limit that follows from the name and the first bytes of
-the file. Archives are not extracted, nothing is written to disk, and paths in archives
+the file. The sizes of all files of a folder are checked together before one is read.
+Archives are not extracted, nothing is written to disk, and paths in archives
 are ignored.
 """
 
@@ -14,14 +15,20 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import IO, Protocol, cast
+
+from skdmn.utils.array_api import working_memory
 
 # Official file name -> (name for error messages, content).
 Files = dict[str, tuple[str, bytearray]]
 # (name for error messages, official name, first bytes) -> largest size in bytes.
 Largest = Callable[[str, str, bytes], int]
+# Official file name -> largest size in bytes; raises if that is too much for one call.
+CheckSizes = Callable[[dict[str, int]], None]
 
 PIECE, LARGEST_FILE = 2**20, 2**30
+_HEAD = 64  # bytes, more than a header
+_DEFLATE = 1032  # largest ratio of sizes without and with gzip
 
 _BLOCK = 512  # bytes in a block of a tar file
 _REGULAR = (b"0", b"\0", b"7")  # type flags of regular files
@@ -38,15 +45,30 @@ class _DamageError(Exception):
     """Raised if a tar file is not valid; the message says why."""
 
 
-def read_folder(folder: Path, names: Iterable[str], largest: Largest) -> Files:
-    """Read the named files, plain or .gz, that are in a folder."""
-    files = {}
+def limit() -> int:
+    """Return the bytes that a file, and all arrays of a call together, may take."""
+    return max(LARGEST_FILE, working_memory())
+
+
+def read_folder(
+    folder: Path, names: Iterable[str], largest: Largest, check: CheckSizes
+) -> Files:
+    """Read the named files, plain or .gz, that are in a folder, if their sizes pass."""
+    paths, sizes = {}, {}
     for name in names:
         path = _find(folder, name)
         if path is not None:
-            opened = gzip.open if path.suffix == ".gz" else Path.open
-            with opened(path, "rb") as stream:
-                files[name] = _read(stream, str(path), name, largest)
+            paths[name] = path
+            with _damage_named(str(path)), _opened(path) as stream:
+                head = stream.read(_HEAD)
+                said = largest(str(path), name, head) if head else 0
+            packed = _DEFLATE if path.suffix == ".gz" else 1
+            sizes[name] = min(said, path.stat().st_size * packed)
+    check(sizes)
+    files = {}
+    for name, path in paths.items():
+        with _opened(path) as stream:
+            files[name] = _read(stream, str(path), name, lambda _, n, __: sizes[n])
     return files
 
 
@@ -60,6 +82,11 @@ def _find(folder: Path, name: str) -> Path | None:
     folders = [folder, *(folder / spelling for spelling in spellings)]
     paths = (place / file for place in folders for file in files)
     return next((path for path in paths if path.is_file()), None)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    opened = gzip.open if path.suffix == ".gz" else Path.open
+    return cast(IO[bytes], opened(path, "rb"))
 
 
 def read_archive(path: Path, names: Iterable[str], largest: Largest) -> Files:
@@ -79,34 +106,33 @@ def _read(
     stream: _Readable, where: str, name: str, largest: Largest
 ) -> tuple[str, bytearray]:
     """Read a stream in pieces, so that memory is used only for existing bytes."""
-    data = bytearray()
-    limit = LARGEST_FILE
+    data, most = bytearray(), 0
     with _damage_named(where):
         while piece := stream.read(PIECE):
             if not data:
-                limit = largest(where, name, piece)
+                most = largest(where, name, piece)
             data += piece
-            if len(data) > limit:
+            if len(data) > most:
                 raise ValueError(
-                    f"{where} has more than {limit:,} bytes, the largest size expected."
+                    f"{where} has more than {most:,} bytes, the largest size expected."
                 )
     return where, data
 
 
 class _Limited:
-    """Stream that raises ValueError if it is longer than `LARGEST_FILE`."""
+    """Stream that raises ValueError if it is longer than the limit."""
 
     def __init__(self, stream: _Readable, where: str) -> None:
         self.stream = stream
         self.where = where
-        self.left = LARGEST_FILE
+        self.left = self.most = limit()
 
     def read(self, size: int) -> bytes:
         piece = self.stream.read(size)
         self.left -= len(piece)
         if self.left < 0:
             raise ValueError(
-                f"{self.where} has more than {LARGEST_FILE:,} bytes after unzipping, "
+                f"{self.where} has more than {self.most:,} bytes after unzipping, "
                 "the largest size expected."
             )
         return piece

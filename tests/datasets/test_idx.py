@@ -16,6 +16,7 @@ from data_files import (
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from sklearn import config_context
 
 from skdmn.datasets import (
     load_digits_images,
@@ -161,10 +162,11 @@ def test_damaged_gzip(tmp_path, damage):
 
 
 def test_file_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr("skdmn.datasets.files.LARGEST_FILE", 1000)
+    monkeypatch.setattr("skdmn.datasets.reading.LARGEST_FILE", 1000)
     write(tmp_path, mnist_files()[0], compress=True)
-    parts = (TRAIN_IMAGES, "more than 1,000 bytes")
-    fails(ValueError, *parts, load=load_mnist, data_home=tmp_path)
+    parts = (str(tmp_path), "more than the 0 MiB that a call may take")
+    with config_context(working_memory=0):
+        fails(ValueError, *parts, load=load_mnist, data_home=tmp_path)
 
 
 @pytest.mark.parametrize("compress", [False, True])

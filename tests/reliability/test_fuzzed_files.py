@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from sklearn import config_context
 
 from skdmn.datasets import load_cifar10, load_cifar100, load_mnist, reading
 from skdmn.datasets.files import CIFAR10, parse_names
@@ -216,7 +217,64 @@ def test_an_archive_that_never_ends_is_read_no_further_than_a_limit(
     monkeypatch.setattr(reading, "LARGEST_FILE", 4 * MIB)
     content = archive(CIFAR_TEST) + zeros(100)
     folder = write(tmp_path, {"cifar-10-binary.tar.gz": content})
-    refused(load_cifar10, folder, "more than 4,194,304 bytes after unzipping")
+    with config_context(working_memory=0):
+        refused(load_cifar10, folder, "more than 4,194,304 bytes after unzipping")
+
+
+def images_of_one_pixel(n_mib, *parts):
+    """Return files of 2**20 n_mib images of one pixel, some hundred kilobytes each."""
+    n = n_mib * MIB
+    shapes = {"images-idx3-ubyte": (n, 1, 1), "labels-idx1-ubyte": (n,)}
+    return {
+        f"{part}-{name}.gz": zeros(
+            n_mib,
+            head=bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape),
+        )
+        for part in parts
+        for name, shape in shapes.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("subset", "parts", "n_mib", "needed"),
+    [("train", ["train"], 110, 1100), ("all", ["train", "t10k"], 55, 1320)],
+)
+def test_files_that_are_too_large_together_are_refused_unread(
+    tmp_path, subset, parts, n_mib, needed
+):
+    """Pixels and labels take a byte each, and labels as integers another eight."""
+    folder = write(tmp_path, images_of_one_pixel(n_mib, *parts))
+    assert sum(path.stat().st_size for path in folder.iterdir()) < MIB
+    words = (
+        str(folder),
+        f"files of {2 * (n_mib + 1) * len(parts)} MiB",  # and one piece each
+        "more than the 1,024 MiB that a call may take",
+        "set_config(working_memory=1",
+    )
+    refused(load_mnist, folder, *words, subset=subset)
+    with pytest.raises(ValueError, match=r"working_memory=(\d+)") as caught:
+        load_mnist(subset, data_home=folder)
+    asked = int(re.search(r"working_memory=(\d+)", str(caught.value))[1])
+    assert needed <= asked < needed + 30
+    assert ("subset='test' separately" in str(caught.value)) == (subset == "all")
+
+
+def test_the_limit_can_be_raised_and_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "LARGEST_FILE", 4 * MIB)
+    folder = write(tmp_path, images_of_one_pixel(2, "train", "t10k"))
+    with config_context(working_memory=0):
+        refused(load_mnist, folder, "than the 4 MiB", subset="all")
+        with pytest.raises(ValueError, match="working_memory=") as caught:
+            load_mnist("all", data_home=folder)
+    asked = int(re.search(r"working_memory=(\d+)", str(caught.value))[1])
+    tracemalloc.start()
+    with config_context(working_memory=asked):
+        X, y = load_mnist("all", data_home=folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert X.shape == (4 * MIB, 1, 1)
+    assert len(y) == 4 * MIB
+    assert peak < asked * MIB
 
 
 def test_a_list_of_names_is_short(tmp_path):
