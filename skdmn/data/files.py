@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from skdmn.data.pieces import read_piece
 from skdmn.data.rows import forget_pages
 from skdmn.utils.locks import Lock
 from skdmn.utils.validation import unmasked
@@ -126,8 +127,9 @@ class Batches:
     def _read(self, number: int, start: int, stop: int) -> np.ndarray:
         part = self._parts[number]
         if not _is_path(part):
-            some = part[start:stop]
-            some = unmasked(some, f"parts[{number}]")
+            n = self._starts[number + 1] - self._starts[number]
+            shape, name = (n, *self.shape[1:]), f"parts[{number}]"
+            some = read_piece(part, slice(start, min(stop, n)), shape, name)
             if isinstance(part, np.memmap):  # copy, so that its pages can be released
                 some = np.array(some)
                 forget_pages(part)

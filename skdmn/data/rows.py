@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
 from skdmn.data import transfer
+from skdmn.data.pieces import read_piece
 from skdmn.utils.array_api import (
     Array,
     Backend,
@@ -21,7 +22,6 @@ from skdmn.utils.array_api import (
     to_backend,
     working_memory,
 )
-from skdmn.utils.validation import unmasked
 
 CACHE_BYTES = 256 * 2**10  # block size that fits the cache of one core
 DEVICE_BYTES = 2**28  # block size for rows that are on the GPU that computes
@@ -49,13 +49,21 @@ class Rows:
     dtype: str
     is_lazy: bool = False
 
+    def __post_init__(self) -> None:
+        _ = self.shape
+
+    @functools.cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the data when this object was created; a file may be resized."""
+        return tuple(self.data.shape)
+
     def __len__(self) -> int:
-        return int(self.data.shape[0])
+        return int(self.shape[0])
 
     @property
     def n_features(self) -> int:
         """Number of values of one row."""
-        return math.prod(self.data.shape[1:])
+        return math.prod(self.shape[1:])
 
     @property
     def row_bytes(self) -> int:
@@ -138,17 +146,11 @@ class Rows:
         return max(1, n_bytes // max(1, self.row_bytes))
 
     def _part(self, some: slice) -> Array:
-        part = self.data[some] if self.is_lazy else self.data[some, ...]
-        part = unmasked(part, "X")
-        if not array_api_compat.is_array_api_obj(part):
-            part = np.asarray(part)
-        expected = (some.stop - some.start, *self.data.shape[1:])
-        if tuple(part.shape) != expected:
-            raise ValueError(
-                f"X.shape is {tuple(self.data.shape)}, but "
-                f"X[{some.start}:{some.stop}] has shape {tuple(part.shape)}; X must "
-                f"return an array of shape {expected} for this slice."
-            )
+        part = (
+            read_piece(self.data, some, self.shape)
+            if self.is_lazy
+            else self.data[some, ...]
+        )
         part = own_backend(part).xp.reshape(part, (part.shape[0], self.n_features))
         return to_backend(part, self.compute)
 

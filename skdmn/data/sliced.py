@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import array_api_compat
@@ -9,8 +10,8 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils import assert_all_finite
 
+from skdmn.data.pieces import converted, read_piece
 from skdmn.data.rows import forget_pages
-from skdmn.utils.validation import unmasked
 
 PIECE_BYTES = 2**24  # size of the slices read when images at single indices are wanted
 
@@ -40,22 +41,25 @@ class Sliced:
         Memory map, HDF5 dataset, Zarr array or similar.
     estimator_name : str
         Name of the estimator, for the message about NaN.
-    shape : tuple of int or None
-        Shape to which the images are reshaped; None means that of `source`.
+
+    Notes
+    -----
+    The shape and dtype are those of `source` when the reader was created. If a file is
+    resized later, pieces that are missing are an error.
     """
 
-    def __init__(
-        self, source: Any, estimator_name: str, shape: tuple[int, ...] | None = None
-    ) -> None:
+    def __init__(self, source: Any, estimator_name: str) -> None:
         self.source = source
         self.estimator_name = estimator_name
-        self.shape = tuple(source.shape) if shape is None else shape
+        self.shape = self._source_shape = tuple(source.shape)
         self.ndim = len(self.shape)
         self.dtype = source.dtype.newbyteorder("=")
 
     def reshaped(self, shape: tuple[int, ...]) -> Sliced:
         """Return a reader of the same images in another shape."""
-        return Sliced(self.source, self.estimator_name, shape)
+        reader = copy.copy(self)
+        reader.shape, reader.ndim = shape, len(shape)
+        return reader
 
     def read(self, wanted: slice | np.ndarray) -> np.ndarray:
         """Read a slice, or the images at ascending indices.
@@ -71,10 +75,11 @@ class Sliced:
         Raises
         ------
         ValueError
-            If an image contains NaN or infinity.
+            If an image contains NaN or infinity, or the source returns other shapes
+            than it said.
         """
         if isinstance(wanted, slice):
-            return self._checked(self.source[wanted])
+            return self._checked(self._piece(wanted.start, wanted.stop))
         image_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:]))
         length = max(1, PIECE_BYTES // image_bytes)
         pieces, done = [], 0
@@ -82,16 +87,18 @@ class Sliced:
             start = int(wanted[done])
             end = int(np.searchsorted(wanted, start + length))
             last = int(wanted[end - 1])
-            piece = self.source[start : last + 1]
-            piece = unmasked(piece, "X")  # as variables of netCDF4 return
-            pieces.append(np.asarray(piece)[wanted[done:end] - start])
+            piece = self._piece(start, last + 1)
+            pieces.append(piece[wanted[done:end] - start])
             done = end
         return self._checked(np.concatenate(pieces))
 
-    def _checked(self, images: Any) -> np.ndarray:
-        images = unmasked(images, "X")
+    def _piece(self, start: int, stop: int) -> np.ndarray:
+        piece = read_piece(self.source, slice(start, stop), self._source_shape)
+        return np.asarray(piece)
+
+    def _checked(self, images: np.ndarray) -> np.ndarray:
         # copies a view of a memory map, because results may share memory with it
-        images = np.array(images, dtype=self.dtype)
+        images = converted(images, self.dtype)
         forget_pages(self.source)
         assert_all_finite(images, estimator_name=self.estimator_name, input_name="X")
         return images.reshape(-1, *self.shape[1:])

@@ -14,6 +14,7 @@ import numpy as np
 from dask.delayed import delayed
 from sklearn import config_context, get_config
 
+from skdmn.data.pieces import check_piece
 from skdmn.utils.array_api import float_dtype
 from skdmn.utils.validation import unmasked
 
@@ -63,7 +64,8 @@ class Blocks:
         for group in filter(None, groups):
             some = [self.parts[index] for index in group]
             of_parts = [self.sizes[index] for index in group]
-            parts.append(join(some, of_parts) if len(some) > 1 else some[0])
+            joined = len(some) > 1
+            parts.append(join(some, of_parts, self.shape) if joined else some[0])
             sizes.append(sum(of_parts))
         return replace(self, parts=parts, sizes=tuple(sizes))
 
@@ -131,7 +133,8 @@ class Blocks:
         apply, join = delayed(_apply, pure=False), delayed(merge, pure=False)
         found = [
             apply(
-                function, part, size, own, memory, *sent, dask_key_name=_key(function)
+                *(function, part, size, self.shape, own, memory, *sent),
+                dask_key_name=_key(function),
             )
             for part, size, own in zip(self.parts, self.sizes, of_block, strict=True)
             if size
@@ -145,8 +148,10 @@ class Blocks:
         """Copy the samples at sorted indices to the memory of this process, as rows."""
         take = delayed(_rows_at, pure=False)
         found = [
-            take(part, some)
-            for part, some in zip(self.parts, self.find(indices), strict=True)
+            take(part, size, self.shape, some)
+            for part, size, some in zip(
+                self.parts, self.sizes, self.find(indices), strict=True
+            )
             if len(some)
         ]
         return np.concatenate(dask.compute(*found))
@@ -196,24 +201,31 @@ def _apply(
     function: Callable[..., Any],
     block: np.ndarray,
     size: int,
+    shape: tuple[int, ...],
     own: Any,
     working_memory: int,
     *shared: Any,
 ) -> Any:
-    block = _checked_block(block, size)
+    block = checked_block(block, size, shape)
     with config_context(working_memory=working_memory):
         return function(block, own, *shared)
 
 
-def _joined(blocks: list[np.ndarray], sizes: list[int]) -> np.ndarray:
+def _joined(
+    blocks: list[np.ndarray], sizes: list[int], shape: tuple[int, ...]
+) -> np.ndarray:
     """Concatenate blocks."""
     return np.concatenate(
-        [_checked_block(*pair) for pair in zip(blocks, sizes, strict=True)]
+        [checked_block(*pair, shape) for pair in zip(blocks, sizes, strict=True)]
     )
 
 
-def _checked_block(block: np.ndarray, size: int) -> np.ndarray:
-    """Return a block; raise if it has masked values, or not one label per sample."""
+def checked_block(block: np.ndarray, size: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a block of X, whose shape is given.
+
+    Raise if it has masked values, another number of samples than labels, or samples of
+    another shape.
+    """
     block = unmasked(block, "A block of X")
     if len(block) != size:
         raise ValueError(
@@ -221,10 +233,14 @@ def _checked_block(block: np.ndarray, size: int) -> np.ndarray:
             f"corresponding block of y, has {size}; give X and y the same chunks along "
             "the first axis, or call X.compute_chunk_sizes()."
         )
+    check_piece(block.shape, (size, *shape[1:]), "a block of X", "X", shape)
     return block
 
 
-def _rows_at(block: np.ndarray, indices: np.ndarray) -> np.ndarray:
+def _rows_at(
+    block: np.ndarray, size: int, shape: tuple[int, ...], indices: np.ndarray
+) -> np.ndarray:
+    block = checked_block(block, size, shape)
     return block.reshape(len(block), -1)[indices]
 
 

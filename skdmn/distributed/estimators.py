@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdmn.distributed.blocks import (
     Blocks,
     checked,
+    checked_block,
     collected,
     floats_of,
     sizes_of,
@@ -269,7 +270,10 @@ def _features_of(blocks: Blocks, network: DensityMatrixNetwork) -> Blocks:
         delayed(network.compact(), traverse=False),
     )
     memory = get_config()["working_memory"]
-    parts = [apply(p, _features, shape, dtype, memory, sent) for p in blocks.parts]
+    parts = [
+        apply(part, blocks.shape, (size,), _features, shape, dtype, memory, sent)
+        for part, size in zip(blocks.parts, blocks.sizes, strict=True)
+    ]
     return replace(blocks, parts=parts, sample_shape=shape, dtype=dtype)
 
 
@@ -287,6 +291,8 @@ def _mapped(
     found = da.map_blocks(
         apply,
         joined,
+        joined.shape,
+        joined.chunks[0],
         function,
         shape,
         dtype,
@@ -311,6 +317,9 @@ def _joined(X: da.Array) -> da.Array:
     if len(groups) == len(sizes):
         return X
     joined = tuple(sum(sizes[index] for index in group) for group in groups)
+    # before they are joined, because Dask broadcasts a block of another shape
+    check: Any = _checked
+    X = da.map_blocks(check, X, X.shape, sizes, dtype=X.dtype, meta=X._meta)
     return X.rechunk({0: joined}, method="tasks")
 
 
@@ -362,16 +371,33 @@ def _network(steps: Steps) -> DensityMatrixNetwork:
 
 def _apply(
     block: np.ndarray,
+    shape_of_all: tuple[int, ...],
+    sizes: tuple[float, ...],
     function: Callable[..., np.ndarray],
     shape: tuple[int, ...],
     dtype: np.dtype,
     working_memory: int,
     *sent: Any,
+    block_id: tuple[int, ...] = (0,),
 ) -> np.ndarray:
+    block = _checked(block, shape_of_all, sizes, block_id)
     # parameters were checked before; that takes as long as some images
     with config_context(working_memory=working_memory, skip_parameter_validation=True):
         found = function(block, *sent) if len(block) else np.empty(0)
     return found.reshape(len(block), *shape).astype(dtype, copy=False)
+
+
+def _checked(
+    block: np.ndarray,
+    shape_of_all: tuple[int, ...],
+    sizes: tuple[float, ...],
+    block_id: tuple[int, ...],
+) -> np.ndarray:
+    """Return a block of an array of given shape and chunk sizes, after a check."""
+    size = sizes[block_id[0]]  # NaN if it is not known
+    return checked_block(
+        block, len(block) if math.isnan(size) else int(size), shape_of_all
+    )
 
 
 def _features(block: np.ndarray, network: DensityMatrixNetwork) -> np.ndarray:
