@@ -13,7 +13,7 @@ from skdmn.statistics.filters import eigenbases
 from skdmn.utils.array_api import to_numpy
 from skdmn.utils.labels import as_objects
 from skdmn.utils.optional import import_torch
-from skdmn.utils.validation import unmasked
+from skdmn.utils.validation import as_one_array, unmasked
 
 if TYPE_CHECKING:
     import torch
@@ -258,7 +258,7 @@ def _check_conv(conv: Any, function: str) -> None:
 
 
 def _channels_last(images: Any, conv: torch.nn.Conv2d) -> np.ndarray:
-    images = as_numpy(images)
+    images = as_numpy(as_one_array(images, "images"))
     check_channels_first(images, conv.in_channels)
     return np.moveaxis(images, 1, 3)
 

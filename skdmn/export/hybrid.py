@@ -14,7 +14,7 @@ from skdmn.layers.scaling import ChannelStandardScaler
 from skdmn.network.network import DensityMatrixNetwork
 from skdmn.utils.architecture import Token, tokens_of
 from skdmn.utils.optional import import_torch
-from skdmn.utils.validation import Shape, times
+from skdmn.utils.validation import Shape, as_one_array, times
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +92,7 @@ def make_hybrid(
     """
     torch = import_torch("make_hybrid")
     tokens = tokens_of(architecture)
-    images, labels = as_numpy(images), as_numpy(labels)
+    images, labels = as_numpy(as_one_array(images, "images")), as_numpy(labels)
     check_channels_first(images, None)
     n_classes = len(np.unique(labels))
     if tokens[-1][0] == "de" and tokens[-1][1] < n_classes:

@@ -40,9 +40,11 @@ def encode_labels(y: Any, n: int, classes: Any = None) -> tuple[np.ndarray, np.n
     """
     y = _checked(y, "y")
     if len(y) != n:
+        count = f"{len(y)} label" + "s" * (len(y) != 1)
+        one = ", or X[np.newaxis] for a single image" if len(y) == 1 else ""
         raise ValueError(
-            f"X has {n} samples, but y has {len(y)} labels; pass one label for each "
-            "sample (found inconsistent numbers of samples)."
+            f"X has {n} samples, but y has {count}; pass one label for each sample"
+            f"{one} (found inconsistent numbers of samples)."
         )
     check_classification_targets(y)
     labels, codes = np.unique(y, return_inverse=True)

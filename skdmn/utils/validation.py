@@ -86,11 +86,17 @@ def times(shape: Shape) -> str:
     return f"{height} x {width} pixels and {channels} channel" + "s" * (channels != 1)
 
 
-def as_one_array(X: Any) -> Any:
-    """Return X, which sklearn can convert to an array, or raise.
+def as_one_array(X: Any, name: str = "X") -> Any:
+    """Return data that scikit-learn can convert to an array, or raise.
 
     A Series, an object array or a data frame of one column may hold one array per
     sample. These are stacked, as NumPy does with a list of arrays.
+
+    Parameters
+    ----------
+    X : object
+    name : str, default="X"
+        Name of the data, for messages.
 
     Raises
     ------
@@ -102,20 +108,21 @@ def as_one_array(X: Any) -> Any:
     """
     if type(X).__module__.startswith("dask."):
         raise TypeError(
-            "X is a dask collection; pass it to skdmn.distributed.fit(estimator, X, y) "
-            "or transform(estimator, X), or pass its values, X.compute()."
+            f"{name} is a dask collection; pass it to skdmn.distributed.fit(estimator, "
+            "X, y) or transform(estimator, X), or pass its values, "
+            f"{name}.compute()."
         )
-    _check_is_array_like(X)
-    X = _without_frame(unmasked(X, "X"))
+    _check_is_array_like(X, name)
+    X = _without_frame(unmasked(X, name), name)
     is_array = isinstance(X, np.ndarray)
     if isinstance(X, np.ndarray) and (X.dtype != object or X.ndim != 1):
         return X
     if not isinstance(X, (list, tuple, np.ndarray)):
         return X
-    shapes = _shapes_of_samples(X)
+    shapes = _shapes_of_samples(X, name)
     if len(shapes) > 1:
         raise ValueError(
-            f"X contains images of {len(shapes)} different shapes, among them "
+            f"{name} contains images of {len(shapes)} different shapes, among them "
             f"{min(shapes)} and {max(shapes)}; convert all images to one shape first."
         )
     if is_array and shapes and shapes != {()}:
@@ -153,13 +160,13 @@ def single_image_hint(shape: tuple[int, ...], n_features: int) -> str:
     return ""
 
 
-def _check_is_array_like(X: Any) -> None:
+def _check_is_array_like(X: Any, name: str) -> None:
     """Raise if X is an object that NumPy would not convert to an array of numbers."""
     is_iterator = hasattr(X, "__next__")
     if not is_iterator and (
         isinstance(X, (Sequence, memoryview))
-        or any(hasattr(X, name) for name in _ARRAY_PROTOCOLS)
-        or not any(hasattr(X, name) for name in ("__iter__", "__getitem__"))
+        or any(hasattr(X, protocol) for protocol in _ARRAY_PROTOCOLS)
+        or not (hasattr(X, "__iter__") or hasattr(X, "__getitem__"))
     ):
         return
     kind = type(X).__name__
@@ -174,29 +181,29 @@ def _check_is_array_like(X: Any) -> None:
     elif hasattr(X, "__getitem__"):
         what = (
             f"of type {kind}, a dataset of torch; write the batches of "
-            "torch.utils.data.DataLoader(X, batch_size=256)"
+            f"torch.utils.data.DataLoader({name}, batch_size=256)"
         )
     else:
         what = f"of type {kind}, a data loader of torch; write its batches"
     raise ValueError(
-        f"X is {what} to a file with skdmn.data.files.save_batches (channels last, see "
-        "np.moveaxis), and pass the array that it returns."
+        f"{name} is {what} to a file with skdmn.data.files.save_batches (channels "
+        "last, see np.moveaxis), and pass the array that it returns."
     )
 
 
-def _without_frame(X: Any) -> Any:
+def _without_frame(X: Any, name: str) -> Any:
     """Return the array of a Series or of a frame's only column, if it holds arrays."""
     columns, dtypes = getattr(X, "columns", None), getattr(X, "dtypes", None)
     if columns is not None and dtypes is not None and len(columns):
         nested = [
-            name
-            for name, dtype in zip(columns, dtypes, strict=True)
-            if _may_hold_arrays(dtype) and _holds_arrays(X[name])
+            column
+            for column, dtype in zip(columns, dtypes, strict=True)
+            if _may_hold_arrays(dtype) and _holds_arrays(X[column])
         ]
         if nested and len(columns) > 1:
             raise ValueError(
-                f"X has {len(columns)} columns, and column {nested[0]!r} holds arrays; "
-                f"pass a single column of images, X[{nested[0]!r}]."
+                f"{name} has {len(columns)} columns, and column {nested[0]!r} holds "
+                f"arrays; pass a single column of images, {name}[{nested[0]!r}]."
             )
         return X[nested[0]].to_numpy() if nested else X
     is_series = hasattr(X, "to_numpy") and _may_hold_arrays(getattr(X, "dtype", ""))
@@ -209,31 +216,35 @@ def _may_hold_arrays(dtype: Any) -> bool:
 
 
 def _holds_arrays(series: Any) -> bool:
-    """Return True if an entry of a Series is an array or a list."""
+    """Return True if the first entry of a Series that is not missing is an array."""
     values = series.to_numpy()
-    return values.ndim > 1 or any(
-        isinstance(value, (list, tuple)) or np.ndim(value) for value in values
-    )
+    if values.ndim > 1:
+        return True
+    for value in values:
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            continue
+        return isinstance(value, (list, tuple)) or np.ndim(value) > 0
+    return False
 
 
-def _shapes_of_samples(X: Any) -> set[tuple[int, ...]]:
+def _shapes_of_samples(X: Any, name: str) -> set[tuple[int, ...]]:
     """Return the shapes of the samples in a list; raise if one is not an array."""
     shapes: dict[tuple[int, ...], int] = {}  # and where each occurs first
     for at, sample in enumerate(X):
-        unmasked(sample, f"X[{at}]")
+        unmasked(sample, f"{name}[{at}]")
         try:
             shape = np.shape(_unnested(sample))
         except ValueError:
             raise ValueError(
-                "X contains images whose rows differ in length; convert all images to "
-                "one shape first."
+                f"{name} contains images whose rows differ in length; convert all "
+                "images to one shape first."
             ) from None
         shapes.setdefault(shape, at)
     if len(shapes) > 1 and () in shapes:
         at = shapes[()]
         raise ValueError(
-            f"X[{at}] is {X[at]!r:.40}, not an image like the others; leave it and "
-            "its label out."
+            f"{name}[{at}] is {X[at]!r:.40}, not an image like the others; leave it "
+            "and its label out."
         )
     return set(shapes)
 

@@ -204,6 +204,8 @@ def test_a_single_image_needs_an_axis(estimator, shape, digits):
             ):
                 call(image)
         call(X[0][np.newaxis])
+    with pytest.raises(ValueError, match=r"1 label; .*X\[np\.newaxis\] for a single"):
+        clone(estimator).fit(X[0], y[:1])
 
 
 def test_the_inverse_of_a_single_image_needs_an_axis(digits):
@@ -220,3 +222,15 @@ def test_images_of_another_size_are_not_taken_for_a_single_one(estimator, digits
         with pytest.raises(ValueError) as caught:  # noqa: PT011
             method(X[:, :7])
         assert "newaxis" not in str(caught.value)
+
+
+def test_exports_to_torch_name_the_parameter(digits):
+    torch = pytest.importorskip("torch")
+    from skdmn.export import from_torch, make_hybrid
+
+    X, y = digits
+    loader = torch.utils.data.DataLoader(list(X[:, np.newaxis]))
+    with pytest.raises(ValueError, match=r"images is of type DataLoader.*save_batches"):
+        from_torch(torch.nn.Conv2d(1, 2, 3, bias=False), loader, y)
+    with pytest.raises(ValueError, match=r"images\[1\] is None, not an image"):
+        make_hybrid("d6, m, c20, de10", [X[:1], None], y[:2])

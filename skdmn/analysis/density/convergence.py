@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 from skdmn.kernels.geometry import Pair
 from skdmn.statistics.density import DensityAccumulator
 from skdmn.statistics.filters import eigenbases, eigenbasis
-from skdmn.utils.validation import unmasked
+from skdmn.utils.validation import as_one_array, unmasked
 
 
 @dataclass(frozen=True)
@@ -389,8 +389,7 @@ def _densities(moments: np.ndarray) -> np.ndarray:
 
 def checked_images(images: Any, kernel_size: int | Pair) -> tuple[np.ndarray, Pair]:
     """Return the images with a channel axis, and the height and width of the kernel."""
-    images = unmasked(images, "images")
-    images = np.asarray(images)
+    images = np.asarray(as_one_array(images, "images"))
     if images.ndim not in (3, 4):
         raise ValueError(
             f"images have shape {images.shape}; pass (n, height, width) or (n, height, "
