@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _OPSET = 17  # from 2022; older runtimes are rare
 _LEAST_OPSET = 13
-_FLOAT = 1  # onnx.TensorProto.FLOAT
+_FLOATS = {"float32": 1, "float64": 11}  # of onnx.TensorProto
 
 
 def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProto:
@@ -47,7 +47,9 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
         StandardScaler or LogisticRegression, or a Pipeline of these.
     example : array of shape (n, height, width[, channels]) or (n, n_features)
         Example of the input, such as ``X[:1]``. The model takes any number of images or
-        rows of this shape and dtype. For uint8 images, its input is uint8.
+        rows of this shape and dtype. For uint8 images, its input is uint8. ONNX has no
+        byte order: for big-endian images the input has the machine's byte order, so
+        pass ``X.astype(X.dtype.newbyteorder("="))`` to the model.
     opset : int, default=17
         Version of ONNX's operators, at least 13.
 
@@ -65,8 +67,8 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
     TypeError
         If an estimator cannot be exported.
     ValueError
-        If the example does not have the shape that was fitted, or the opset is too old
-        or too new.
+        If the example does not have the shape that was fitted or has a dtype that ONNX
+        does not have, or if the opset is too old or too new.
     NotFittedError
         If an estimator is not fitted.
 
@@ -99,15 +101,16 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
             "version of onnx and skdmn write; pass one of these."
         )
     _check_example(example, model)
+    dtype = example.dtype.newbyteorder("=")
     graph = Graph(onnx)
-    outputs = Writer(model, graph, "X", example.ndim, example.dtype).outputs()
+    outputs = Writer(model, graph, "X", example.ndim, dtype).outputs()
     made = [
         graph.output(name, tensor, dtype, shape)
         for name, (tensor, dtype, shape) in outputs.items()
     ]
     taken = onnx.helper.make_tensor_value_info(
         "X",
-        onnx.helper.np_dtype_to_tensor_dtype(example.dtype),
+        onnx.helper.np_dtype_to_tensor_dtype(dtype),
         ["n", *example.shape[1:]],
     )
     operators = [onnx.helper.make_opsetid("", opset)]
@@ -128,18 +131,26 @@ class Writer:
 
     `at` is the name of the tensor computed so far. `layout` is "first" for tensors of
     shape (n, channels, height, width), "last" for (n, height, width, channels), or
-    "rows".
+    "rows". `dtype` is that of the input, or None if it is not known; `precision` is
+    that of the computation.
     """
 
     def __init__(
-        self, model: Model, graph: Nodes, at: str, ndim: int, dtype: np.dtype
+        self,
+        model: Model,
+        graph: Nodes,
+        at: str,
+        ndim: int,
+        dtype: np.dtype | None,
+        precision: Literal["float32", "float64"] = "float32",
     ) -> None:
         self.model, self.graph, self.at = model, graph, at
+        self.precision = precision
         self.shape = model.shape
         self.layout = "rows" if ndim == 2 else "last"
         self.is_rows = False  # True if the operations flattened the images
-        if dtype != np.float32:
-            self.add("Cast", to=_FLOAT)
+        if dtype != precision:
+            self.add("Cast", to=_FLOATS[precision])
         for operation in model.operations:
             self.write(operation)
 
@@ -152,14 +163,17 @@ class Writer:
             self.as_last()
             return {"features": (self.at, np.float32, list(self.shape))}
         probabilities = self.graph.node("Softmax", self.at, axis=1)
-        index = self.graph.node("ArgMax", probabilities, axis=1, keepdims=0)
         labels = as_labels(self.model.classes)
-        label = self.graph.node("Gather", self.graph.constant(labels), index)
         shape = [len(labels)]
         return {
-            "label": (label, labels.dtype, []),
+            "label": (self.label(labels), labels.dtype, []),
             "probabilities": (probabilities, np.float32, shape),
         }
+
+    def label(self, labels: np.ndarray) -> str:
+        """Add the label of the largest logit, as in `predict`; return its name."""
+        index = self.graph.node("ArgMax", self.at, axis=1, keepdims=0)
+        return self.graph.node("Gather", self.graph.constant(labels), index)
 
     def write(self, operation: Operation) -> None:
         """Add the nodes of an operation."""
@@ -313,10 +327,10 @@ class Writer:
         self.add("Reshape", np.array([-1, *shape], np.int64))
 
     def add(self, kind: str, *operands: np.ndarray, **attributes: Any) -> None:
-        """Add a node after the last one, with float32 or integer constants."""
+        """Add a node after the last one, with floating or integer constants."""
         constants = [
             self.graph.constant(
-                np.asarray(a, a.dtype if a.dtype.kind == "i" else np.float32)
+                np.asarray(a, a.dtype if a.dtype.kind == "i" else self.precision)
             )
             for a in operands
         ]
@@ -332,7 +346,9 @@ def as_labels(classes: np.ndarray) -> np.ndarray:
         )
     if classes.dtype.kind in "iu":
         return classes.astype(np.int64)
-    return classes.astype(object) if classes.dtype.kind in "US" else classes
+    if classes.dtype.kind in "US":
+        return classes.astype(object)
+    return classes.astype(classes.dtype.newbyteorder("="), copy=False)
 
 
 def _check_example(example: np.ndarray, model: Model) -> None:
@@ -348,4 +364,9 @@ def _check_example(example: np.ndarray, model: Model) -> None:
     if example.dtype.kind not in "biuf":
         raise ValueError(
             f"The example has dtype {example.dtype}; pass integers or floats."
+        )
+    if example.dtype.itemsize > 8:
+        raise ValueError(
+            f"The example has dtype {example.dtype}, which ONNX does not have; pass "
+            "X[:1].astype(np.float64)."
         )

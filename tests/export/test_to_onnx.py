@@ -89,6 +89,24 @@ def test_takes_the_dtype_of_the_example(dtype):
     assert_same(model, to_onnx(model, X[:1]), X)
 
 
+@pytest.mark.parametrize("dtype", [">u2", ">i4", ">f4", ">f8"])
+def test_big_endian_images(dtype):
+    X, y = images_and_labels()
+    model = fit(make_pipeline(ClassPCAPatchTransformer(2), *HEADS["softmax"]), X, y)
+    written = to_onnx(model, X[:1].astype(dtype))
+    assert_same(model, written, X.astype(dtype).astype(dtype[1:]))
+    swapped = fit(model, X.astype(dtype), y)
+    assert_same(swapped, to_onnx(swapped, X[:1]), X)
+
+
+def test_big_endian_labels():
+    X, y = images_and_labels()
+    for labels in (y.astype(">i4"), y.astype(">f4"), y.astype(">U1")):
+        model = SoftmaxClassifier().fit(X, labels)
+        found = run(to_onnx(model, X[:1]), X)["label"]
+        assert found.tolist() == model.predict(X).tolist()
+
+
 def test_any_number_of_images():
     model, X, _ = fitted()
     written = to_onnx(model, X[:5])
@@ -156,6 +174,9 @@ def test_says_what_is_wrong():
         to_onnx(model, X[:1].swapaxes(1, 2))
     with pytest.raises(ValueError, match="example has dtype"):
         to_onnx(model, X[:1].astype(object))
+    if np.dtype(np.longdouble).itemsize > 8:
+        with pytest.raises(ValueError, match="which ONNX does not have"):
+            to_onnx(model, X[:1].astype(np.longdouble))
     steps = ClassPCAPatchTransformer(2), FlattenTransformer(), RandomForestClassifier(2)
     with pytest.raises(
         TypeError, match="is a RandomForestClassifier; export the steps"
