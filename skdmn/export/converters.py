@@ -245,7 +245,7 @@ def _set_predictions(operator: Any) -> None:
 
 
 def _check_pipelines(operator: Any) -> None:
-    """Raise if skl2onnx would round the scores of a Pipeline to integers."""
+    """Raise if skl2onnx would cast the scores of a Pipeline to integers."""
     for outer in operator.scope_inst.operators.values():
         pipeline = outer.raw_operator
         if not isinstance(pipeline, Pipeline) or not _ends_in(
@@ -255,7 +255,7 @@ def _check_pipelines(operator: Any) -> None:
         scores = outer.outputs[1].type
         if not _is_floating(scores):
             raise ValueError(
-                f"skl2onnx would round the scores of a Pipeline to integers, because "
+                f"skl2onnx would cast the scores of a Pipeline to integers, because "
                 f"the input of the model is {type(scores).__name__}; pass float32 "
                 "inputs, as X[:1].astype(np.float32)."
             )

@@ -47,9 +47,7 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
         StandardScaler or LogisticRegression, or a Pipeline of these.
     example : array of shape (n, height, width[, channels]) or (n, n_features)
         Example of the input, such as ``X[:1]``. The model takes any number of images or
-        rows of this shape and dtype. For uint8 images, its input is uint8. ONNX has no
-        byte order: for big-endian images the input has the machine's byte order, so
-        pass ``X.astype(X.dtype.newbyteorder("="))`` to the model.
+        rows of this shape and dtype. For uint8 images, its input is uint8.
     opset : int, default=17
         Version of ONNX's operators, at least 13.
 
@@ -101,16 +99,15 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
             "version of onnx and skdmn write; pass one of these."
         )
     _check_example(example, model)
-    dtype = example.dtype.newbyteorder("=")
     graph = Graph(onnx)
-    outputs = Writer(model, graph, "X", example.ndim, dtype).outputs()
+    outputs = Writer(model, graph, "X", example.ndim, example.dtype).outputs()
     made = [
         graph.output(name, tensor, dtype, shape)
         for name, (tensor, dtype, shape) in outputs.items()
     ]
     taken = onnx.helper.make_tensor_value_info(
         "X",
-        onnx.helper.np_dtype_to_tensor_dtype(dtype),
+        onnx.helper.np_dtype_to_tensor_dtype(example.dtype),
         ["n", *example.shape[1:]],
     )
     operators = [onnx.helper.make_opsetid("", opset)]
@@ -364,6 +361,12 @@ def _check_example(example: np.ndarray, model: Model) -> None:
     if example.dtype.kind not in "biuf":
         raise ValueError(
             f"The example has dtype {example.dtype}; pass integers or floats."
+        )
+    if not example.dtype.isnative:
+        raise ValueError(
+            f"The example has dtype {example.dtype.str!r}, which is not in this "
+            "machine's byte order; onnxruntime would read such arrays wrongly. Convert "
+            'X with X.astype(X.dtype.newbyteorder("=")), here and for the model.'
         )
     if example.dtype.itemsize > 8:
         raise ValueError(

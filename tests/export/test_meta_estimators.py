@@ -508,10 +508,10 @@ def test_labels_that_are_integers_in_another_dtype(kind):
     assert labels.tolist() == model.predict(X).tolist()
 
 
-def test_integers_would_round_the_scores_of_a_pipeline():
+def test_integers_for_a_pipeline_in_a_meta_estimator_are_refused():
     X, y = rows()
     model = fit(CalibratedClassifierCV(ours("pipeline"), cv=2), X, y)
-    with pytest.raises(ValueError, match="would round the scores of a Pipeline"):
+    with pytest.raises(ValueError, match="would cast the scores of a Pipeline"):
         skl2onnx.to_onnx(model, X[:1].astype(np.int64), options={"zipmap": False})
 
 
