@@ -340,10 +340,10 @@ class AverageFlips(Operation):
     def __call__(self, images: Array) -> Array:
         """Run the operations twice and average."""
         flipped = own_backend(images).xp.flip(images, axis=2)
-        total = run(self.operations, images, self.dtype)
-        total = total + run(self.operations, flipped, self.dtype)
-        total *= 0.5
-        return total
+        # halved first: the sum of two values near the largest float overflows
+        mean = run(self.operations, images, self.dtype) * 0.5
+        mean += run(self.operations, flipped, self.dtype) * 0.5
+        return mean
 
     def moved(self, backend: Backend, dtype: str) -> Self:
         """Return a copy whose floating arrays have a namespace, device and dtype."""

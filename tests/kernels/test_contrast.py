@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skdmn.kernels import dispatch
 from skdmn.kernels.geometry import WHOLE, Window, output_size
 from skdmn.kernels.reference import contrast
-from skdmn.kernels.reference.contrast import Encoding, cell_edges
+from skdmn.kernels.reference.contrast import Encoding, by_contrast, cell_edges
+from skdmn.kernels.reference.convolution import average_pool
 
 kernels = pytest.importorskip(
     "skdmn.kernels.numba.contrast", reason="Numba compiles them"
@@ -128,7 +129,7 @@ def test_cells_are_as_even_as_can_be(cells):
 def test_average_is_the_loop_over_windows(size, stride, padding, power):
     images = np.random.default_rng(0).normal(size=(2, 6, 5, 3))
     window = Window(size, stride, padding)
-    found = contrast.average_pool(images, window, power, np.float64)
+    found = average_pool(images, window, power, np.float64)
     assert_allclose(found, loop_average(images, window, power), atol=1e-12)
 
 
@@ -179,6 +180,93 @@ def test_any_array_library(rng, library):
         rtol=1e-9,
         atol=1e-9,
     )
+
+
+# extreme values
+
+# float32: the definition multiplies the same numbers, so that it needs no tolerance
+SPOILT = [("f4", 1e8), ("f4", 1e30), ("f4", np.nan), ("f8", 1e8), ("f8", 1e150)]
+PLACES = st.tuples(st.integers(0, 8), st.integers(0, 7), st.integers(0, 1))
+
+
+@settings(deadline=None, max_examples=40)
+@given(place=PLACES, spoilt=st.sampled_from(SPOILT), module=st.sampled_from([0, 1]))
+def test_patches_do_not_depend_on_pixels_outside_of_them(place, spoilt, module):
+    rng = np.random.default_rng(0)
+    (dtype, value), compute = spoilt, (kernels, contrast)[module].encode_and_pool
+    how = some_encoding(rng, dtype)._replace(floor=0.1)
+    images = rng.normal(size=(2, 9, 8, 2)).astype(dtype)
+    expected = compute(images, how, WHOLE, 1.0)
+    images[(1, *place)] = value
+    found = compute(images, how, WHOLE, 1.0)
+    ys, xs = np.ogrid[:7, :5]
+    y, x, _ = place
+    outside = np.ones((2, 7, 5), bool)
+    outside[1] = (y < ys) | (y > ys + 2) | (x < xs) | (x > xs + 3)
+    assert_allclose(found[outside], expected[outside], rtol=1e-6, atol=1e-6)
+    assert np.isnan(found[~outside]).all() == np.isnan(value)
+
+
+@pytest.mark.parametrize("module", [kernels, contrast])
+@pytest.mark.parametrize("value", [1e8, 1e30, np.nan])
+def test_cells_do_not_depend_on_pixels_outside_of_them(rng, module, value):
+    images = rng.normal(size=(3, 9, 8, 1)).astype("f4")
+    given = np.arange(3), (2, 2), (2, 2), 0.1
+    expected = module.contrast_moments(images, *given)
+    images[1, 0, 0] = value  # in patches of the first cell only
+    found = module.contrast_moments(images, *given)
+    assert_allclose(found[1:], expected[1:], rtol=1e-6, atol=1e-6)
+    assert np.isnan(found[0]).any() == np.isnan(value)
+
+
+def test_a_patch_with_an_extreme_pixel_is_the_loop_over_patches(rng):
+    images = rng.normal(size=(1, 6, 6, 2))
+    images[0, 2, 3, 1] = 1e8
+    how = some_encoding(rng)._replace(floor=0.1)
+    for compute in (kernels.encode_and_pool, contrast.encode_and_pool):
+        found = compute(images, how, WHOLE, 1.0)
+        assert_allclose(found, loop_encode(images, how), atol=1e-7)
+
+
+@pytest.mark.parametrize("window", [WHOLE, Window((3, 2), (2, 2), "same")])
+def test_nan_stays_where_the_definition_has_it(rng, window):
+    images, how = rng.random((3, 9, 8, 2)).astype("f4"), some_encoding(rng, "f4", 21)
+    images[1, 4, 0, 1] = images[2, 8, 7, 0] = np.nan
+    found = kernels.encode_and_pool(images, how, window, 0.5)
+    expected = contrast.encode_and_pool(images, how, window, 0.5)
+    assert 0 < np.isnan(expected).mean() < 0.5
+    assert_array_equal(np.isnan(found), np.isnan(expected))
+
+
+@pytest.mark.parametrize("library", ["numpy", "array_api_strict", "torch"])
+@pytest.mark.parametrize("unit", [1e-36, 1e-30, 1e-19, 1e20, 1e35])
+def test_the_unit_of_the_images_does_not_matter(rng, library, unit):
+    xp = pytest.importorskip(library)
+    images, how = rng.normal(size=(3, 9, 8, 2)), some_encoding(rng, "f4")
+    how = how._replace(floor=0.1)
+    expected = contrast.encode(images.astype("f4"), how)
+    assert (expected > 0).mean() > 0.2
+    theirs = Encoding(xp.asarray(how.filters), 0.1 * unit * unit, how.threshold)
+    found = contrast.encode(xp.asarray((unit * images).astype("f4")), theirs)
+    assert_allclose(np.asarray(found), expected, atol=1e-5)
+    ours = how._replace(floor=theirs.floor)
+    found = kernels.encode_and_pool((unit * images).astype("f4"), ours, WHOLE, 1.0)
+    assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("floor", [0.0, 1e-300, 1e100])
+def test_any_floor_gives_numbers(rng, dtype, floor):
+    images = rng.normal(size=(2, 9, 8, 2)).astype(dtype)
+    images[0] = 0.7
+    assert np.isfinite(by_contrast(images, floor)).all()
+    how = some_encoding(rng, dtype)._replace(floor=floor)
+    found = kernels.encode_and_pool(images, how, WHOLE, 1.0)
+    assert_array_equal(found[0], 0)
+    if floor < 1:
+        expected = contrast.encode(images[1:], how)
+        assert expected.any()
+        assert_allclose(found[1:], expected, rtol=1e-5, atol=1e-5)
 
 
 # the kernels

@@ -178,6 +178,19 @@ def test_how_far_values_go_over_a_threshold_is_added_up(rng, dtype, n):
     assert_array_equal(ends, expected)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("bad", ["values", "scales"])
+def test_thresholded_sums_keep_nan(dtype, bad):
+    width = blocks.VECTOR_BYTES // np.dtype(dtype).itemsize
+    values, scales = np.ones(3 * width, dtype), np.ones(3, dtype)
+    {"values": values, "scales": scales}[bad][1] = np.nan
+    ends = np.zeros((2, width), dtype)
+    threshold = np.dtype(dtype).type(0.5)
+    rectified_block((values, 0, width, scales, 0), 3, threshold, (*ends, 0))
+    expected = np.arange(width) == 1 if bad == "values" else np.ones(width, bool)
+    assert_array_equal(np.isnan(ends), [expected, expected])
+
+
 def test_lengths_are_rounded_up_to_vectors():
     for dtype in (np.dtype("f4"), np.dtype("f8")):
         lane = blocks.lanes(dtype)

@@ -36,6 +36,16 @@ def test_features_are_the_mean_over_both(stack, batch_size):
     assert_array_equal(np.asarray(both.lazy_features(X)), both.transform(X))
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_the_mean_of_the_largest_floats_is_right(dtype):
+    largest = np.finfo(dtype).max
+    X = np.full((2, 4, 4, 1), largest)
+    X[0, :, 0] = 0
+    net = network("two pools")[1:2].set_params(mirrored=True)
+    found = net.fit(X).transform(X)
+    assert_array_equal(found, np.full((2, 4), largest))
+
+
 def test_layers_are_fitted_on_the_images_as_they_are():
     X, y = images_and_labels()
     both, one = network(mirrored=True).fit(X, y), network().fit(X, y)

@@ -235,6 +235,8 @@ def max_block(typing, start, a, a0, ai, aj, ni, nj, out, o0):
 def rectified_block(typing, values, n, threshold, to):
     """Set two vectors to sums of soft-thresholded scaled values, for both signs.
 
+    If one of the values is NaN, both sums are NaN.
+
     With values = (a, a0, ax, scales, s0), to = (above, below, o0) and
     ``z = a[a0 + v + x*ax] * scales[s0 + x]``::
 
@@ -257,7 +259,8 @@ def rectified_block(typing, values, n, threshold, to):
         with write.loop(n, *pointers) as (at, scale):
             z = builder.fmul(write.load(at, 0), write.spread(builder.load(scale)))
             for way, total in zip((z, builder.fneg(z)), sums, strict=True):
-                over = write.larger(builder.fsub(way, least), zero)
+                # NaN in the second of two values stays
+                over = write.larger(zero, builder.fsub(way, least))
                 builder.store(builder.fadd(builder.load(total), over), total)
         for end, total in zip((above, below), sums, strict=True):
             write.store(builder.load(total), write.pointer(end, o0), 0)

@@ -43,7 +43,7 @@ def encode_and_pool(
         _as_columns(first, padded(len(first), dtype)),
         _as_columns(then, g.padded),
         *_segments(g),
-        *(np.float64(how.floor), np.float64(power), dtype.type(how.threshold)),
+        *(_above_zero(how.floor, dtype), np.float64(power), dtype.type(how.threshold)),
     )
     return run(_encode, images, g, products, *operands)
 
@@ -64,6 +64,12 @@ def _factored(
         if error <= _ROUNDING * np.finfo(filters.dtype).eps * np.abs(filters).max():
             return components, then
     return filters, np.empty((0, 0), filters.dtype)
+
+
+def _above_zero(floor: float, dtype: np.dtype) -> np.float64:
+    """Return a floor, at least the smallest whose inverse root is finite in a dtype."""
+    limits = np.finfo(np.float64).smallest_subnormal, np.finfo(dtype).tiny
+    return np.float64(max(floor, limits[0], float(limits[1]) ** 2))
 
 
 def _as_columns(filters: np.ndarray, width: int) -> np.ndarray:
@@ -104,6 +110,7 @@ def contrast_moments(
     edges = [cell_edges(n, c) for n, c in zip((g.rows, g.columns), cells, strict=True)]
     spans = list(itertools.product(*map(itertools.pairwise, edges)))
     flat = np.ascontiguousarray(images).reshape(len(images), -1)
+    floor = _above_zero(floor, dtype)
     n_parts = max(1, min(n_threads(), len(members), _SUMS // (len(spans) * d * d * 8)))
     parts = np.array_split(members, n_parts)
     outer = np.zeros((len(parts), len(spans), d, d))
@@ -117,13 +124,15 @@ def contrast_moments(
                 for y in range(top, bottom, high):
                     shape = (len(some), min(high, bottom - y), right - left, d)
                     windows = np.empty(shape, dtype)
-                    _by_contrast(some, g, np.float64(floor), y, left, windows)
+                    _by_contrast(some, g, floor, y, left, windows)
                     windows = windows.reshape(-1, d)
                     total += windows.T @ windows
 
     with single_blas():
         in_threads(work, list(zip(parts, outer, strict=True)), len(parts))
-    return outer.sum(axis=0)  # in a fixed order, for reproducible bytes
+    for other in outer[1:]:  # in a fixed order, for reproducible bytes
+        outer[0] += other
+    return outer[0]
 
 
 @kernel
@@ -131,12 +140,12 @@ def _by_contrast(images, g, floor, top, left, out):
     """Copy the patches of a cell, contrast-normalized."""
     run_ = g.kernel_width * g.channels
     image = np.empty(g.height * g.width * g.channels, out.dtype)
-    sums = np.empty((2, g.width))
+    work = np.empty((4, g.width * g.channels))
     means, scales = np.empty(g.columns, out.dtype), np.empty(g.columns, out.dtype)
     for i in range(len(images)):
         load(images[i], g, image, 0, g.height, g.width * g.channels)
         for y in range(out.shape[1]):
-            _contrasts(image, top + y, g, floor, sums, means, scales)
+            _contrasts(image, top + y, g, floor, work, means, scales)
             for x in range(out.shape[2]):
                 mean, scale = means[left + x], scales[left + x]
                 for row in range(g.kernel_height):
@@ -164,7 +173,7 @@ def _encode(
     patches = ((g.channels, pitch), size, first.ravel(), inner, g.lane)
     mixtures = ((inner, 0), (1, len(then)), then.ravel(), width, g.lane)
     means, scales = np.empty(g.columns, first.dtype), np.empty(g.columns, first.dtype)
-    sums = np.empty((2, g.width))
+    work = np.empty((4, g.width * g.channels))
     ups = np.empty((len(edges) - 1) * width, first.dtype)
     downs = np.empty_like(ups)
     # number of rows of averages that one row of products may belong to
@@ -186,7 +195,7 @@ def _encode(
                 convolve_row(between, 0, mixtures, line, 0, g.columns)
             else:
                 convolve_row(image, y * pitch, patches, line, 0, g.columns)
-            _contrasts(image, y, g, floor, sums, means, scales)
+            _contrasts(image, y, g, floor, work, means, scales)
             _add_segments(line, scales, threshold, g, edges, ups, downs)
             for row in range(earliest, latest):
                 slot = row % n_open * g.out_columns * width
@@ -200,29 +209,60 @@ def _encode(
 
 
 @kernel
-def _contrasts(image, y, g, floor, sums, means, scales):
-    """Compute means and inverse contrasts of the patches of a row of positions."""
-    # subtracted first, so that bright images lose fewer digits
-    middle = image[y * g.width * g.channels]
-    for x in range(g.width):
-        total, squares = 0.0, 0.0
-        for row in range(y, y + g.kernel_height):
-            at = (row * g.width + x) * g.channels
-            for c in range(g.channels):
-                value = np.float64(image[at + c]) - middle
-                total += value
-                squares += value * value
-        sums[0, x], sums[1, x] = total, squares
-    size = g.kernel_height * g.kernel_width * g.channels
+def _contrasts(image, y, g, floor, work, means, scales):
+    """Compute means and inverse contrasts of the patches of a row of positions.
+
+    Means and sums of squared deviations are computed for each column of pixels, then
+    merged over the columns and the channels of each patch. So they depend on the
+    pixels of the patch only, bright patches lose no digits, and patches of equal pixels
+    have a variance of exactly 0.
+    """
+    channels, pitch = g.channels, g.width * g.channels
+    center, spread, mean, total = work[0], work[1], work[2], work[3]
+    n, n_columns = g.kernel_height, g.kernel_width
+    first = image[y * pitch : (y + 1) * pitch]
+    center[:] = 0.0
+    spread[:] = 0.0
+    for row in range(y + 1, y + n):
+        line = image[row * pitch : (row + 1) * pitch]
+        for j in range(pitch):  # slices, which LLVM turns into vector code
+            center[j] += np.float64(line[j]) - first[j]
+    share = 1.0 / n
+    for j in range(pitch):
+        center[j] = first[j] + share * center[j]
+    for row in range(y, y + n):
+        line = image[row * pitch : (row + 1) * pitch]
+        for j in range(pitch):
+            spread[j] += (line[j] - center[j]) ** 2
+    values = g.columns * channels
+    mean[:] = 0.0
+    total[:] = 0.0
+    for column in range(1, n_columns):
+        shifted = center[column * channels : column * channels + values]
+        for j in range(values):
+            mean[j] += shifted[j] - center[j]
+    share = 1.0 / n_columns
+    for j in range(values):
+        mean[j] = center[j] + share * mean[j]
+    for column in range(n_columns):
+        shifted = center[column * channels : column * channels + values]
+        added = spread[column * channels : column * channels + values]
+        for j in range(values):
+            total[j] += added[j] + n * (shifted[j] - mean[j]) ** 2
+    n *= n_columns
+    share, of_all = 1.0 / channels, 1.0 / (n * channels)
     for x in range(g.columns):
-        total, squares = 0.0, 0.0
-        for column in range(x, x + g.kernel_width):
-            total += sums[0, column]
-            squares += sums[1, column]
-        mean = total / size
-        contrast = math.sqrt(max(squares / size - mean * mean, 0.0) + floor)
-        means[x] = middle + mean
-        scales[x] = 1.0 / contrast if contrast > 0 else 0.0
+        at = x * channels
+        middle, squares = 0.0, 0.0
+        for c in range(channels):
+            middle += mean[at + c] - mean[at]
+        middle = mean[at] + share * middle
+        for c in range(channels):
+            squares += total[at + c] + n * (mean[at + c] - middle) ** 2
+        contrast = math.sqrt(of_all * squares + floor)
+        means[x] = middle
+        # rounding errors of the products with equal pixels must not be scaled up
+        scales[x] = 0.0 if squares == 0.0 else 1.0 / contrast
 
 
 @kernel

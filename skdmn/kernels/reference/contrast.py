@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skdmn.kernels.geometry import Pair, Window, output_size, tile_values, tiles
-from skdmn.kernels.reference.convolution import average_pool, patches
+from skdmn.kernels.reference.convolution import patches, signed_power, window_means
 from skdmn.kernels.reference.sums import to_float64
 from skdmn.utils.array_api import Array, own_backend, take, to_numpy, widest_float
 
@@ -47,11 +47,21 @@ class Encoding(NamedTuple):
 
 
 def by_contrast(windows: Array, floor: float) -> Array:
-    """Subtract the mean of each patch (..., d) and divide by its contrast."""
+    """Subtract the mean of each patch (..., d) and divide by its contrast.
+
+    The squares are computed in a unit that depends on the patch, so that they neither
+    overflow nor underflow: the unit of the images does not matter.
+    """
     xp = own_backend(windows).xp
+    limits = xp.finfo(windows.dtype)
+    root = min(max(math.sqrt(floor), float(limits.smallest_normal)), float(limits.max))
     windows = windows - xp.mean(windows, axis=-1, keepdims=True)
+    unit = xp.max(xp.abs(windows), axis=-1, keepdims=True)
+    unit = xp.maximum(unit, xp.full_like(unit, root))
+    windows /= unit
     variance = xp.mean(windows * windows, axis=-1, keepdims=True)
-    return windows / xp.sqrt(variance + floor)
+    windows /= xp.sqrt(variance + (root / unit) ** 2)
+    return windows
 
 
 def cell_edges(length: int, cells: int) -> list[int]:
@@ -177,5 +187,5 @@ def encode_and_pool(
     values = math.prod(inner) * shape[3]
     for some, _ in tiles(shape[0], 1, values, tile_values(images)):
         features = encode(images[some, ...], how)
-        out[some, ...] = average_pool(features, window, power, filters.dtype)
+        out[some, ...] = signed_power(window_means(features, window), power)
     return out

@@ -12,6 +12,7 @@ import operator
 from typing import Any, Literal
 
 import array_api_compat
+import numpy as np
 
 from skdmn.kernels.geometry import (
     WHOLE,
@@ -225,10 +226,29 @@ def average_pool(images: Array, window: Window, power: float, dtype: Any) -> Arr
     -------
     array of shape (n, rows, columns, channels)
     """
-    backend = own_backend(images)
-    xp, (size, stride, padding) = backend.xp, window
+    xp = own_backend(images).xp
     images = xp.astype(images, dtype, copy=False)
-    inside = xp.ones((1, *images.shape[1:3], 1), dtype=dtype, device=backend.device)
+    with np.errstate(over="ignore", invalid="ignore"):  # mended below
+        mean = window_means(images, window)
+    n_pixels = math.prod(window.size)
+    if n_pixels > 1 and not bool(xp.all(xp.isfinite(mean))):
+        # sums of values near the largest float overflow, but not their means
+        part = 2.0 ** -math.ceil(math.log2(n_pixels))
+        most = part * float(xp.finfo(dtype).max)
+        small = window_means(images * part, window)
+        small = xp.where(xp.isfinite(small), xp.clip(small, -most, most), small)
+        mean = xp.where(xp.isfinite(mean), mean, small / part)
+    return signed_power(mean, power)
+
+
+def window_means(images: Array, window: Window) -> Array:
+    """Compute the mean of every window of images of a floating dtype.
+
+    See `average_pool`; the sum of a window must not overflow.
+    """
+    backend, (size, stride, padding) = own_backend(images), window
+    xp, dtype, device = backend.xp, images.dtype, backend.device
+    inside = xp.ones((1, *images.shape[1:3], 1), dtype=dtype, device=device)
     rows, columns = window.output_size(images.shape[1:])
 
     def total(of: Array) -> Array:
@@ -238,5 +258,10 @@ def average_pool(images: Array, window: Window, power: float, dtype: Any) -> Arr
         wide = (of[:, :, every(dx, columns, stride[1]), :] for dx in range(size[1]))
         return functools.reduce(operator.add, wide)
 
-    mean = total(images) / total(inside)
-    return mean if power == 1 else xp.copysign(xp.abs(mean) ** power, mean)
+    return total(images) / total(inside)
+
+
+def signed_power(values: Array, power: float) -> Array:
+    """Raise magnitudes to a power and keep the signs."""
+    xp = own_backend(values).xp
+    return values if power == 1 else xp.copysign(xp.abs(values) ** power, values)
