@@ -225,6 +225,18 @@ def test_provisional_mean_looks_at_some_members_only(rng):
     assert len(np.arange(1000)[:: -(-1000 // moments._SAMPLE)]) <= moments._SAMPLE
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_provisional_mean_does_not_depend_on_one_image(rng, dtype):
+    images = (1000 + rng.random((20, 5, 5, 2))).astype(dtype)
+    members, dtype = np.arange(20), np.dtype(dtype)
+    expected, _ = provisional_mean(images, members, dtype)
+    assert (np.abs(expected - 1000) < 2).all()
+    images[0, 0, 0] = 1e8, -1e20
+    shift, left = provisional_mean(images, members, dtype)
+    assert_array_equal(shift, expected)
+    assert left >= 1e20
+
+
 def test_unshifted_puts_a_shift_back(rng):
     images = rng.integers(0, 99, (6, 5, 4, 3)).astype("f8")
     shift = np.array([3.0, -50.0, 128.0])

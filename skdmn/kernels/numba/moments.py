@@ -44,6 +44,7 @@ _ALONE = 2**20  # fewer products take less time than the start of threads
 # the sample is not representative if the mean square, in units of its largest value,
 # is above this or below the inverse
 _UNLIKE = 2.0**60
+_WORSE = 4.0  # ratio of traces above which a shift costs more digits than it saves
 NARROW = [np.dtype(name) for name in ("u1", "i1", "?", "f4")]  # computed in float32
 
 # A tile has `steps` times `pixels` adjacent pixels in the rows from top to bottom. Each
@@ -74,16 +75,39 @@ def second_moments(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum outer products and patches; see `reference.moments.second_moments`."""
     dtype = np.dtype(np.float32 if images.dtype in NARROW else np.float64)
-    shift, largest = provisional_mean(images, members, dtype)
-    outer, total, scale = _scaled(images, members, size, shift, largest)
     rows, columns = output_size(images.shape[1:], size, (1, 1), "valid")
     n_patches = len(members) * rows * columns
+    shift, largest = provisional_mean(images, members, dtype)
+    outer, total = _in_range(images, members, size, shift, largest, n_patches)
+    rounded = np.trace(outer)  # rounding errors are in proportion to it
+    outer, total = unshifted(outer, total, shift, size, n_patches)
+    if rounded > _WORSE * np.trace(outer):  # the mean of all images is another one
+        none = np.zeros_like(shift)
+        largest = largest_left(images, members, none)
+        outer, total = _in_range(images, members, size, none, largest, n_patches)
+    return outer, total
+
+
+def _in_range(
+    images: np.ndarray,
+    members: np.ndarray,
+    size: Pair,
+    shift: np.ndarray,
+    largest: float,
+    n_patches: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the moments of shifted patches, in a unit in which squares have a range.
+
+    `largest` is the unit; if it turns out not to suit the images, another is found.
+    """
+    outer, total, scale = _scaled(images, members, size, shift, largest)
     mean_square = np.trace(outer) / (n_patches * len(outer))
     if not 1 / _UNLIKE < mean_square < _UNLIKE:  # also if it is NaN
         found = largest_left(images, members, shift)
         if found != largest:  # otherwise, for example, all pixels are 0
             outer, total, scale = _scaled(images, members, size, shift, found)
-    return unshifted(outer / scale**2, total / scale, shift, size, n_patches)
+    outer /= scale**2
+    return outer, total / scale
 
 
 def _scaled(

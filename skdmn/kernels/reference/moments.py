@@ -183,7 +183,8 @@ def provisional_mean(
 
     Subtracting it before the products keeps the digits of small differences between
     bright pixels. It is a multiple of a power of two that is at least the spread:
-    integers stay integers, and the shift is 0 for images that are not bright.
+    integers stay integers, and the shift is 0 for images that are not bright. Mean and
+    spread are medians over the images, so that an extreme pixel has no effect.
 
     Returns
     -------
@@ -192,22 +193,29 @@ def provisional_mean(
         A power of two, at least the magnitude of the shifted pixels of the sample.
     """
     some = to_numpy(take(images, members[:: -(-len(members) // _SAMPLE)], axis=0))
-    width, channels = some.shape[2:]
-    rows = some.reshape(-1, width * channels)  # whole rows are reduced faster
-    total = rows.sum(axis=0, dtype=np.float64).reshape(width, channels).sum(axis=0)
-    mean = total / (len(rows) * width)
+    n, height, width, channels = some.shape
+    rows = some.reshape(n, height, width * channels)  # whole rows are reduced faster
+    total = rows.sum(axis=1, dtype=np.float64).reshape(n, width, channels).sum(axis=1)
     lowest, highest = (
-        extreme(extreme(rows, axis=0).reshape(width, channels), axis=0).astype(float)
+        extreme(extreme(rows, axis=1).reshape(n, width, channels), axis=1).astype(float)
         for extreme in (np.min, np.max)
     )
-    spread = np.maximum(highest - mean, mean - lowest)
-    if not np.isfinite(spread).all():
-        return np.zeros(len(mean), dtype), 1.0
+    if not (np.isfinite(lowest) & np.isfinite(highest)).all():
+        return np.zeros(channels, dtype), 1.0
+    mean = _median(total / (height * width))
+    spread = _median(np.maximum(highest - mean, mean - lowest))
+    if not np.isfinite(spread).all():  # it overflows
+        return np.zeros(channels, dtype), 1.0
     grid = 2.0 ** np.ceil(np.log2(np.where(spread > 0, spread, 1.0)))
     if not own_backend(images).xp.isdtype(images.dtype, "real floating"):
         grid = np.maximum(grid, 1.0)
     shift = np.where(spread > 0, (mean / grid).round() * grid, mean).astype(dtype)
     return shift, _power_of_two(np.maximum(highest - shift, shift - lowest).max())
+
+
+def _median(of_images: np.ndarray) -> np.ndarray:
+    """Return the (upper) median along the first axis."""
+    return np.sort(of_images, axis=0)[len(of_images) // 2]
 
 
 def largest_left(images: Array, members: np.ndarray, shift: np.ndarray) -> float:
@@ -235,7 +243,9 @@ def unshifted(
         return outer, total
     mean = np.tile(shift.astype(np.float64), size[0] * size[1])
     cross = np.outer(mean, total)
-    outer = outer + cross + cross.T + n_patches * np.outer(mean, mean)
+    outer = outer + cross  # then in place: the matrices can be large
+    outer += cross.T
+    outer += np.multiply(np.outer(mean, mean, out=cross), n_patches, out=cross)
     return outer, total + n_patches * mean
 
 
