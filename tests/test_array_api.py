@@ -145,7 +145,7 @@ def test_batches_do_not_matter(
 ):
     expected = clone(layer).fit(images, labels)
     features = expected.transform(images)
-    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", batch_bytes)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", batch_bytes)
     layer = clone(layer).fit(to_backend(images, backend), labels)
     assert_learned_the_same(layer, expected, backend)
     assert_same_features(
@@ -314,7 +314,7 @@ def test_a_network_on_tensors_gives_the_labels_of_numpy(dtype, images, labels):
 def simulated_gpu(request, monkeypatch):
     backend = place_named(request.param)
     monkeypatch.setattr(array_api, "gpu", lambda: backend)
-    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 3000)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 3000)
     return backend
 
 

@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 from sklearn.utils import gen_batches
 
-from skdmn.data import transfer
+from skdmn.data import sizes, transfer
 from skdmn.data.sliced import Sliced
 from skdmn.utils.array_api import (
     Array,
@@ -19,14 +19,11 @@ from skdmn.utils.array_api import (
     own_backend,
     take,
     to_numpy,
-    working_memory,
 )
 from skdmn.utils.threads import copy
 from skdmn.utils.validation import (
     Shape,
 )
-
-BATCH_BYTES = 64 * 2**20  # input and output of a batch, together
 
 
 @dataclass(frozen=True)
@@ -85,8 +82,7 @@ class Images:
 
     def batch_size(self, values_per_image: int = 0) -> int:
         """Return how many images make a batch; see `batches`."""
-        size = transfer.batch_bytes(self.compute, BATCH_BYTES)
-        size = min(size, working_memory() // 2)
+        size = sizes.batch_bytes(self.compute, sizes.BATCH_BYTES)
         return max(1, size // self._float_bytes(values_per_image))
 
     def _float_bytes(self, values_per_image: int = 0) -> int:
@@ -127,7 +123,7 @@ class Images:
 
     def fingerprint(self) -> str:
         """Hash the images that count, some at a time, wherever they lie."""
-        size = max(1, BATCH_BYTES // self._float_bytes())
+        size = max(1, sizes.BATCH_BYTES // self._float_bytes())
         hashes = [
             joblib.hash(np.ascontiguousarray(to_numpy(self.read(some))))
             for some in gen_batches(len(self), size)

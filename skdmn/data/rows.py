@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from skdmn.data import transfer
+from skdmn.data import sizes, transfer
 from skdmn.data.pieces import read_piece
 from skdmn.utils.array_api import (
     Array,
@@ -20,12 +20,7 @@ from skdmn.utils.array_api import (
     own_backend,
     take,
     to_backend,
-    working_memory,
 )
-
-CACHE_BYTES = 256 * 2**10  # block size that fits the cache of one core
-DEVICE_BYTES = 2**28  # block size for rows that are on the GPU that computes
-BATCH_BYTES = 64 * 2**20  # block size for a GPU, a file or lazily computed features
 
 
 @dataclass(frozen=True)
@@ -99,13 +94,14 @@ class Rows:
             Rows in the dtype of the data.
         """
         if block_bytes is None:
-            block_bytes = CACHE_BYTES if self.compute.is_numpy else BATCH_BYTES
-            if self.compute.kind != "cpu" and own_backend(self.data) == self.compute:
-                block_bytes = DEVICE_BYTES
-        allowed = working_memory() // 2
-        size = self._rows_in(min(block_bytes, allowed))
+            block_bytes = sizes.BATCH_BYTES
+            if self.compute.is_numpy:
+                block_bytes = sizes.CACHE_BYTES
+            elif self.compute.kind != "cpu" and own_backend(self.data) == self.compute:
+                block_bytes = sizes.DEVICE_BYTES
+        size = self._rows_in(sizes.allowed(block_bytes))
         # lazy data are read in large slices, which are then split into blocks
-        most = self._rows_in(min(BATCH_BYTES, allowed))
+        most = self._rows_in(sizes.allowed(sizes.BATCH_BYTES))
         read = max(size, most) if self.is_lazy else size
         for start in range(0, len(self), read):
             part = self._part(slice(start, min(start + read, len(self))))
@@ -118,7 +114,7 @@ class Rows:
     def choose(self, indices: np.ndarray) -> Rows:
         """Return a copy of the rows at sorted indices."""
         data = None
-        for some, block in self.blocks(BATCH_BYTES):
+        for some, block in self.blocks(sizes.BATCH_BYTES):
             first, last = np.searchsorted(indices, [some.start, some.stop])
             if data is None:
                 shape, (xp, device) = (

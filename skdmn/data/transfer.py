@@ -10,14 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
-import array_api_compat
-
+from skdmn.data.sizes import is_cupy
 from skdmn.utils.array_api import Array, Backend, to_backend
-
-# Size of a batch on a GPU: small enough that transfers and computations overlap, large
-# enough that the launch time of kernels does not matter
-GPU_BYTES = 2**27
-_SHARE = 8  # a batch takes 1/8 of the free memory: the rest holds its neighbours
 
 Read = Callable[[slice], Array]
 Compute = Callable[[Array], Any]
@@ -80,28 +74,11 @@ class Direct(NamedTuple):
 
 def link(backend: Backend, compute: Backend) -> Link:
     """Return the transfers from one namespace and device to another, and back."""
-    if backend.is_numpy and _is_cupy(compute):
+    if backend.is_numpy and is_cupy(compute):
         from skdmn.kernels.cuda.transfer import Link
 
         return Link(compute.device)
     return Direct(backend, compute)
-
-
-def batch_bytes(backend: Backend, otherwise: int) -> int:
-    """Return the size of a batch in bytes: its input and output as floats.
-
-    Parameters
-    ----------
-    backend : Backend
-        Namespace and device of computation.
-    otherwise : int
-        Size to return if that is not a GPU whose free memory is known.
-    """
-    if not _is_cupy(backend):
-        return otherwise
-    from skdmn.kernels.cuda.transfer import free_bytes
-
-    return min(GPU_BYTES, free_bytes(backend.device) // _SHARE)
 
 
 def fits(backend: Backend, n_bytes: int) -> bool:
@@ -109,7 +86,7 @@ def fits(backend: Backend, n_bytes: int) -> bool:
 
     False if the backend is no GPU whose free memory is known.
     """
-    if not _is_cupy(backend):
+    if not is_cupy(backend):
         return False
     from skdmn.kernels.cuda.transfer import free_bytes
 
@@ -214,7 +191,3 @@ def results(
             yield some, link.collect(fetched)
     finally:
         link.wait()
-
-
-def _is_cupy(backend: Backend) -> bool:
-    return bool(array_api_compat.is_cupy_namespace(backend.xp))

@@ -13,7 +13,7 @@ Padding = Literal["valid", "same"]
 # values of copied windows per tile
 TILE_VALUES = 2**18  # on a CPU: one or two megabytes, which its cache holds
 # on other devices: large enough that the start of a kernel takes little of its time;
-# 128 MB in float64, as many as a batch has (`skdmn.data.transfer.GPU_BYTES`)
+# 128 MB in float64, as many as a batch has (`skdmn.data.sizes.GPU_BYTES`)
 DEVICE_TILE_VALUES = 2**24
 
 

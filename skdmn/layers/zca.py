@@ -17,10 +17,10 @@ from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdmn.data import sizes
+from skdmn.statistics.density import LEAST_SQUARE
 from skdmn.utils.persistence import PortableMixin
 from skdmn.utils.validation import as_one_array
-
-_BATCH_VALUES = 2**21  # number of values that are converted to float64 at a time
 
 
 class ZCAWhitening(
@@ -112,7 +112,8 @@ class ZCAWhitening(
         Raises
         ------
         ValueError
-            If X is not a finite array with at least two rows.
+            If X is not a finite array with at least two rows, or if its squares
+            overflow or underflow.
         """
         with self._unchanged_on_error():
             self._fit(X)
@@ -122,11 +123,13 @@ class ZCAWhitening(
         X = as_one_array(X)
         X = validate_data(self, X, dtype="numeric", ensure_min_samples=2)
         n, d = X.shape
-        self.mean_ = np.mean(X, axis=0, dtype=np.float64)
         moments = np.zeros((d, d))
-        for rows in _batches(X):
-            centred = X[rows] - self.mean_
-            moments += centred.T @ centred
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
+            self.mean_ = np.mean(X, axis=0, dtype=np.float64)
+            for rows in _batches(X):
+                centred = X[rows] - self.mean_
+                moments += centred.T @ centred
+        _check_range(X, moments)
         values, vectors = np.linalg.eigh(moments / n)
         # smaller variances are rounding errors of the mean or of the largest variance
         noise = np.finfo(np.float64).eps
@@ -198,8 +201,20 @@ class ZCAWhitening(
         return tags
 
 
+def _check_range(X: np.ndarray, moments: np.ndarray) -> None:
+    """Raise if the squares of centred rows, summed in `moments`, are out of range."""
+    if not np.isfinite(moments).all():
+        raise ValueError(
+            "No whitening can be computed: the squares of X overflow; scale X down."
+        )
+    if np.trace(moments) < len(X) * LEAST_SQUARE and (X[0] != X).any():
+        raise ValueError(
+            "No whitening can be computed: the squares of X underflow; scale X up."
+        )
+
+
 def _batches(X: np.ndarray) -> Any:
-    return gen_batches(len(X), max(_BATCH_VALUES // X.shape[1], 1))
+    return gen_batches(len(X), max(sizes.MOMENTS_BYTES // (8 * X.shape[1]), 1))
 
 
 def _float_like(X: np.ndarray) -> Any:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from skdmn.data.rows import BATCH_BYTES, Rows
+from skdmn.data import sizes
+from skdmn.data.rows import Rows
 from skdmn.kernels import dispatch
 from skdmn.kernels.reference.softmax import block_curvature
 from skdmn.kernels.reference.sums import to_float64
 from skdmn.linear_model.lbfgs import Preconditioner
 from skdmn.utils.array_api import Array, to_backend, to_numpy
 
-CURVATURE_BYTES = 2**24  # size of the blocks from which curvature is summed
 _MIN_SHARE = 1e-6  # added to the shares of classes, because one without weight has 0
 
 
@@ -127,7 +127,7 @@ class Objective:
         sums: list[Any] = [0.0, 0.0, 0.0]
         # the Numba kernel itself splits blocks to fit the cache
         large = self.rows.compute.is_numpy and dispatch.has_numba_kernel("softmax_pass")
-        for some, block in self.rows.blocks(BATCH_BYTES if large else None):
+        for some, block in self.rows.blocks(sizes.BATCH_BYTES if large else None):
             added = dispatch.softmax_pass(
                 block, center, coef, intercept, codes[some], weights[some]
             )
@@ -200,7 +200,7 @@ class Objective:
         _, weights = self._labels()
         scale = np.append(self.scale, 1.0).astype(self.rows.dtype)
         divisor = to_backend(scale, self.rows.compute)
-        for some, block in self.rows.blocks(CURVATURE_BYTES):
+        for some, block in self.rows.blocks(sizes.MOMENTS_BYTES):
             # divide before summing: products of unscaled features may overflow
             yield block_curvature(block, *model, weights[some]) / divisor
         self.passes.append(self.share)

@@ -238,8 +238,11 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     batch_size : int or "auto", default="auto"
         Number of images in a batch. "auto" chooses it such that the batches need less
         than 256 MB (or scikit-learn's ``working_memory``, if that is less), and no more
-        than the free memory of a GPU. A batch has at least one image, however large.
-        `X`, the density matrices and the features that are returned are not counted.
+        than the free memory of a GPU. A batch has at least one image, however large: a
+        warning is given if one image needs more than 256 MB, which is the case from
+        about 11 million values on (5 million in float64), input and output of a layer
+        counted together. `X`, the density matrices and the features that are returned
+        are not counted.
     mirrored : bool, default=False
         If True, average the features of each image and of its horizontal flip
         (horizontal-flip averaging). Both then have equal features, so that a
@@ -493,7 +496,9 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
             layer._check_params()
         images = self._check_images(X, reset=False)
         shape = self.output_shape_
-        return Stream.through(images, self._operations(), shape, self.batch_size)
+        stream = Stream.through(images, self._operations(), shape, self.batch_size)
+        stream.warn_of_a_large_image(type(self).__name__)
+        return stream
 
     def _operations(self) -> list[Operation]:
         chain = chain_of(layer for _, layer in self.layers_)
@@ -514,10 +519,13 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
             layer._encode(y, len(images))  # raises before any layer is fitted
         self._warn_if_only_layers_are_mirrored()
         layers: Layers = []
+        warned = False
         for name, layer in self.layers:
             started = time.perf_counter()
             fitted = self._prepared(layer, layers, images)
             stream = self._stream(images, layers, fitted.image_shape_)
+            if fitted._n_passes and not warned:
+                warned = stream.warn_of_a_large_image(type(self).__name__)
             with self._task(name, stream, max(1, fitted._n_passes)) as stream:
                 fitted._fit(stream, y)
             layers.append((name, fitted))

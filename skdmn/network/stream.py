@@ -9,14 +9,13 @@ from typing import Literal
 
 import joblib
 
-from skdmn.data import transfer
+from skdmn.data import sizes
 from skdmn.data.images import Images
 from skdmn.operations.fusion import needs_no_batches, planned
 from skdmn.operations.records import AverageFlips, Operation, run
-from skdmn.utils.array_api import Array, working_memory
-from skdmn.utils.validation import Shape
-
-STREAM_BYTES = 2**27  # half of the memory that DensityMatrixNetwork may need
+from skdmn.utils.array_api import Array
+from skdmn.utils.memory import in_words
+from skdmn.utils.validation import Shape, times, warn_user
 
 Batches = Iterable[tuple[slice, Array]]
 
@@ -39,8 +38,8 @@ class Stream(Images):
         Height, width and channels of the output. One-dimensional signals are passed on
         as rows of one channel.
     n_per_batch : int or "auto"
-        Number of images in a batch. "auto" takes as many as fit in `STREAM_BYTES`, or
-        in half of scikit-learn's ``working_memory`` if that is less.
+        Number of images in a batch. "auto" takes as many as fit in the size that
+        `skdmn.data.sizes` gives.
     watch : callable
         Generator that takes the batches and yields them, to report progress.
     """
@@ -89,15 +88,32 @@ class Stream(Images):
         """Return the number of images in a batch."""
         if self.n_per_batch != "auto":
             return self.n_per_batch
+        size = sizes.batch_bytes(self.compute, sizes.STREAM_BYTES)
+        return max(1, size // self._image_bytes(values_per_image))
+
+    def _image_bytes(self, values_per_image: int = 0) -> int:
+        """Return the bytes of one image in a batch, about half of what it needs."""
         # the consumer of the batches computes about as many values again
         largest = math.prod(self.shape) + max(math.prod(self.shape), values_per_image)
         largest = max(largest, _most_values(self.operations, self._images().shape))
         # input, output, and an intermediate copy: padded, of one class, or in float64
-        values = 3 * largest
-        itemsize = 8 if self.dtype == "float64" else 4
-        size = transfer.batch_bytes(self.compute, STREAM_BYTES)
-        size = min(size, working_memory() // 2)
-        return max(1, size // (values * itemsize))
+        return 3 * largest * (8 if self.dtype == "float64" else 4)
+
+    def warn_of_a_large_image(self, name: str) -> bool:
+        """Warn if a single image needs more than a batch may; return True if it does.
+
+        `name` is that of the estimator, for the message.
+        """
+        allowed, needed = 2 * sizes.allowed(sizes.STREAM_BYTES), 2 * self._image_bytes()
+        if self.n_per_batch != "auto" or needed <= allowed:
+            return False
+        warn_user(
+            f"{name} needs about {in_words(needed)} for one image of "
+            f"{times(self._images().shape)}, more than the {in_words(allowed)} that "
+            "its batches need otherwise; pass smaller images, or batch_size=1 if there "
+            "is enough memory."
+        )
+        return True
 
     def batches(
         self,

@@ -6,11 +6,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from stacks import images_and_labels, network
 
-from skdmn.data import images as module
-from skdmn.data import transfer
+from skdmn.data import sizes as module
 from skdmn.data.images import Images
 from skdmn.kernels import dispatch
-from skdmn.network.stream import STREAM_BYTES
 from skdmn.utils.array_api import HOST, Backend
 
 DEVICE = Backend(array_api_strict, array_api_strict.Device("device1"))
@@ -72,20 +70,20 @@ def test_batches_are_as_large_as_the_device_allows(monkeypatch, some_images):
         asked.append((backend, otherwise))
         return 3 * 40 * 4
 
-    monkeypatch.setattr(transfer, "batch_bytes", batch_bytes)
+    monkeypatch.setattr(module, "batch_bytes", batch_bytes)
     assert some_images.batch_size() == 3
     assert some_images.batch_size(40) == 1
     assert next(batch.shape[0] for _, batch in some_images.batches()) == 3
     X, y = images_and_labels()
     network().fit(X, y).transform(X)
-    assert {(DEVICE, module.BATCH_BYTES), (HOST, STREAM_BYTES)} <= set(asked)
+    assert {(DEVICE, module.BATCH_BYTES), (HOST, module.STREAM_BYTES)} <= set(asked)
 
 
 def test_the_fingerprint_does_not_depend_on_where_images_are_computed(
     monkeypatch, some_images
 ):
     here = Images.of(some_images.data, (4, 5, 2), HOST, HOST).fingerprint()
-    monkeypatch.setattr(transfer, "batch_bytes", lambda backend, otherwise: 1)
+    monkeypatch.setattr(module, "batch_bytes", lambda backend, otherwise: 1)
     assert some_images.fingerprint() == here
     other = some_images.data.copy()
     other[22, 3, 4, 1] += 1

@@ -169,7 +169,8 @@ def test_working_memory_limits_batches_and_never_widens_them():
     net.set_params(batch_size="auto")
     assert whole == size(100_000) == 2000
     assert 1 < size(1) < size(2) < whole
-    assert size(1e-6) == 1
+    with pytest.warns(UserWarning, match="for one image"):
+        assert size(1e-6) == 1
 
 
 def test_working_memory_is_kept():

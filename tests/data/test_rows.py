@@ -41,8 +41,8 @@ def test_blocks_are_all_rows_in_order(data, block_bytes, lazy):
 
 
 def test_lazy_rows_are_asked_for_in_large_slices_and_cut(data, monkeypatch):
-    monkeypatch.setattr("skdmn.data.rows.BATCH_BYTES", 240)
-    monkeypatch.setattr("skdmn.data.rows.CACHE_BYTES", 72)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 240)
+    monkeypatch.setattr("skdmn.data.sizes.CACHE_BYTES", 72)
     asked = Asked(data)
     sizes = [len(block) for _, block in Rows(asked, HOST, "float32", True).blocks()]
     assert asked.slices == [(0, 10), (10, 20), (20, 23)]
@@ -51,7 +51,7 @@ def test_lazy_rows_are_asked_for_in_large_slices_and_cut(data, monkeypatch):
 
 @pytest.mark.parametrize("lazy", [False, True])
 def test_chosen_rows(data, lazy, monkeypatch):
-    monkeypatch.setattr("skdmn.data.rows.BATCH_BYTES", 100)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 100)
     indices = np.array([0, 3, 4, 11, 22])
     asked = Asked(data)
     chosen = Rows(asked if lazy else data, HOST, "float32", lazy).choose(indices)

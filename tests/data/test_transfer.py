@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from skdmn.data import transfer
-from skdmn.data.transfer import Direct, batch_bytes, batches, link, results
+from skdmn.data.transfer import Direct, batches, link, results
 from skdmn.utils.array_api import HOST, Backend, own_backend
 
 DEVICE = Backend(array_api_strict, array_api_strict.Device("device1"))
@@ -207,17 +206,7 @@ def test_results_come_back_while_the_next_batch_is_computed():
     assert way.log == [*((w, int(i)) for w, i in map(str.split, order)), "wait"]
 
 
-# sizes
-
-
-def test_batches_for_a_gpu_are_a_share_of_its_free_memory_up_to_a_limit(monkeypatch):
-    free = {"some GPU": 8 * 2**20}
-    fake = types.SimpleNamespace(free_bytes=free.__getitem__)
-    monkeypatch.setitem(sys.modules, "skdmn.kernels.cuda.transfer", fake)
-    assert batch_bytes(GPU, 5) == 2**20
-    free["some GPU"] = 2**40
-    assert batch_bytes(GPU, 5) == transfer.GPU_BYTES
-    assert batch_bytes(HOST, 5) == batch_bytes(DEVICE, 5) == 5
+# links
 
 
 def test_only_host_memory_is_linked_to_a_gpu(monkeypatch):

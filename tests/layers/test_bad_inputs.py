@@ -209,7 +209,7 @@ def interrupted(monkeypatch):
             yield next(pieces)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 1)
+        monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 1)
         monkeypatch.setattr("skdmn.data.images.Images.batches", broken)
 
     return interrupt

@@ -30,7 +30,7 @@ class Recorder:
 
 @pytest.fixture
 def images(rng, monkeypatch):
-    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 10 * 6 * 6 * 4)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 10 * 6 * 6 * 4)
     return rng.integers(0, 256, (30, 6, 6), dtype=np.uint8), np.arange(30) % 3
 
 

@@ -25,7 +25,7 @@ def fitted(X, y, **params):
 
 @pytest.fixture
 def tiny_pieces(monkeypatch):
-    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 2000)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 2000)
     monkeypatch.setattr("skdmn.kernels.geometry.TILE_VALUES", 50)
 
 
@@ -114,7 +114,7 @@ def test_the_same_values_in_any_dtype_give_the_same_filters(dtype):
 
 @each("layer", one_of_each_type(layers()))
 def test_8_bit_images_are_never_copied_whole(layer, monkeypatch):
-    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 2**16)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 2**16)
     monkeypatch.setattr("skdmn.kernels.geometry.TILE_VALUES", 2**12)
     X = np.random.default_rng(0).integers(0, 256, (1500, 24, 24, 2), dtype=np.uint8)
     y = np.arange(1500) % 3
@@ -126,7 +126,7 @@ def test_8_bit_images_are_never_copied_whole(layer, monkeypatch):
 
 
 def test_a_subsample_of_8_bit_images_is_not_copied_whole(monkeypatch):
-    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 2**16)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 2**16)
     X = np.random.default_rng(0).integers(0, 256, (2000, 24, 24, 2), dtype=np.uint8)
     layer = ClassPCAPatchTransformer(2, subsample=0.9, random_state=0)
     monkeypatch.setattr("skdmn.kernels.geometry.TILE_VALUES", 2**12)

@@ -117,7 +117,7 @@ def test_maps_of_zeros_are_an_error():
 def test_batches_do_not_matter(monkeypatch):
     X, _ = make_images(channels=5, dtype=np.uint8)
     whole = OverlapPruner().fit(X).energies_
-    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 1)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 1)
     assert_allclose(OverlapPruner().fit(X).energies_, whole, rtol=1e-12)
 
 

@@ -73,7 +73,7 @@ def test_batches_do_not_matter(monkeypatch):
     X, _ = make_images()
     layer = MaxPool2DTransformer(2, padding="same").fit(X)
     whole = layer.transform(X)
-    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 1)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 1)
     assert_array_equal(layer.transform(X), whole)
 
 

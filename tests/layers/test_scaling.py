@@ -102,7 +102,7 @@ def test_bright_parts_add_up(rng):
 def test_batches_do_not_matter(monkeypatch, dtype):
     X, _ = make_images(dtype=dtype)
     whole = ChannelStandardScaler().fit(X)
-    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 1)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 1)
     pieces = ChannelStandardScaler().fit(X)
     assert_allclose(pieces.mean_, whole.mean_, rtol=1e-12)
     assert_allclose(pieces.var_, whole.var_, rtol=1e-12)

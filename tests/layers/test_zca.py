@@ -9,7 +9,6 @@ from scipy.linalg import sqrtm
 from sklearn.decomposition import PCA
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skdmn.layers import zca as whitening
 from skdmn.layers.zca import ZCAWhitening
 
 
@@ -70,6 +69,28 @@ def test_the_unit_of_the_data_does_not_matter(seed, scale):
     assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("scale", [1e-36, 1e36])
+def test_the_squares_of_float32_may_be_beyond_its_range(rng, dtype, scale):
+    X = rows(rng)
+    expected = ZCAWhitening().fit_transform(X)
+    found = ZCAWhitening().fit_transform((scale * X).astype(dtype))
+    assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("scale", "what"),
+    [(1e-170, "underflow; scale X up"), (1e200, "overflow; scale X down"),
+     (5e307, "overflow; scale X down")],
+)  # fmt: skip
+def test_rows_whose_squares_are_out_of_range_are_refused(rng, scale, what):
+    zca, X = ZCAWhitening(), rng.random((20, 3))
+    with pytest.raises(ValueError, match=f"the squares of X {what}"):
+        zca.fit(scale * X)
+    assert not hasattr(zca, "mean_")
+
+
 @pytest.mark.parametrize("epsilon", [0, 1e-6, 0.1])
 def test_inverse_transform_gives_the_rows_back(rng, epsilon):
     X = rows(rng)
@@ -119,7 +140,7 @@ def test_other_numbers_become_float32(rng, dtype):
 def test_batches_do_not_change_the_result(rng, monkeypatch):
     X = rows(rng, n=50)
     once = ZCAWhitening().fit(X)
-    monkeypatch.setattr(whitening, "_BATCH_VALUES", 35)
+    monkeypatch.setattr("skdmn.data.sizes.MOMENTS_BYTES", 8 * 35)
     many = ZCAWhitening().fit(X)
     assert_allclose(many.components_, once.components_, atol=1e-12)
     assert_allclose(many.transform(X), once.transform(X), atol=1e-10)

@@ -93,9 +93,9 @@ def test_blocks_do_not_matter(rng, monkeypatch, cache_bytes):
     value, gradient = objective(iterate)
     inverse = solver.factor_hessian(objective, iterate)(gradient)
     mean, var = column_moments(objective.rows, objective.weights)
-    monkeypatch.setattr("skdmn.data.rows.CACHE_BYTES", cache_bytes)
-    monkeypatch.setattr("skdmn.linear_model.objective.CURVATURE_BYTES", cache_bytes)
-    monkeypatch.setattr("skdmn.linear_model.objective.BATCH_BYTES", cache_bytes)
+    monkeypatch.setattr("skdmn.data.sizes.CACHE_BYTES", cache_bytes)
+    monkeypatch.setattr("skdmn.data.sizes.MOMENTS_BYTES", cache_bytes)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", cache_bytes)
     assert_allclose(objective(iterate)[0], value, rtol=1e-12)
     assert_allclose(objective(iterate)[1], gradient, atol=1e-14)
     assert_allclose(
@@ -168,7 +168,7 @@ def test_moments_are_exact_for_bright_columns(rng):
 def test_moments_leave_rows_without_weight_out(rng, monkeypatch):
     X, weights = rng.random((40, 3)), np.ones(40)
     X[:10], weights[:10] = np.nan, 0
-    monkeypatch.setattr("skdmn.data.rows.CACHE_BYTES", 24 * 5)
+    monkeypatch.setattr("skdmn.data.sizes.CACHE_BYTES", 24 * 5)
     mean, var = column_moments(Rows(X, HOST, "float64"), weights)
     assert_allclose(mean, X[10:].mean(axis=0))
     assert_allclose(var, X[10:].var(axis=0))

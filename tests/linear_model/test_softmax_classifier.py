@@ -292,7 +292,7 @@ def test_more_columns_than_rows(rng):
 def test_batches_do_not_matter(data, monkeypatch):
     X, y = data
     expected = SoftmaxClassifier(C=0.1).fit(X, y)
-    monkeypatch.setattr("skdmn.data.rows.CACHE_BYTES", 5000)
+    monkeypatch.setattr("skdmn.data.sizes.CACHE_BYTES", 5000)
     found = SoftmaxClassifier(C=0.1).fit(X, y)
     assert_allclose(found.predict_proba(X), expected.predict_proba(X), atol=1e-8)
 

@@ -84,10 +84,9 @@ def test_lazy_rows_give_what_arrays_give(digits, samples, monkeypatch):
     X, y = digits
     monkeypatch.setattr(solver, "SAMPLED_VALUES", 0 if samples else 10**9)
     expected = SoftmaxClassifier(C=0.1).fit(X, y)
-    monkeypatch.setattr("skdmn.data.rows.CACHE_BYTES", 30 * 256)
-    monkeypatch.setattr("skdmn.data.rows.BATCH_BYTES", 100 * 256)
-    for name in ("BATCH", "CURVATURE"):
-        monkeypatch.setattr(f"skdmn.linear_model.objective.{name}_BYTES", 100 * 256)
+    monkeypatch.setattr("skdmn.data.sizes.CACHE_BYTES", 30 * 256)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 100 * 256)
+    monkeypatch.setattr("skdmn.data.sizes.MOMENTS_BYTES", 100 * 256)
     lazy = Computed(X)
     ours = SoftmaxClassifier(C=0.1).fit(lazy, y)
     assert_allclose(ours.coef_, expected.coef_, atol=2e-3)
@@ -106,7 +105,7 @@ def test_memory_maps_are_read_by_slices(digits, tmp_path, monkeypatch):
     X, y = digits
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
-    monkeypatch.setattr("skdmn.data.rows.BATCH_BYTES", 100 * 256)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 100 * 256)
     ours = SoftmaxClassifier(C=0.1).fit(mapped, y)
     expected = SoftmaxClassifier(C=0.1).fit(X, y)
     assert_allclose(ours.coef_, expected.coef_, atol=1e-3)
@@ -131,7 +130,7 @@ def test_pages_of_memory_maps_are_given_back(rng, tmp_path, monkeypatch):
     """Half of them as a part of Batches."""
     np.save(tmp_path / "X.npy", rng.random((200_000, 64), dtype=np.float32))
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
-    monkeypatch.setattr("skdmn.data.rows.BATCH_BYTES", 2**20)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 2**20)
     y = np.arange(len(mapped)) % 2
     before = mapped_memory()
     for X in (mapped, Batches([mapped[:100_000], mapped[100_000:]])):
@@ -251,7 +250,7 @@ def test_numpy_is_computed_on_a_gpu_and_stays_numpy(digits, name, monkeypatch):
     backend = place_named(name)
     expected = SoftmaxClassifier(C=0.1, device="cpu").fit(X, y)
     monkeypatch.setattr(array_api, "gpu", lambda: backend)
-    monkeypatch.setattr("skdmn.data.rows.BATCH_BYTES", 100 * 256)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 100 * 256)
     ours = SoftmaxClassifier(C=0.1, device="cuda").fit(X, y)
     assert own_backend(ours.coef_) == HOST
     assert_allclose(ours.coef_, expected.coef_, atol=2e-3)

@@ -1,6 +1,7 @@
 """DensityMatrixNetwork on images in files, its lazy features, and its memory."""
 
 import math
+import re
 import tracemalloc
 
 import numpy as np
@@ -263,8 +264,38 @@ STREAM_BYTES = 2**22
 @pytest.fixture
 def scaled_down(monkeypatch):
     """Make the budget so small that few images need many batches."""
-    monkeypatch.setattr("skdmn.network.stream.STREAM_BYTES", STREAM_BYTES)
+    monkeypatch.setattr("skdmn.data.sizes.STREAM_BYTES", STREAM_BYTES)
     monkeypatch.setattr("skdmn.kernels.geometry.TILE_VALUES", 2**14)
+
+
+def large_image_network(**params):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 255, (3, 300, 300, 3), dtype=np.uint8)
+    layers = named([conv(3, n_filters=8, subsample=2), MaxPool2DTransformer(2)])
+    return DensityMatrixNetwork(layers, **params), X, np.arange(3) % 2
+
+
+@pytest.mark.usefixtures("scaled_down")
+def test_an_image_too_large_for_the_promise_is_told():
+    net, X, y = large_image_network()
+    message = r"needs about (\d+) MB for one image of 300 x 300 pixels and 3 channels"
+    with pytest.warns(UserWarning, match=message) as of_fit:
+        net.fit(X, y)
+    with pytest.warns(UserWarning, match=message) as of_transform:
+        features = net.transform(X)
+    assert len(of_fit) == len(of_transform) == 1
+    told = int(re.search(message, str(of_transform[0].message))[1]) * 10**6
+    with pytest.warns(UserWarning, match="for one image"):
+        needed = peak_beyond(features.nbytes, lambda: net.transform(X))
+    assert told > 2 * STREAM_BYTES
+    assert needed < told
+
+
+@pytest.mark.usefixtures("scaled_down")
+@pytest.mark.filterwarnings("error")
+def test_who_asks_for_single_images_is_not_told():
+    net, X, y = large_image_network(batch_size=1)
+    net.fit(X, y).transform(X)
 
 
 @pytest.mark.usefixtures("scaled_down")
@@ -292,6 +323,7 @@ def test_memory_of_layers_that_are_not_fused_is_that_of_batches():
 
 def test_a_batch_holds_at_least_one_image(fitted, monkeypatch):
     net, X = fitted
-    monkeypatch.setattr("skdmn.network.stream.STREAM_BYTES", 1)
-    lazy = net.set_params(batch_size="auto").lazy_features(X)
+    monkeypatch.setattr("skdmn.data.sizes.STREAM_BYTES", 1)
+    with pytest.warns(UserWarning, match="for one image"):
+        lazy = net.set_params(batch_size="auto").lazy_features(X)
     assert [len(batch) for batch in lazy] == [1] * 30

@@ -132,7 +132,7 @@ def test_a_killed_process_is_gone_on_with(tmp_path, suffix, monkeypatch):
 def test_an_interrupted_call_is_gone_on_with(
     tmp_path, suffix, monkeypatch, name, call, done, batch_size
 ):
-    monkeypatch.setattr("skdmn.network.stream.STREAM_BYTES", 20_000)
+    monkeypatch.setattr("skdmn.data.sizes.STREAM_BYTES", 20_000)
     target, lazy = tmp_path / f"features{suffix}", lazy_features(batch_size)
     size = lazy._stream.batch_size()
     assert 2 <= size <= SIZE
@@ -144,7 +144,7 @@ def test_an_interrupted_call_is_gone_on_with(
     assert rows_done(target) == done * size
     assert not target.exists()
     if batch_size == "auto":
-        monkeypatch.setattr("skdmn.network.stream.STREAM_BYTES", 2**27)
+        monkeypatch.setattr("skdmn.data.sizes.STREAM_BYTES", 2**27)
     lazy.write(target)
     assert content(target) == content(tmp_path / f"whole{suffix}")
 

@@ -192,8 +192,7 @@ def zarr(folder):
 @pytest.mark.parametrize("kind", [hdf5, zarr])
 @pytest.mark.parametrize("name", ["network", "whitened", "softmax"])
 def test_a_file_that_shrinks_during_a_fit_is_refused(kind, name, tmp_path, monkeypatch):
-    monkeypatch.setattr("skdmn.data.rows.BATCH_BYTES", 36 * 4 * 16)
-    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 36 * 4 * 16)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 36 * 4 * 16)
     model = fresh(name)
     source = Resized(kind(tmp_path), 30)
     refused(model.fit, source, LABELS)
@@ -206,8 +205,7 @@ def test_a_file_that_shrinks_during_a_fit_is_refused(kind, name, tmp_path, monke
 def test_images_that_are_added_during_a_fit_are_not_seen(
     kind, name, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("skdmn.data.rows.BATCH_BYTES", 36 * 4 * 16)
-    monkeypatch.setattr("skdmn.data.images.BATCH_BYTES", 36 * 4 * 16)
+    monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 36 * 4 * 16)
     source = Resized(kind(tmp_path), 2 * N)
     model = fresh(name).fit(source, LABELS)
     assert source.shape[0] == 2 * N
