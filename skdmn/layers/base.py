@@ -500,6 +500,9 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         """Return the parameters on which the sums depend, resolved for these images."""
         return {}
 
+    def _check_memory(self, n_classes: int) -> None:
+        """Raise MemoryError if the sums would not fit in memory."""
+
     def _check_uses_all_images(self, method: str) -> None:
         """Raise if parameters leave images out."""
 
@@ -526,6 +529,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     ) -> None:
         """Compute the sums by `gather`, and set the fitted attributes from them."""
         self._prepare()
+        self._check_memory(len(labels.classes))
         if before is None:
             self.__dict__.pop("_learned", None)
             if self._needs_first_look:
@@ -572,6 +576,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         images = layer._check_images(X, reset=True)
         labels = layer._choose(y, len(images))
         layer._prepare()
+        layer._check_memory(len(labels.classes))
         return layer, images, labels, layer._gather(images, labels)
 
     def _seen(self) -> Statistics:

@@ -17,16 +17,18 @@ from skdmn.data.images import Images
 from skdmn.kernels.geometry import Pair
 from skdmn.layers.base import ImageTransformer, Labels
 from skdmn.statistics.accumulate import Report
-from skdmn.statistics.density import LEAST_SQUARE, DensityAccumulator
+from skdmn.statistics.density import LEAST_SQUARE, Densities, DensityAccumulator
+from skdmn.statistics.filters import WORKSPACE
 from skdmn.utils.array_api import Array
 from skdmn.utils.labels import draw, encode_labels, is_all
+from skdmn.utils.memory import SURE_TO_FIT, available_memory, in_words
 
 
 class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
     """Base class of layers whose filters come from class density matrices.
 
     A subclass has the parameters below, and sets its filters from the density matrices
-    in ``_set_filters(densities, dtype)``.
+    in ``_set_filters(densities, dtype)``. Each matrix is computed when it is accessed.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
@@ -76,6 +78,8 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         ValueError
             If X or y do not fit the parameters, images are smaller than the kernel, or
             X has no variance.
+        MemoryError
+            Before images are read, if the density matrices do not fit in memory.
         RuntimeError
             If ``device="cuda"`` and there is no GPU.
         """
@@ -165,14 +169,45 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
 
         return report
 
+    def _check_memory(self, n_classes: int) -> None:
+        height, width = self.kernel_size_
+        d = height * width * self.image_shape_[2]
+        needed = 8 * d**2 * (self._n_matrices(n_classes) + WORKSPACE)
+        left = available_memory() if needed > SURE_TO_FIT else None
+        if left is None or needed <= left:
+            return
+        raise MemoryError(
+            f"{type(self).__name__} needs {in_words(needed)} for density matrices of "
+            f"{d} x {d} values (patches of {height} x {width} pixels and "
+            f"{self.image_shape_[2]} channels) of {n_classes} classes, but only "
+            f"{in_words(left)} of memory are available; {self._less_memory()}."
+        )
+
+    def _n_matrices(self, n_classes: int) -> int:
+        """Return the number of matrices of (d, d) that a fit holds at a time."""
+        return n_classes
+
+    def _less_memory(self) -> str:
+        """Return advice for a fit that would need too much memory."""
+        merge = ", or class_based=False for one matrix" if self.class_based else ""
+        return (
+            "pass a smaller kernel_size, images (or a layer before) with fewer "
+            f"channels, or fewer classes{merge}"
+        )
+
     def _set(self, sums: DensityAccumulator, dtype: str) -> None:
-        density = sums.density_matrices()
-        traces = density.partition_functions
-        if not np.isfinite(density.matrices).all():
-            raise ValueError(
-                "No filter can be computed: the squares of X overflow, or X has NaN; "
-                "scale the images down, or remove the NaN."
-            )
+        traces = np.empty(sums.n_patches.shape)
+        means = None if sums.sums is None else np.empty_like(sums.sums)
+        # one matrix at a time: all of them take as much memory as the sums
+        for group in np.ndindex(traces.shape):
+            matrix, traces[group], mean = sums.density_matrix(group)
+            if not np.isfinite(matrix).all():
+                raise ValueError(
+                    "No filter can be computed: the squares of X overflow, or X has "
+                    "NaN; scale the images down, or remove the NaN."
+                )
+            if means is not None:
+                means[group] = mean
         if ((traces > 0) & (traces < LEAST_SQUARE)).any():
             raise ValueError(
                 "No filter can be computed: the squares of X underflow; scale the "
@@ -184,13 +219,13 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
             )
         self.classes_ = self._learned["classes"]
         self.partition_functions_ = self._here(traces)
-        if density.means is not None:
-            self.means_ = self._here(density.means)
+        if means is not None:
+            self.means_ = self._here(means)
         elif hasattr(self, "means_"):
             del self.means_
         self.n_patches_ = self._here(np.array(sums.n_patches))
         self.class_counts_ = self._here(np.array(sums.n_images))
-        self._set_filters(density.matrices, dtype)
+        self._set_filters(Densities(sums), dtype)
 
     def _labels(self, classes: np.ndarray) -> Array:
         """Return labels by class index; numbers are moved to the device of X."""
@@ -203,7 +238,7 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
             return "all patches of X are the same, or their squares underflow"
         return "the squares of all patches of X are 0, or underflow"
 
-    def _set_filters(self, densities: np.ndarray, dtype: str) -> None:
+    def _set_filters(self, densities: Densities, dtype: str) -> None:
         raise NotImplementedError
 
     def __sklearn_tags__(self) -> Tags:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any, Literal
 
-import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdmn.kernels.geometry import Padding, Pair
 from skdmn.layers.class_density import ClassDensityTransformer
 from skdmn.operations.records import Convolve, Operation, Rectify
+from skdmn.statistics.density import Densities
 from skdmn.statistics.filters import filter_bank
 from skdmn.utils.array_api import Array
 from skdmn.utils.labels import as_objects
@@ -151,8 +151,12 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
     that can be computed anywhere and the rest, which needs no image.
 
     `stride`, `padding` and `activation` only affect `transform` and may be set after
-    `fit`. The other parameters take effect in the next fit. The density matrices take
-    8 n_classes d**2 bytes, which `compact` frees.
+    `fit`. The other parameters take effect in the next fit.
+
+    The sums from which the density matrices are computed take 8 n_classes d**2 bytes,
+    which `compact` frees. `fit` needs at most 48 d**2 bytes more for each of its
+    threads, besides the filters. If less memory is available, it raises a MemoryError
+    before it reads images. `density_matrices_` computes the matrices when accessed.
 
     Images are channels-last. float32 and float64 are kept; integers, booleans and
     float16 are converted to float32 batch by batch. Density matrices are summed in
@@ -242,7 +246,7 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
     def _strides(self) -> Pair:
         return as_pair(self.stride, "stride")
 
-    def _set_filters(self, densities: np.ndarray, dtype: str) -> None:
+    def _set_filters(self, densities: Densities, dtype: str) -> None:
         bank = filter_bank(
             densities,
             variance_cutoff=self.variance_cutoff,

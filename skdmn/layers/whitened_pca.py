@@ -14,9 +14,10 @@ from skdmn.layers.class_density import ClassDensityTransformer
 from skdmn.operations.records import Encode, Operation
 from skdmn.statistics.contrast import ContrastAccumulator
 from skdmn.statistics.density import LEAST_SQUARE, DensityAccumulator
+from skdmn.statistics.filters import Matrices
 from skdmn.statistics.whitened_filters import (
+    MirroredDensities,
     mirrored_order,
-    of_mirror_images_too,
     whitened_bank,
 )
 from skdmn.utils.array_api import Array, to_numpy
@@ -171,8 +172,11 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
     ``contrast_floor="auto"``, `partial_fit` keeps the `contrast_floor_` of the first
     images; sites that do not share images agree on one with `first_look`.
 
-    The density matrices take 8 n_classes n_cells d**2 bytes, which `compact` frees. If
-    d is in the thousands, as after another layer, set `position_grid` to 1 or 2.
+    The sums from which the density matrices are computed take 8 n_classes n_cells d**2
+    bytes, which `compact` frees. `fit` needs at most twice as much, and 48 d**2 bytes
+    for each of its threads. If less memory is available, it raises a MemoryError before
+    it reads images. If d is in the thousands, as after another layer, set
+    `position_grid` to 1 or 2.
 
     References
     ----------
@@ -333,21 +337,28 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
             )
         return float(f"{_FLOOR * variance:.6g}") if variance > 0 else 1.0
 
+    def _n_matrices(self, n_classes: int) -> int:
+        # sums, and the eigenvectors of every group
+        return 2 * n_classes * math.prod(self.position_grid_)
+
+    def _less_memory(self) -> str:
+        return "pass a smaller position_grid; or " + super()._less_memory()
+
     def _why_nothing(self) -> str:
         return (
             "all patches of X are constant, their squares underflow, or "
             f"contrast_floor={self.contrast_floor!r} is far above their variance"
         )
 
-    def _set_filters(self, densities: np.ndarray, dtype: str) -> None:
+    def _set_filters(self, densities: Matrices, dtype: str) -> None:
         across, mirror = self.position_grid_[1], None
         if self.mirrored:
             mirror = mirrored_order(self.kernel_size_, self.image_shape_[2])
-            densities = of_mirror_images_too(densities, self.position_grid_, mirror)
+            densities = MirroredDensities(densities, self.position_grid_, mirror)
             across = -(-across // 2)
-        n_cells, d = densities.shape[1:3]
+        n_cells = self.position_grid_[0] * across
         bank = whitened_bank(
-            densities.reshape(-1, d, d),
+            densities,
             n_filters=self.n_filters,
             variance_cutoff=self.variance_cutoff,
             correlation_cutoff=self.correlation_cutoff,
@@ -369,7 +380,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         if self.verbose:
             print(
                 f"[{type(self).__name__}] {len(filters)} filters of "
-                f"{len(densities) * n_cells} groups"
+                f"{len(densities)} groups"
             )
 
     def _operations(self) -> list[Operation]:

@@ -11,7 +11,7 @@ import numpy as np
 from skdmn.kernels.dispatch import class_contrast_moments
 from skdmn.kernels.geometry import Pair, output_size
 from skdmn.kernels.reference.contrast import cell_edges
-from skdmn.statistics.density import DensityAccumulator, DensityMatrices
+from skdmn.statistics.density import DensityAccumulator
 from skdmn.utils.array_api import Array
 
 _FLAT = 1e-20  # smaller traces are rounding errors; the largest possible is d
@@ -74,11 +74,6 @@ class ContrastAccumulator(DensityAccumulator):
         outer = class_contrast_moments(images, groups, size, cells, self.floor)
         return ((by_cell, None) for by_cell in outer)
 
-    def density_matrices(self) -> DensityMatrices:
-        """Compute density matrices from the sums."""
-        counts = np.maximum(self.n_patches, 1)[..., np.newaxis, np.newaxis]
-        moments = self.outer_products / counts
-        traces = np.trace(moments, axis1=2, axis2=3)
-        traces = np.where(traces > _FLAT, traces, 0.0)
-        moments /= np.where(traces > 0, traces, np.inf)[..., np.newaxis, np.newaxis]
-        return DensityMatrices(moments, traces, None)
+    def _noise(self, raw_trace: float, count: int) -> float:
+        """Return a trace below which a matrix consists of rounding errors."""
+        return _FLAT

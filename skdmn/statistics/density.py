@@ -15,6 +15,7 @@ References
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
@@ -152,27 +153,82 @@ class DensityAccumulator:
             None means that both have the same classes.
         """
         at = np.arange(len(other.n_images)) if labels is None else labels
-        self.outer_products[at] += other.outer_products
+        for label, outer in zip(at, other.outer_products, strict=True):
+            self.outer_products[label] += outer  # one by one, without large copies
         if self.sums is not None and other.sums is not None:
             self.sums[at] += other.sums
         self.n_patches[at] += other.n_patches
         self.n_images[at] += other.n_images
 
     @np.errstate(over="ignore", invalid="ignore")
-    def density_matrices(self) -> DensityMatrices:
-        """Compute density matrices from the sums."""
-        counts = np.maximum(self.n_patches, 1)[:, np.newaxis]
-        moments = self.outer_products / counts[..., np.newaxis]
-        raw_traces = np.trace(moments, axis1=1, axis2=2)
-        means = None
+    def density_matrix(
+        self, group: tuple[int, ...]
+    ) -> tuple[np.ndarray, float, np.ndarray | None]:
+        """Compute the density matrix of one group from the sums.
+
+        Parameters
+        ----------
+        group : tuple of int
+            Index among `n_patches`: the class, and the cell if there are cells.
+
+        Returns
+        -------
+        matrix : ndarray of shape (d, d), float64
+        partition_function : float
+        mean : ndarray of shape (d,), float64, or None
+            Entries of `DensityMatrices`.
+        """
+        count = max(int(self.n_patches[group]), 1)
+        moments = self.outer_products[group] / count
+        trace = raw_trace = np.trace(moments)
+        mean = None
         if self.sums is not None:
-            means = self.sums / counts
-            moments -= means[:, :, np.newaxis] * means[:, np.newaxis, :]
-        traces = np.trace(moments, axis1=1, axis2=2)
-        # after centring, a constant class has only rounding errors of the sums, which
-        # grow roughly with the square root of the number of patches
-        rounding = 8 * np.finfo(np.float64).eps * moments.shape[1] * raw_traces
-        rounding *= np.sqrt(counts[:, 0])
-        traces = np.where(traces > rounding, traces, 0.0)
-        moments /= np.where(traces > 0, traces, np.inf)[:, np.newaxis, np.newaxis]
-        return DensityMatrices(moments, traces, means)
+            mean = self.sums[group] / count
+            moments -= np.outer(mean, mean)
+            trace = np.trace(moments)
+        trace = float(trace) if trace > self._noise(raw_trace, count) else 0.0
+        moments /= trace if trace > 0 else np.inf
+        return moments, trace, mean
+
+    def _noise(self, raw_trace: float, count: int) -> float:
+        """Return a trace below which a matrix consists of rounding errors.
+
+        After centring, a constant class has only rounding errors of the sums, which
+        grow roughly with the square root of the number of patches.
+        """
+        d = self.outer_products.shape[-1]
+        return float(8 * np.finfo(np.float64).eps * d * raw_trace * np.sqrt(count))
+
+    def density_matrices(self) -> DensityMatrices:
+        """Compute density matrices from the sums; see `Densities` for one at a time."""
+        matrices = np.empty_like(self.outer_products)
+        traces = np.empty(self.n_patches.shape)
+        means = None if self.sums is None else np.empty_like(self.sums)
+        for group in np.ndindex(self.n_patches.shape):
+            matrices[group], traces[group], mean = self.density_matrix(group)
+            if means is not None:
+                means[group] = mean
+        return DensityMatrices(matrices, traces, means)
+
+
+class Densities:
+    """Density matrices that are computed from sums when they are accessed.
+
+    All of them together would need as much memory as the sums.
+
+    Parameters
+    ----------
+    sums : DensityAccumulator
+        The matrices are those of its groups (classes, or classes and cells), in C
+        order.
+    """
+
+    def __init__(self, sums: DensityAccumulator) -> None:
+        self._sums, self._groups = sums, sums.n_patches.shape
+
+    def __len__(self) -> int:
+        return math.prod(self._groups)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        group = np.unravel_index(index, self._groups)
+        return self._sums.density_matrix(tuple(map(int, group)))[0]

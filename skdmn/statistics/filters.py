@@ -6,17 +6,34 @@ the matrices were computed.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from skdmn.utils.memory import SURE_TO_FIT, available_memory
 from skdmn.utils.threads import in_threads, n_threads, single_blas
 
 # A filter's sum decides its sign only if it exceeds this share of the sum of magnitudes
 _CLEAR_SUM = 0.05
 _SERIAL_SIZE = 2**12  # number of values below which starting threads costs more time
+_AT_ONCE = 2**20  # number of values of small matrices that threads are started for
+# Matrices that the diagonalization of one needs: itself, a copy, the eigenvectors and
+# two more in LAPACK; and one for what is computed with them
+WORKSPACE = 6
 # Tolerance for rounding, so that the first entry decides the sign of [1, -2, 1]
 _HALF = 0.5 * (1 - 1e-6)
+
+
+class Matrices(Protocol):
+    """Square matrices by index: an array of shape (n, d, d), or computed on access."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+Basis = tuple[np.ndarray, np.ndarray]  # eigenvalues, and eigenvectors as rows
 
 
 class FilterBank(NamedTuple):
@@ -69,7 +86,7 @@ def overlap_gap(energies: np.ndarray, min_gap: float) -> OverlapGap:
     return OverlapGap(0, float(gaps.max(initial=0.0)))
 
 
-def eigenbasis(density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def eigenbasis(density: np.ndarray) -> Basis:
     """Compute eigenvalues and eigenvectors of a density matrix, largest first.
 
     Parameters
@@ -88,30 +105,57 @@ def eigenbasis(density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(values[::-1], 0.0), vectors.T[::-1]
 
 
-def eigenbases(densities: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def eigenbases(densities: Matrices) -> list[Basis]:
     """Compute the eigenbasis of each of several density matrices.
-
-    Each matrix is diagonalized in one thread, because BLAS gains little from several
-    threads for one matrix.
 
     Parameters
     ----------
-    densities : ndarray of shape (n, d, d), float64
+    densities : ndarray of shape (n, d, d), float64, or sequence of (d, d)
 
     Returns
     -------
     list of (shares, vectors)
         Results of `eigenbasis`.
     """
-    bases: list[tuple[np.ndarray, np.ndarray]] = [()] * len(densities)  # type: ignore[list-item]
+    return list(each_eigenbasis(densities))
 
-    def diagonalize(i: int) -> None:
-        bases[i] = eigenbasis(densities[i])
 
-    threads = n_threads() if densities.size > _SERIAL_SIZE else 1
-    with single_blas():
-        in_threads(diagonalize, [(i,) for i in range(len(densities))], threads)
-    return bases
+def each_eigenbasis(densities: Matrices) -> Iterator[Basis]:
+    """Yield the eigenbasis of each of several density matrices, in order.
+
+    Each matrix is diagonalized in one thread, because BLAS gains little from several
+    threads for one matrix. There are fewer threads if memory does not suffice for
+    `WORKSPACE` matrices each.
+
+    Parameters
+    ----------
+    densities : ndarray of shape (n, d, d), float64, or sequence of (d, d)
+        Items are accessed once each, in the threads.
+
+    Yields
+    ------
+    shares, vectors : ndarrays
+        Results of `eigenbasis`.
+    """
+    n = len(densities)
+    values = densities[0].size if n else 1
+    threads = n_threads() if n * values > _SERIAL_SIZE else 1
+    of_each = WORKSPACE * 8 * values
+    left = available_memory() if threads * of_each > SURE_TO_FIT else None
+    if left is not None:
+        threads = max(1, min(threads, left // of_each))
+    at_once = max(threads, _AT_ONCE // values)
+    for start in range(0, n, at_once):
+        some = range(start, min(start + at_once, n))
+        bases: dict[int, Basis] = {}
+
+        def diagonalize(i: int, bases: dict[int, Basis] = bases) -> None:
+            bases[i] = eigenbasis(densities[i])
+
+        with single_blas():
+            in_threads(diagonalize, [(i,) for i in some], threads)
+        for i in some:
+            yield bases.pop(i)
 
 
 def n_components(shares: np.ndarray, variance_cutoff: float) -> int:
@@ -154,7 +198,7 @@ def fix_signs(filters: np.ndarray) -> np.ndarray:
 
 
 def filter_bank(
-    densities: np.ndarray,
+    densities: Matrices,
     *,
     variance_cutoff: float,
     correlation_cutoff: float,
@@ -165,8 +209,9 @@ def filter_bank(
 
     Parameters
     ----------
-    densities : ndarray of shape (n_classes, d, d), float64
-        Trace 1 each, or all zero for a class without filters.
+    densities : ndarray of shape (n_classes, d, d), float64, or sequence of (d, d)
+        Trace 1 each, or all zero for a class without filters. They are used one after
+        the other.
     variance_cutoff : float in (0, 1]
         See `n_components`.
     correlation_cutoff : float in [0, 1]
@@ -183,8 +228,8 @@ def filter_bank(
     """
     kept: list[tuple[float, int, int]] = []  # (share, class, rank)
     members: list[list[tuple[int, int]]] = []
-    filters = np.empty((0, densities.shape[1]))
-    for label, (shares, vectors) in enumerate(eigenbases(densities)):
+    filters = np.empty((0, len(densities[0])))
+    for label, (shares, vectors) in enumerate(each_eigenbasis(densities)):
         candidates = vectors[: n_components(shares, variance_cutoff)]
         repeated = _repeats(candidates, filters, correlation_cutoff)
         for rank, original in enumerate(repeated):

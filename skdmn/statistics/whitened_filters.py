@@ -20,7 +20,13 @@ from typing import NamedTuple
 import numpy as np
 
 from skdmn.kernels.geometry import Pair
-from skdmn.statistics.filters import eigenbases, eigenbasis, fix_signs, n_components
+from skdmn.statistics.filters import (
+    Matrices,
+    eigenbases,
+    eigenbasis,
+    fix_signs,
+    n_components,
+)
 
 # Values below this share of the largest are rounding errors, such as that of the
 # direction that subtracting each patch's mean removes
@@ -71,9 +77,7 @@ def of_mirror_images_too(
 ) -> np.ndarray:
     """Return density matrices of images together with their horizontal flips.
 
-    A cell's matrix is averaged with the flipped matrix of the opposite cell. Only the
-    left and middle cells are returned, because those on the right are their mirror
-    images (up to a pixel, if the cells do not divide the image evenly).
+    See `MirroredDensities`.
 
     Parameters
     ----------
@@ -90,16 +94,69 @@ def of_mirror_images_too(
         Trace 1 each, or all zero.
     """
     n_classes, _, d, _ = densities.shape
-    grid = densities.reshape(n_classes, *cells, d, d)
-    left = slice(0, -(-cells[1] // 2))
-    opposite = grid[:, :, ::-1][:, :, left][..., mirror, :][..., mirror]
-    both = (grid[:, :, left] + opposite).reshape(n_classes, -1, d, d)
-    traces = np.trace(both, axis1=2, axis2=3)
-    return both / np.where(traces > 0, traces, 1.0)[..., np.newaxis, np.newaxis]
+    both = MirroredDensities(densities.reshape(-1, d, d), cells, mirror)
+    found = np.array([both[i] for i in range(len(both))])
+    return found.reshape(n_classes, -1, d, d)
+
+
+class MirroredDensities:
+    """Density matrices of images together with their horizontal flips.
+
+    A cell's matrix is averaged with the flipped matrix of the opposite cell. Only the
+    left and middle cells are among them, because those on the right are their mirror
+    images (up to a pixel, if the cells do not divide the image evenly). A matrix is
+    computed when it is accessed.
+
+    Parameters
+    ----------
+    densities : sequence of ndarrays of shape (d, d), float64
+        Density matrices of classes and cells, in C order.
+    cells : (int, int)
+        Number of cells, vertically and horizontally.
+    mirror : ndarray of shape (d,), int
+        Result of `mirrored_order`.
+    """
+
+    def __init__(self, densities: Matrices, cells: Pair, mirror: np.ndarray) -> None:
+        self._densities, self._across, self._mirror = densities, cells[1], mirror
+        self._left = -(-cells[1] // 2)
+
+    def __len__(self) -> int:
+        return len(self._densities) // self._across * self._left
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        row, column = divmod(index, self._left)
+        start, mirror = row * self._across, self._mirror
+        opposite = self._densities[start + self._across - 1 - column]
+        both = opposite[mirror][:, mirror]
+        both += self._densities[start + column]
+        trace = np.trace(both)
+        both /= trace if trace > 0 else 1.0
+        return both
+
+
+class _Whitened:
+    """Density matrices of some groups in whitened space, computed on access."""
+
+    def __init__(
+        self,
+        densities: Matrices,
+        groups: np.ndarray,
+        whitening: np.ndarray,
+    ) -> None:
+        self._densities, self._groups = densities, groups
+        self._whitening = whitening
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        density = self._densities[int(self._groups[index])]
+        return self._whitening @ density @ self._whitening.T
 
 
 def whitened_bank(
-    densities: np.ndarray,
+    densities: Matrices,
     *,
     n_filters: int,
     variance_cutoff: float,
@@ -116,8 +173,9 @@ def whitened_bank(
 
     Parameters
     ----------
-    densities : ndarray of shape (n_groups, d, d), float64
-        Trace 1 each, or all zero for a group without filters.
+    densities : ndarray of shape (n_groups, d, d), float64, or sequence of (d, d)
+        Trace 1 each, or all zero for a group without filters. They are used one after
+        the other, twice.
     n_filters : int
         Maximum number of filters; those of largest ratio are kept.
     variance_cutoff : float in (0, 1]
@@ -137,9 +195,8 @@ def whitened_bank(
     -------
     WhitenedBank
     """
-    groups = np.flatnonzero(np.trace(densities, axis1=1, axis2=2))
-    d = densities.shape[1]
-    mean = densities[groups].mean(axis=0)
+    groups, mean = _present(densities)
+    d = len(mean)
     if mirror is not None:
         mean = (mean + mean[mirror][:, mirror]) / 2
     values, components = eigenbasis(mean)
@@ -147,7 +204,7 @@ def whitened_bank(
     n = n_components(values, variance_cutoff)
     values, components = values[:n], components[:n]
     whitening = components / np.sqrt(values + regularization / d)[:, np.newaxis]
-    bases = eigenbases(whitening @ densities[groups] @ whitening.T)
+    bases = eigenbases(_Whitened(densities, groups, whitening))
     ratios = np.array([shares for shares, _ in bases])
     largest = ratios.max()
     flip = None if mirror is None else components[:, mirror] @ components.T
@@ -168,3 +225,16 @@ def whitened_bank(
     chosen_groups, ranks = np.array(chosen).T
     ratios = ratios[chosen_groups, ranks]
     return WhitenedBank(components, filters, ratios, groups[chosen_groups])
+
+
+def _present(densities: Matrices) -> tuple[np.ndarray, np.ndarray]:
+    """Return the groups that have a density matrix, and the mean of these matrices."""
+    groups, total = [], None
+    for group in range(len(densities)):
+        density = densities[group]
+        if np.trace(density):
+            groups.append(group)
+            total = density.copy() if total is None else np.add(total, density, total)
+    if total is None:
+        raise ValueError("All density matrices are 0; check the images.")
+    return np.array(groups), total / len(groups)

@@ -33,7 +33,7 @@ from skdmn import (
     MaxPool2DTransformer,
     WhitenedPCAPatchTransformer,
 )
-from skdmn.data import rows
+from skdmn.data import rows, sizes
 from skdmn.data.images import Images
 from skdmn.linear_model import solver
 from skdmn.linear_model.objective import Objective
@@ -104,7 +104,7 @@ def softmax(n_rows, n_classes, n_blocks):
     codes = np.arange(n_rows) % n_classes
     ones, n_outputs = np.ones(6), n_classes if n_classes > 2 else 1
     iterate = rng.normal(size=(n_outputs, 7))
-    rows.DEVICE_BYTES = -(-n_rows // n_blocks) * 6 * 8
+    sizes.DEVICE_BYTES = -(-n_rows // n_blocks) * 6 * 8
 
     def objective(compute):
         there = rows.Rows(X, compute, "float64").resident()
