@@ -22,7 +22,8 @@ struct Job {
     long long top, left, rows, columns;  // the positions that count
 };
 
-// Compute the mean of every patch, and 1 / sqrt(variance + floor).
+// Compute the mean of every patch, and 1 / sqrt(variance + floor). In float64, squares of
+// float32 neither overflow nor underflow.
 template <typename I, typename T>
 __global__ void contrasts(const I* images, T* out, long long n_images, double floor,
                           Patches g) {
@@ -34,17 +35,17 @@ __global__ void contrasts(const I* images, T* out, long long n_images, double fl
         long long line = at / g.columns, image = line / g.rows;
         int x = int(at - line * g.columns), y = int(line - image * g.rows);
         const I* patch = images + (image * g.height + y) * pitch + x * g.channels;
-        T sum = 0, squares = 0;
+        double sum = 0, squares = 0;
         for (int dy = 0; dy < g.kernel_height; ++dy)
             for (int i = 0; i < run; ++i) sum += T(patch[dy * pitch + i]);
-        T mean = sum / g.entries;
+        double mean = sum / g.entries;
         for (int dy = 0; dy < g.kernel_height; ++dy)
             for (int i = 0; i < run; ++i) {
-                T value = T(patch[dy * pitch + i]) - mean;
+                double value = T(patch[dy * pitch + i]) - mean;
                 squares += value * value;
             }
-        out[2 * at] = mean;
-        out[2 * at + 1] = T(1) / sqrt(squares / g.entries + T(floor));
+        out[2 * at] = T(mean);
+        out[2 * at + 1] = T(1 / sqrt(squares / g.entries + floor));
     }
 }
 
