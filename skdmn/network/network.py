@@ -240,7 +240,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         than 256 MB (or scikit-learn's ``working_memory``, if that is less), and no more
         than the free memory of a GPU. A batch has at least one image, however large: a
         warning is given if one image needs more than 256 MB, which is the case from
-        about 11 million values on (5 million in float64), input and output of a layer
+        about 22 million values on (11 million in float64), input and output of a layer
         counted together. `X`, the density matrices and the features that are returned
         are not counted.
     mirrored : bool, default=False

@@ -92,7 +92,7 @@ class Stream(Images):
         return max(1, size // self._image_bytes(values_per_image))
 
     def _image_bytes(self, values_per_image: int = 0) -> int:
-        """Return the bytes of one image in a batch, about half of what it needs."""
+        """Return the bytes that one image needs in a batch, at most and about."""
         # the consumer of the batches computes about as many values again
         largest = math.prod(self.shape) + max(math.prod(self.shape), values_per_image)
         largest = max(largest, _most_values(self.operations, self._images().shape))
@@ -104,11 +104,11 @@ class Stream(Images):
 
         `name` is that of the estimator, for the message.
         """
-        allowed, needed = 2 * sizes.allowed(sizes.STREAM_BYTES), 2 * self._image_bytes()
+        allowed, needed = 2 * sizes.allowed(sizes.STREAM_BYTES), self._image_bytes()
         if self.n_per_batch != "auto" or needed <= allowed:
             return False
         warn_user(
-            f"{name} needs about {in_words(needed)} for one image of "
+            f"{name} needs up to {in_words(needed)} for one image of "
             f"{times(self._images().shape)}, more than the {in_words(allowed)} that "
             "its batches need otherwise; pass smaller images, or batch_size=1 if there "
             "is enough memory."

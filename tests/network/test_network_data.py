@@ -270,7 +270,7 @@ def scaled_down(monkeypatch):
 
 def large_image_network(**params):
     rng = np.random.default_rng(0)
-    X = rng.integers(0, 255, (3, 300, 300, 3), dtype=np.uint8)
+    X = rng.integers(0, 255, (3, 450, 450, 3), dtype=np.uint8)
     layers = named([conv(3, n_filters=8, subsample=2), MaxPool2DTransformer(2)])
     return DensityMatrixNetwork(layers, **params), X, np.arange(3) % 2
 
@@ -278,7 +278,7 @@ def large_image_network(**params):
 @pytest.mark.usefixtures("scaled_down")
 def test_an_image_too_large_for_the_promise_is_told():
     net, X, y = large_image_network()
-    message = r"needs about (\d+) MB for one image of 300 x 300 pixels and 3 channels"
+    message = r"needs up to (\d+) MB for one image of 450 x 450 pixels and 3 channels"
     with pytest.warns(UserWarning, match=message) as of_fit:
         net.fit(X, y)
     with pytest.warns(UserWarning, match=message) as of_transform:

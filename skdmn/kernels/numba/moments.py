@@ -138,10 +138,16 @@ def _scaled(
             list(zip(parts, moments, pixels, strict=True)),
             len(parts),
         )
-        # in a fixed order, for reproducible bytes
-        _fold(moments.sum(axis=0), tiles, shape, size, outer)
-    total = entry_sums(pixels.sum(axis=0).reshape(shape), size)
+        _fold(_added(moments), tiles, shape, size, outer)
+    total = entry_sums(_added(pixels).reshape(shape), size)
     return outer, total, np.float64(scale)
+
+
+def _added(parts: np.ndarray) -> np.ndarray:
+    """Add the sums of all threads in place, in a fixed order: reproducible bytes."""
+    for other in parts[1:]:
+        parts[0] += other
+    return parts[0]
 
 
 def _tiles(shape: tuple[int, ...], size: Pair, dtype: np.dtype) -> np.ndarray:
