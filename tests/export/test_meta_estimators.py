@@ -70,7 +70,7 @@ LABELS = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _registered():
     register_converters()
     with threadpool_limits(1):  # small arrays
@@ -215,7 +215,7 @@ CASES = {
     "select": lambda head: make_pipeline(SelectFromModel(_last(head)), clone(head)),
     "eliminate": lambda head: make_pipeline(RFE(_last(head)), clone(_last(head))),
     "eliminate by scores": lambda head: make_pipeline(
-        RFECV(_last(head), min_features_to_select=3, cv=2), clone(_last(head))
+        RFECV(_last(head), step=5, min_features_to_select=3, cv=2), clone(_last(head))
     ),
     "union": _union,
     "columns": _columns,
@@ -273,7 +273,7 @@ def outcome(model, X, y):
     several = isinstance(model, MultiOutputClassifier | ClassifierChain)
     try:
         fit(model, X, np.c_[y, y[::-1]] if several else y)
-    except (AttributeError, TypeError, ValueError):  # scikit-learn refuses
+    except (AttributeError, RuntimeError, TypeError, ValueError):  # scikit-learn
         return "refused"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -387,9 +387,19 @@ def test_around_random_models(case, layers):
         assert RANKS.index(mine) >= RANKS.index(other), (head, *setting)
 
 
+#: Classifiers that skl2onnx converts and that contain no other estimator.
+PLAIN = [
+    kind
+    for kind in sklearn_classifier_list
+    if all(
+        p.default is not p.empty for p in inspect.signature(kind).parameters.values()
+    )
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("layers", sorted(LAYERS.keys() - {"alone"}))
-@pytest.mark.parametrize("kind", sklearn_classifier_list)
+@pytest.mark.parametrize("kind", PLAIN)
 def test_layers_before_any_classifier(kind, layers):
     """The model is as right as that of the classifier without the layers."""
     classifier = kind()
