@@ -16,7 +16,7 @@ from sklearn import config_context, get_config
 
 from skdmn.data.pieces import check_piece
 from skdmn.utils.array_api import float_dtype
-from skdmn.utils.validation import unmasked
+from skdmn.utils.validation import as_one_array, unmasked
 
 FAN_IN = 8  # number of partial sums that are merged at a time
 JOINED_BYTES = 10 * 10**6  # size, as floats, up to which neighbouring blocks are joined
@@ -255,6 +255,8 @@ def checked(X: Any) -> da.Array:
         If X has no samples, or not the dimensions of images or rows.
     """
     if not isinstance(X, da.Array):
+        if not dask.is_dask_collection(X):
+            as_one_array(X)  # raises for data loaders
         kind = f"{type(X).__module__.split('.')[0]}'s {type(X).__name__}"
         raise TypeError(
             f"X is {kind}, not a dask array; pass dask.array.from_array(X, "

@@ -511,6 +511,12 @@ def test_data_frames_are_told_what_to_become():
         distributed.fit(SoftmaxClassifier(), cut(np.eye(8), (4, 4)), frame[0])
 
 
+def test_data_loaders_are_to_be_written_to_a_file_first(digits):
+    X, y = digits
+    with pytest.raises(ValueError, match=r"X is an iterator.*save_batches"):
+        distributed.fit(SoftmaxClassifier(), iter(X), y)
+
+
 def test_estimators_that_cannot_be_run_are_told(digits):
     X, y = digits
     others = make_pipeline(MaxPool2DTransformer(2), LogisticRegression())
