@@ -13,6 +13,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
 from sklearn.utils.validation import check_is_fitted
 
+from skdmn.data import sizes
 from skdmn.data.images import Images
 from skdmn.kernels.geometry import Pair
 from skdmn.layers.base import ImageTransformer, Labels
@@ -172,8 +173,9 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
     def _check_memory(self, n_classes: int) -> None:
         height, width = self.kernel_size_
         d = height * width * self.image_shape_[2]
-        needed = 8 * d**2 * (self._n_matrices(n_classes) + WORKSPACE)
-        left = available_memory() if needed > SURE_TO_FIT else None
+        matrices = 8 * d**2 * (self._n_matrices(n_classes) + WORKSPACE)
+        needed = matrices + sizes.BATCH_BYTES
+        left = available_memory() if matrices > SURE_TO_FIT else None
         if left is None or needed <= left:
             return
         raise MemoryError(

@@ -154,9 +154,10 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
     `fit`. The other parameters take effect in the next fit.
 
     The sums from which the density matrices are computed take 8 n_classes d**2 bytes,
-    which `compact` frees. `fit` needs at most 48 d**2 bytes more for each of its
-    threads, besides the filters. If less memory is available, it raises a MemoryError
-    before it reads images. `density_matrices_` computes the matrices when accessed.
+    which `compact` frees. `fit` needs about 48 d**2 bytes more for each of its threads,
+    besides batches and filters. If memory does not suffice for one thread, it raises a
+    MemoryError before it reads images. `density_matrices_` computes the matrices when
+    accessed.
 
     Images are channels-last. float32 and float64 are kept; integers, booleans and
     float16 are converted to float32 batch by batch. Density matrices are summed in

@@ -173,10 +173,10 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
     images; sites that do not share images agree on one with `first_look`.
 
     The sums from which the density matrices are computed take 8 n_classes n_cells d**2
-    bytes, which `compact` frees. `fit` needs at most twice as much, and 48 d**2 bytes
-    for each of its threads. If less memory is available, it raises a MemoryError before
-    it reads images. If d is in the thousands, as after another layer, set
-    `position_grid` to 1 or 2.
+    bytes, which `compact` frees. `fit` needs about twice as much, and 48 d**2 bytes for
+    each of its threads. If memory does not suffice for one thread, it raises a
+    MemoryError before it reads images. If d is in the thousands, as after another
+    layer, set `position_grid` to 1 or 2.
 
     References
     ----------

@@ -306,6 +306,21 @@ def test_encodings_do_not_depend_on_tiles_and_keep_nan(rng, monkeypatch, window,
     assert_allclose(found.get(), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1e-19, 1e20, 1e35])
+def test_the_unit_of_the_images_does_not_matter(rng, unit):
+    import cupy
+
+    images = rng.normal(size=(3, 9, 8, 2))
+    filters = rng.normal(size=(5, 3, 4, 2))
+    filters -= filters.mean(axis=(1, 2, 3), keepdims=True)
+    filters = filters.astype("float32")
+    how = contrast.Encoding(filters, 0.1, 0.3)
+    expected = contrast.encode(images.astype("float32"), how)
+    there = how._replace(filters=cupy.asarray(filters), floor=0.1 * unit * unit)
+    scaled = cupy.asarray((unit * images).astype("float32"))
+    assert_allclose(dispatch.encode(scaled, there).get(), expected, atol=1e-5)
+
+
 # average pooling
 
 

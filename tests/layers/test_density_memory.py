@@ -44,15 +44,15 @@ def left(monkeypatch):
     return available
 
 
-# 16 matrices of 968 x 968 values
+# 16 matrices of 968 x 968 values, and a batch of 67 MB
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "statistics"])
 def test_too_large_matrices_are_refused_before_images_are_read(left, method):
-    left(100 * 10**6)
+    left(150 * 10**6)
     layer = ClassPCAPatchTransformer(**LARGE)
     with pytest.raises(MemoryError) as caught:
         getattr(layer, method)(Unread(), Y)
     message = str(caught.value)
-    for part in ("120 MB", "968 x 968", "10 classes", "100 MB", "class_based=False"):
+    for part in ("187 MB", "968 x 968", "10 classes", "150 MB", "class_based=False"):
         assert part in message
     assert not hasattr(layer, "image_shape_")
 
@@ -66,7 +66,7 @@ def test_matrices_by_cell_are_refused_before_the_first_look(left):
         layer.first_look(Unread(), Y)
 
 
-@pytest.mark.parametrize("n_bytes", [None, 121 * 10**6])
+@pytest.mark.parametrize("n_bytes", [None, 188 * 10**6])
 def test_what_fits_is_not_refused(left, n_bytes):
     left(n_bytes)
     with pytest.raises(AssertionError, match="read before"):
@@ -74,14 +74,14 @@ def test_what_fits_is_not_refused(left, n_bytes):
 
 
 def test_fewer_classes_need_less(left):
-    left(100 * 10**6)
+    left(150 * 10**6)
     layer = ClassPCAPatchTransformer(**LARGE, class_based=False)
     with pytest.raises(AssertionError, match="read before"):
         layer.fit(Unread(), Y)
 
 
 def test_a_network_refuses_a_layer_before_images_pass(left, rng):
-    left(100 * 10**6)
+    left(150 * 10**6)
     X = rng.random((20, 16, 16, 8)).astype("f4")
     first = ClassPCAPatchTransformer(1, n_filters=8)
     layers = [("conv1", first), ("conv2", ClassPCAPatchTransformer(**LARGE))]
