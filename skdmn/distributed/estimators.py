@@ -109,7 +109,7 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
     >>> dmn.predict(X[:5])
     array([0, 1, 2, 3, 4])
     >>> distributed.predict(dmn, blocks)  # doctest: +ELLIPSIS
-    dask.array<predictions, shape=(1797,), dtype=int64, chunksize=(500,), ...>
+    dask.array<..., shape=(1797,), dtype=int64, chunksize=(500,), ...>
     """
     layers, softmax = _split(estimator)
     X = checked(X)
