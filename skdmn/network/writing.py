@@ -257,11 +257,11 @@ def _begin(
         record = dataclasses.replace(record, batch_size=lazy._stream.batch_size())
     if target.exists() and not overwrite and not (found and found.replaces):
         raise _foreign(target)
-    if begun and not _part(target, begun).exists():
+    if begun and _part(target, begun).exists():
+        begun.check_is(record, target)
+    if begun and not _is_whole(kind, _part(target, begun), record):
         begun = None
     if begun:
-        begun.check_is(record, target)
-        _load(kind, _part(target, begun), record)
         record = dataclasses.replace(begun, writer=_random())
     else:
         record = dataclasses.replace(
@@ -336,7 +336,7 @@ def _is_ours(record: Record, target: Path) -> bool:
 
 
 def _is_whole(kind: type[Target], part: Path, record: Record) -> bool:
-    """Return True if no other process has removed or renamed a part."""
+    """Return True if a part can be opened: no process has removed or renamed it."""
     try:
         _load(kind, part, record)
     except (OSError, ValueError):  # Zarr's errors are of both kinds

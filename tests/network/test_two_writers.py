@@ -138,7 +138,7 @@ def test_without_locks_both_are_right_or_told(tmp_path, suffix):
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [False, True])
 def test_many_pairs(tmp_path, suffix, kills):
-    ends = in_pairs(tmp_path, suffix, 300, kills, seed=1)
+    ends = in_pairs(tmp_path, suffix, 100, kills, seed=1)
     assert set(ends) <= {DONE, KILLED}
     print(suffix, dict(ends))
 
@@ -147,7 +147,7 @@ def test_many_pairs(tmp_path, suffix, kills):
 @pytest.mark.usefixtures("_no_locks")
 @pytest.mark.parametrize("kills", [False, True])
 def test_many_pairs_without_locks(tmp_path, suffix, kills):
-    ends = in_pairs(tmp_path, suffix, 300, kills, seed=2)
+    ends = in_pairs(tmp_path, suffix, 100, kills, seed=2)
     assert set(ends) <= {DONE, TOLD, KILLED}
     print(suffix, dict(ends))
 
