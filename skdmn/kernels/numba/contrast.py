@@ -171,7 +171,9 @@ def _encode(
     inner, size = first.shape[1], (g.kernel_height, g.kernel_width * g.channels)
     between = np.zeros((g.columns + 2 * ROWS) * inner, first.dtype)
     patches = ((g.channels, pitch), size, first.ravel(), inner, g.lane)
-    mixtures = ((inner, 0), (1, len(then)), then.ravel(), width, g.lane)
+    # not literals, for which `convolve_row` would be compiled once more
+    zero, one = np.int64(0), np.int64(1)
+    mixtures = ((inner, zero), (one, len(then)), then.ravel(), width, g.lane)
     means, scales = np.empty(g.columns, first.dtype), np.empty(g.columns, first.dtype)
     work = np.empty((4, g.width * g.channels))
     ups = np.empty((len(edges) - 1) * width, first.dtype)
@@ -191,10 +193,10 @@ def _encode(
             if earliest >= latest:
                 continue  # between windows
             if len(then):
-                convolve_row(image, y * pitch, patches, between, 0, g.columns)
-                convolve_row(between, 0, mixtures, line, 0, g.columns)
+                convolve_row(image, y * pitch, patches, between, zero, g.columns)
+                convolve_row(between, zero, mixtures, line, zero, g.columns)
             else:
-                convolve_row(image, y * pitch, patches, line, 0, g.columns)
+                convolve_row(image, y * pitch, patches, line, zero, g.columns)
             _contrasts(image, y, g, floor, work, means, scales)
             _add_segments(line, scales, threshold, g, edges, ups, downs)
             for row in range(earliest, latest):
