@@ -46,8 +46,13 @@ def encode_labels(y: Any, n: int, classes: Any = None) -> tuple[np.ndarray, np.n
             f"X has {n} samples, but y has {count}; pass one label for each sample"
             f"{one} (found inconsistent numbers of samples)."
         )
-    check_classification_targets(y)
+    is_whole = y.dtype.kind in "iub"
+    if not is_whole:
+        check_classification_targets(y)
     labels, codes = np.unique(y, return_inverse=True)
+    # whole numbers are labels; the check, which sorts them again, can only warn
+    if is_whole and 2 * len(labels) >= n:
+        check_classification_targets(y)
     if classes is None:
         return labels, codes
     merged = union(np.unique(_checked(classes, "classes")), labels)
