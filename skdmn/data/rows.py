@@ -75,7 +75,16 @@ class Rows:
             return self
         if not transfer.fits(self.compute, getattr(data, "nbytes", 0)):
             return self
-        return dataclasses.replace(self, data=to_backend(data, self.compute))
+        link = transfer.link(own_backend(data), self.compute)
+        size, there = self._rows_in(sizes.allowed(sizes.SENT_BYTES)), None
+        sent = transfer.batches(len(self), size, self._read, lambda block: block, link)
+        for some, block in sent:
+            if there is None:
+                there = self.compute.xp.empty(
+                    data.shape, dtype=block.dtype, device=self.compute.device
+                )
+            there[some, ...] = block
+        return dataclasses.replace(self, data=there)
 
     def blocks(self, block_bytes: int | None = None) -> Iterator[tuple[slice, Array]]:
         """Yield blocks of rows in order, on the device of `compute`.
@@ -125,6 +134,11 @@ class Rows:
             data[first:last, ...] = take(block, indices[first:last] - some.start, 0)
         return dataclasses.replace(self, data=data, is_lazy=False)
 
+    def are_finite(self) -> bool:
+        """Return True if no value is NaN or infinite."""
+        xp = self.compute.xp
+        return all(bool(xp.all(xp.isfinite(block))) for _, block in self.blocks())
+
     def differ(self, weights: np.ndarray) -> bool:
         """Return True if the rows with positive weight are not all equal."""
         xp, first = self.compute.xp, None
@@ -137,6 +151,9 @@ class Rows:
             if bool(xp.any(block != first)):
                 return True
         return False
+
+    def _read(self, some: slice) -> Array:
+        return self.data[some, ...]
 
     def _rows_in(self, n_bytes: int) -> int:
         return max(1, n_bytes // max(1, self.row_bytes))

@@ -20,6 +20,8 @@ STREAM_BYTES = 2**27
 CACHE_BYTES = 2**18
 # Blocks of rows that are on the GPU that computes: nothing is transferred
 DEVICE_BYTES = 2**28
+# Blocks of rows on their way to a GPU, where they stay
+SENT_BYTES = 2**25
 # Blocks of rows whose second moments are summed, in one product for each block
 MOMENTS_BYTES = 2**24
 # Limit for any batch on a GPU: small enough that transfers and computations overlap,

@@ -63,7 +63,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         all classes equal. None gives every class the weight 1.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Device for the computation. "auto" uses the device of `X`; for NumPy arrays it
-        uses the GPU if CuPy finds one, else the CPU.
+        uses a GPU if the work is large and CuPy finds one, else the CPU.
     warm_start : bool, default=False
         If True, `fit` starts from the previous solution, provided that the classes and
         the number of features are the same.
@@ -220,6 +220,8 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         rows, backend = self._check_rows(X, reset=True)
         classes, codes = self._check_labels(y, len(rows))
         rows = rows.resident()
+        if backend != rows.compute and not rows.is_lazy and not rows.are_finite():
+            raise ValueError("X contains NaN or infinity; remove or impute them.")
         objective = self._objective(rows, classes, codes, sample_weight)
         start = self._last_solution(objective, classes)
         dtype = widest_float(backend)

@@ -24,6 +24,7 @@ if __name__ == "__main__":
     )
 
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose
 
 from skdmn import (
@@ -31,6 +32,7 @@ from skdmn import (
     ClassPCAPatchTransformer,
     DensityMatrixNetwork,
     MaxPool2DTransformer,
+    SoftmaxClassifier,
     WhitenedPCAPatchTransformer,
 )
 from skdmn.data import rows, sizes
@@ -137,5 +139,28 @@ def stages():
         yield from softmax(n_rows, n_classes, n_blocks)
 
 
+def check_classifier():
+    """Compare fits to rows that are sent in pieces, and refuse NaN."""
+    rng = np.random.default_rng(0)
+    sizes.SENT_BYTES = 7 * 5 * 4
+    here, there = (SoftmaxClassifier(C=0.1, device=d) for d in ("cpu", "cuda"))
+    labels, few = np.arange(60) % 3, np.arange(60) > 9
+    for dtype in ("float32", "float16", "uint8", ">f4"):
+        X = (9 * rng.random((60, 5))).astype(dtype)
+        expected = here.fit(X, labels).decision_function(X)
+        found = there.fit(X, labels).decision_function(X)
+        assert_allclose(found, expected, atol=1e-4)
+    X[3, 2] = np.nan
+    calls = [
+        lambda: there.fit(X, labels),
+        lambda: there.fit(X, labels, sample_weight=few),  # the NaN has no weight
+        lambda: there.predict(X),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="X contains NaN or infinity"):
+            call()
+
+
 if __name__ == "__main__":
+    check_classifier()
     print(json.dumps(list(stages())))

@@ -274,7 +274,8 @@ def test_rows_that_fit_on_a_gpu_are_sent_there_once(monkeypatch, fits):
             sent.append(len(array))
         return move(array, backend)
 
-    monkeypatch.setattr(rows_module, "to_backend", counted)
+    for module in (rows_module, transfer):
+        monkeypatch.setattr(module, "to_backend", counted)
     ours = SoftmaxClassifier(C=0.1, device="cuda").fit(X, y)
     assert (sum(sent) == len(X)) == fits
     expected = SoftmaxClassifier(C=0.1, device="cpu").fit(X, y)
