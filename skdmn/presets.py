@@ -96,7 +96,7 @@ def make_dmn(
         is a flattened image.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Device for the computation. "auto" uses the device of `X`; for NumPy arrays it
-        uses the GPU if CuPy finds one, else the CPU.
+        uses a GPU if the work is large and CuPy finds one, else the CPU.
     memory : str, path, joblib.Memory or None, default=None
         Cache for density matrices, which a grid search over cutoffs then reuses.
     random_state : int, RandomState instance or None, default=None
@@ -258,7 +258,7 @@ def recommended_dmn(
         thousand images; the best value falls as the number of images grows.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Device for the computation. "auto" uses the device of `X`; for NumPy arrays it
-        uses the GPU if CuPy finds one, else the CPU.
+        uses a GPU if the work is large and CuPy finds one, else the CPU.
     memory : str, path, joblib.Memory or None, default=None
         Cache for density matrices.
     random_state : int, RandomState instance or None, default=0

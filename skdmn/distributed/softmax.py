@@ -120,8 +120,9 @@ class _DistributedSoftmax(SoftmaxClassifier):
     ) -> tuple[Rows, Backend]:
         one_row = np.zeros((1, *X.sample_shape), X.dtype)
         rows, backend = super()._check_rows(one_row, reset=reset, method=method)
-        compute, dtype = rows.compute, rows.dtype
-        return BlockRows(X.persisted(), compute, dtype, device=self.device), backend
+        compute = compute_backend(HOST, self.device)  # for more than that one row
+        settings = compute, rows.dtype, True, self.device
+        return BlockRows(X.persisted(), *settings), backend
 
     @staticmethod
     def _callback_data(data: dict[str, Any]) -> dict[str, Any]:

@@ -657,7 +657,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         backend = backend_of(X)
         if not reset:
             self._check_same_backend(backend, method)
-        compute = compute_backend(backend, self._device())
+        compute_backend(backend, self._device(), 0)  # raises before X is read
         X = self._validated(X, reset)
         check_could_be_images(X)
         if reset:
@@ -665,10 +665,19 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             shape = self.image_shape_
         else:
             shape = self._fitted_shape(X)
+        n_products = math.prod(X.shape) * self._products(shape)
+        compute = compute_backend(backend, self._device(), n_products)
         return Images.of(X, shape, backend, compute)
 
     def _device(self) -> str:
         return self.device
+
+    def _products(self, shape: Shape) -> int:
+        """Return roughly how many products each value of an image takes part in.
+
+        ``device="auto"`` uses a GPU if there are enough.
+        """
+        return 1
 
     def _validated(self, X: Any, reset: bool) -> Array | Sliced:
         """Check X; objects that only support slicing are checked when they are read."""
@@ -811,8 +820,10 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         check_is_fitted(self)
         backend, shape = backend_of(X), self.image_shape_
         self._check_same_backend(backend, "inverse_transform")
-        compute = compute_backend(backend, self.device)
+        compute_backend(backend, self.device, 0)  # raises before X is read
         X = check_array(as_one_array(X), allow_nd=True, ensure_2d=False)
+        n_products = math.prod(X.shape) * self._products(shape)
+        compute = compute_backend(backend, self.device, n_products)
         expected = [shape, shape[:2]] if shape[2] == 1 else [shape]
         if tuple(X.shape[1:]) not in [*expected, (self.n_features_in_,)]:
             hint = single_image_hint(X.shape, self.n_features_in_)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from numbers import Integral
 from typing import Any, Self
@@ -23,6 +24,7 @@ from skdmn.statistics.filters import WORKSPACE
 from skdmn.utils.array_api import Array
 from skdmn.utils.labels import draw, encode_labels, is_all
 from skdmn.utils.memory import SURE_TO_FIT, available_memory, in_words
+from skdmn.utils.validation import Shape, as_pair
 
 
 class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
@@ -144,6 +146,13 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
                 "images."
             )
         return encode_labels(y, n_images, classes)
+
+    def _products(self, shape: Shape) -> int:
+        # a value is in as many patches as the kernel has pixels, and meets all values
+        # of each: in second moments, and in as many filters
+        sizes = as_pair(self.kernel_size, "kernel_size")
+        area = math.prod(map(min, sizes, shape))
+        return area * area * shape[2]
 
     def _empty_sums(self, n_classes: int) -> DensityAccumulator:
         return DensityAccumulator.empty(

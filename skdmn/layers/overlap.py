@@ -46,7 +46,7 @@ class OverlapPruner(ImageTransformer):
         `X` holds images.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where to compute. "auto" uses the device of `X`; for NumPy arrays, a GPU if
-        CuPy finds one, else the CPU.
+        the work is large and CuPy finds one, else the CPU.
 
     Attributes
     ----------

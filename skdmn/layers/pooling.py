@@ -69,7 +69,7 @@ class MaxPool2DTransformer(_Pool2DTransformer):
         one-dimensional signals. Not needed if `X` holds images.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where to compute. "auto" uses the device of `X`; for NumPy arrays, a GPU if
-        CuPy finds one, else the CPU.
+        the work is large and CuPy finds one, else the CPU.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ class AveragePool2DTransformer(_Pool2DTransformer):
         one-dimensional signals. Not needed if `X` holds images.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where to compute. "auto" uses the device of `X`; for NumPy arrays, a GPU if
-        CuPy finds one, else the CPU.
+        the work is large and CuPy finds one, else the CPU.
 
     Attributes
     ----------

@@ -100,7 +100,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         one-dimensional signals. Not needed if `X` holds images.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where to compute. "auto" uses the device of `X`; for NumPy arrays, a GPU if
-        CuPy finds one, else the CPU.
+        the work is large and CuPy finds one, else the CPU.
     memory : str, path, joblib.Memory or None, default=None
         Where to cache density matrices. They do not depend on `n_filters`, `mirrored`,
         `regularization`, `threshold` or the cutoffs. The pass that computes the "auto"

@@ -233,8 +233,8 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         layer.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where to compute. "auto" uses the `device` of the layers. If that is "auto" too,
-        it uses the device of `X`; for NumPy arrays, a GPU if CuPy finds one, else the
-        CPU.
+        it uses the device of `X`; for NumPy arrays, a GPU if the work is large and
+        CuPy finds one, else the CPU.
     batch_size : int or "auto", default="auto"
         Number of images in a batch. "auto" chooses it such that the batches need less
         than 256 MB (or scikit-learn's ``working_memory``, if that is less), and no more
@@ -476,6 +476,9 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     def _device(self) -> str:
         asked = [self.device, *(layer.device for _, layer in self.layers)]
         return next((device for device in asked if device != "auto"), "auto")
+
+    def _products(self, shape: Shape) -> int:
+        return sum(layer._products(shape) for _, layer in self.layers)
 
     def _gives_rows(self) -> bool:
         return True

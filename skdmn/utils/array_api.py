@@ -8,6 +8,8 @@ on a GPU through CuPy.
 from __future__ import annotations
 
 import functools
+import math
+import os
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -15,10 +17,15 @@ import numpy as np
 from sklearn import get_config
 
 from skdmn.utils.optional import import_whole
+from skdmn.utils.validation import warn_user
 
 Array = Any  # an array of NumPy, CuPy, torch, array-api-strict, ...
 
 DEVICES = ("auto", "cpu", "cuda")
+
+# Products from which "auto" uses a GPU: with fewer, transfers and the start of kernels
+# take longer than the CPU
+AUTO_PRODUCTS = 10**9
 
 
 class Backend(NamedTuple):
@@ -150,9 +157,14 @@ def working_memory() -> int:
     return int(get_config()["working_memory"] * 2**20)
 
 
+_is_child_of_gpu_user = False  # a process forked from one that used the GPU
+
+
 @functools.cache
 def gpu() -> Backend | None:
     """Return CuPy's namespace and device, or None if CuPy finds no usable GPU."""
+    if _is_child_of_gpu_user:
+        return None
     try:
         cupy = import_whole("cupy")
         if not cupy.cuda.is_available():
@@ -162,7 +174,21 @@ def gpu() -> Backend | None:
     return Backend(array_api_compat.array_namespace(cupy.empty(0)), cupy.cuda.Device())
 
 
-def compute_backend(data: Backend, device: str) -> Backend:
+def _remember_fork() -> None:
+    """Forget the GPU in a forked process, where CUDA cannot be used any more."""
+    global _is_child_of_gpu_user
+    if gpu.cache_info().currsize and gpu() is not None:
+        _is_child_of_gpu_user = True
+        gpu.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_remember_fork)
+
+
+def compute_backend(
+    data: Backend, device: str, n_products: float = math.inf
+) -> Backend:
     """Choose the namespace and device for computations on data.
 
     Parameters
@@ -171,8 +197,11 @@ def compute_backend(data: Backend, device: str) -> Backend:
         Namespace and device of the data.
     device : {"auto", "cpu", "cuda"}
         The estimator's parameter. NumPy data is processed on the GPU if this is
-        "cuda", or if it is "auto" and a GPU is usable. Other data is processed by its
-        own library, on its own device.
+        "cuda", or if it is "auto", the computation takes at least `AUTO_PRODUCTS`
+        products, and a GPU is usable. Other data is processed by its own library, on
+        its own device.
+    n_products : float, default=inf
+        Approximate number of products that the computation takes.
 
     Returns
     -------
@@ -181,7 +210,8 @@ def compute_backend(data: Backend, device: str) -> Backend:
     Raises
     ------
     RuntimeError
-        If `device` is "cuda" and no GPU is usable.
+        If `device` is "cuda" and no GPU is usable, as in a process that was forked
+        after its parent used the GPU. "auto" uses the CPU there, with a warning.
     ValueError
         If the data is on a device that contradicts `device`.
     """
@@ -192,10 +222,21 @@ def compute_backend(data: Backend, device: str) -> Backend:
                 "device='auto' to compute on the device of X, or move X."
             )
         return data
-    if device == "cpu":
-        return HOST
+    if device == "cpu" or (device == "auto" and n_products < AUTO_PRODUCTS):
+        return HOST  # without a look for a GPU, which takes time and GPU memory
     backend = gpu()
-    if backend is None and device == "cuda":
+    if _is_child_of_gpu_user:
+        problem = (
+            "the GPU cannot be used in this process, because it was forked from one "
+            "that had used it; start processes with joblib's default backend or "
+            "multiprocessing's method 'spawn'"
+        )
+        if device == "cuda":
+            raise RuntimeError(
+                f"device='cuda' was given, but {problem}, or pass device='cpu'."
+            )
+        warn_user(f"device='auto' uses the CPU: {problem}, or pass device='cpu'.")
+    elif backend is None and device == "cuda":
         raise RuntimeError(
             "device='cuda' was given, but CuPy finds no usable GPU; install "
             "skdmn[cuda12] or skdmn[cuda13] to match the CUDA driver, or pass "

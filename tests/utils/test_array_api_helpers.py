@@ -67,6 +67,14 @@ def test_numpy_is_computed_on_a_gpu_unless_cpu_is_asked_for(some_gpu):
     assert compute_backend(HOST, "cpu") == HOST
 
 
+def test_auto_takes_the_gpu_only_for_enough_products(some_gpu):
+    least = array_api.AUTO_PRODUCTS
+    assert compute_backend(HOST, "auto", least) == some_gpu
+    assert compute_backend(HOST, "auto", least - 1) == HOST
+    assert compute_backend(HOST, "cuda", 0) == some_gpu
+    assert compute_backend(HOST, "cpu", least) == HOST
+
+
 def test_no_gpu_is_looked_for_where_cpu_is_asked_for(monkeypatch):
     monkeypatch.setattr(array_api, "gpu", lambda: pytest.fail("looked for a GPU"))
     assert compute_backend(HOST, "cpu") == HOST
