@@ -75,6 +75,17 @@ def test_pipeline_grid_search_and_pickle(layer, digits):
     assert_array_equal(loaded.predict(X), search.predict(X))
 
 
+def test_a_changed_file_is_refused(layer, digits):
+    fitted = clone(layer).fit(digits[0])
+    fitted.filters_ = np.repeat(fitted.filters_, 2, axis=3)
+    with pytest.raises(ValueError, match=r"filters_ of KMeansPatchTransformer has sha"):
+        pickle.loads(pickle.dumps(fitted))
+    fitted = clone(layer).fit(digits[0])
+    fitted.image_shape_ = (8, 8, 2)
+    with pytest.raises(ValueError, match="n_features_in_ of KMeans"):
+        pickle.loads(pickle.dumps(fitted))
+
+
 def test_networks_stream_fuse_and_mirror_it(layer, digits):
     X, y = digits
     whole = make_pipeline(clone(layer), MaxPool2DTransformer(2)).fit(X, y)

@@ -30,6 +30,7 @@ COMMON = {  # modules of tests, and the estimators that each must go through
     "utils/test_copies.py": one_of_each_type(image_estimators()),
     "reliability/test_degenerate.py": ESTIMATORS,
     "reliability/test_saved_models.py": ESTIMATORS,
+    "reliability/test_tampered_models.py": ESTIMATORS,
 }
 
 BASE_CLASSES = ("ImageTransformer", "ClassDensityTransformer", "NamedLayers")

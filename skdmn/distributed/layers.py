@@ -42,7 +42,8 @@ def fit_network(network: DensityMatrixNetwork, blocks: Blocks, y: Any) -> None:
     for name, layer in network.layers:
         fitted = network._prepared(layer, network.layers_, images)
         labels = fitted._choose(y, len(blocks))
-        gather = partial(_gathered, fitted, network.compact(), blocks, labels)
+        sent = network.compact() if network.layers_ else network
+        gather = partial(_gathered, fitted, sent, blocks, labels)
         fitted._learn(labels, images.dtype, gather)
         network.layers_ = [*network.layers_, (name, fitted)]
 

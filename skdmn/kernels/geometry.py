@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from skdmn.utils.array_api import Array, own_backend
-from skdmn.utils.validation import Pair
+from skdmn.utils.validation import LARGEST_SIZE, Pair
 
 Padding = Literal["valid", "same"]
 
@@ -71,6 +71,61 @@ def same_padding(length: int, kernel: int, stride: int) -> Pair:
     positions = output_length(length, kernel, stride, "same")
     total = max((positions - 1) * stride + kernel - length, 0)
     return total // 2, total - total // 2
+
+
+def check_window(
+    shape: tuple[int, ...], size: Pair, stride: Pair, padding: str
+) -> None:
+    """Raise if windows do not fit images of shape (height, width, ...).
+
+    Compiled kernels do not check bounds, so they rely on this check.
+    """
+    sizes = (*shape[:2], *size, *stride)
+    is_valid = all(1 <= one <= LARGEST_SIZE for one in sizes) and (
+        padding == "same"
+        or (padding == "valid" and size[0] <= shape[0] and size[1] <= shape[1])
+    )
+    if not is_valid:
+        raise ValueError(
+            f"Windows of {tuple(size)} pixels with stride {tuple(stride)} and padding "
+            f"{padding!r} do not fit images of {tuple(shape[:2])} pixels; pass sizes "
+            f"from 1 to the size of the images, strides from 1 to {LARGEST_SIZE}, and "
+            "padding 'valid' or 'same'."
+        )
+
+
+def check_filters(
+    shape: tuple[int, ...], filters: tuple[int, ...], what: str = "filters"
+) -> None:
+    """Raise if filters of a shape do not fit images of (height, width, channels).
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height, width and channels of the images.
+    filters : tuple of int
+        Shape of the array of filters.
+    what : str
+        Name of the filters, for the message.
+    """
+    if len(shape) != 3 or len(filters) != 4 or 0 in filters or filters[3] != shape[2]:
+        raise ValueError(
+            f"{what} of shape {tuple(filters)} do not fit images of shape "
+            f"{tuple(shape)}; pass an array of shape (n, kernel height, kernel width, "
+            "channels), for images of (height, width, channels)."
+        )
+
+
+def check_members(members: Array, n_images: int) -> None:
+    """Raise if indices of images are not in range."""
+    is_int = members.ndim == 1 and members.dtype.kind in "iu"
+    if not is_int or (
+        len(members) and not 0 <= members.min() <= members.max() < n_images
+    ):
+        raise ValueError(
+            f"members are not indices of {n_images} images; pass a 1D array of ints "
+            f"from 0 to {n_images - 1}."
+        )
 
 
 def before(

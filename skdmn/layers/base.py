@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from sklearn import get_config
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import StrOptions
@@ -19,7 +18,7 @@ from skdmn.data.images import Images, rows
 from skdmn.data.sliced import Sliced, is_sliceable
 from skdmn.kernels.geometry import Pair
 from skdmn.operations.fusion import needs_no_batches, planned
-from skdmn.operations.records import Flatten, Operation, run
+from skdmn.operations.records import Flatten, Operation, check_operations, run
 from skdmn.statistics.accumulate import (
     Report,
     Statistics,
@@ -38,6 +37,21 @@ from skdmn.utils.array_api import (
 from skdmn.utils.documentation import DocLinkMixin
 from skdmn.utils.labels import union
 from skdmn.utils.persistence import PortableMixin
+from skdmn.utils.state import (
+    Field,
+    Sizes,
+    State,
+    StateError,
+    check_alike,
+    checked,
+    classes,
+    count,
+    lengths,
+    part,
+    shown,
+    strings,
+    wrong_state,
+)
 from skdmn.utils.validation import (
     Shape,
     as_one_array,
@@ -60,6 +74,8 @@ _INPUT = (
     "_input_ndim",
     "_lives",
 )
+
+IMAGE = ("height", "width", "channels")  # names of sizes, see `skdmn.utils.state`
 
 
 class Labels(NamedTuple):
@@ -86,6 +102,28 @@ class Labels(NamedTuple):
 # Computes sums over images, in this process or on workers. It takes empty sums and a
 # flag (True if the sums are kept by class), and returns the sums over all images.
 Gather = Callable[[Any, bool], Any]
+
+
+def _check_ndim(ndim: Any, sizes: Sizes) -> None:
+    """Raise StateError if a number of dimensions does not fit the image shape."""
+    if type(ndim) is not int or not 2 <= ndim <= 4:
+        raise StateError(f"is {shown(ndim)}, expected 2 for rows, 3 or 4 for images")
+    if ndim == 3 and sizes["channels"] != 1:
+        raise StateError(f"is 3, but images have {sizes['channels']} channels")
+
+
+def _check_learned(learned: Any, sizes: Sizes) -> None:
+    """Raise StateError if the record of what the sums are of is not complete."""
+    if not isinstance(learned, dict) or {"classes", "dtype", "settings"} - {*learned}:
+        raise StateError("is no dict of classes, dtype and settings")
+    classes().check(learned["classes"], sizes)
+    if shown(learned["dtype"]) not in ("'float32'", "'float64'"):
+        raise StateError("has a dtype that is neither float32 nor float64")
+    settings = learned["settings"]
+    if not isinstance(settings, dict) or any(
+        isinstance(value, np.ndarray) for value in settings.values()
+    ):
+        raise StateError("has settings that are no dict of values")
 
 
 class _RowOutput(DocLinkMixin, PortableMixin, TransformerMixin, BaseEstimator):
@@ -134,12 +172,23 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     returns empty sums for this pass from ``_first_look()``, and receives the filled
     sums in ``_take_first_look(sums, dtype)``.
 
-    Every subclass needs the parameters `image_shape` and `device`.
+    Every subclass needs the parameters `image_shape` and `device`. To have its fitted
+    attributes checked when it is loaded from a file, it declares them in ``_state``,
+    see `skdmn.utils.state`.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's)
         "image_shape": [tuple, list, None],
         "device": [StrOptions(set(DEVICES))],
+    }
+    _state: ClassVar[State] = {
+        "image_shape_": lengths(*IMAGE),
+        "n_features_in_": count(equals=IMAGE),
+        "feature_names_in_": strings(IMAGE).optional(),
+        "_input_ndim": checked(_check_ndim),
+        "_lives": Field(),
+        "_learned": checked(_check_learned),
+        "_sums": part().optional(),
     }
     _needs_positions = True  # warn about rows without image_shape that may be images
     _one_to_one = False  # outputs correspond to inputs and keep their names
@@ -207,6 +256,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             self._check_params()
             self._check_uses_all_images("partial_fit")
             resume = hasattr(self, "_learned")
+            if resume:
+                self._check_state()
             images = self._check_images(X, reset=not resume, method="partial_fit")
             before = self._resumable() if resume else None
             labels = self._choose(y, len(images), classes)
@@ -354,6 +405,11 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             self._adopt(statistics.sums)
             mine = self._as_statistics(None, statistics.classes, statistics.dtype)
             check_mergeable(mine, statistics)
+            check_alike(
+                *(statistics.sums, self._empty_sums(1), "statistics.sums"),
+                known=dict(zip(IMAGE, self.image_shape_, strict=True)),
+                n_classes=len(statistics.classes),
+            )
             self._keep(statistics.classes, statistics.sums, statistics.dtype)
         return self
 
@@ -586,6 +642,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 f"This {type(self).__name__} has no sums, because compact() left them "
                 "out; use the estimator that compact() was called on."
             )
+        self._check_state()
         learned = self._learned
         seen = self._as_statistics(self._sums, learned["classes"], learned["dtype"])
         return replace(seen, settings=learned["settings"])
@@ -643,9 +700,24 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         """True if the images are one-dimensional signals, passed as rows."""
         return self._input_ndim == 2 and self.image_shape_[::2] == (1, 1)
 
-    def _check_params(self) -> None:
-        if not get_config()["skip_parameter_validation"]:
-            self._validate_params()
+    def _check_state(self) -> Sizes:
+        """Raise if the fitted attributes are not what the class declares.
+
+        What `transform` computes must also be possible for images of `image_shape_`.
+        """
+        sizes = super()._check_state()
+        try:
+            check_operations(self._operations(), self.image_shape_)
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            reason = str(error).rstrip(".")
+            raise wrong_state(f"{type(self).__name__} cannot run: {reason}") from error
+        learned = getattr(self, "_learned", {"settings": self._sum_settings()})
+        for name in self._sum_settings():
+            if name not in learned["settings"]:
+                raise wrong_state(
+                    f"_learned of {type(self).__name__} has no setting {name}"
+                )
+        return sizes
 
     def _check_images(
         self, X: Any, *, reset: bool, method: str = "transform"

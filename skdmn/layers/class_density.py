@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -17,13 +17,27 @@ from sklearn.utils.validation import check_is_fitted
 from skdmn.data import sizes
 from skdmn.data.images import Images
 from skdmn.kernels.geometry import Pair
-from skdmn.layers.base import ImageTransformer, Labels
+from skdmn.layers.base import IMAGE, ImageTransformer, Labels
 from skdmn.statistics.accumulate import Report
-from skdmn.statistics.density import LEAST_SQUARE, Densities, DensityAccumulator
+from skdmn.statistics.density import (
+    KERNEL,
+    LEAST_SQUARE,
+    Densities,
+    DensityAccumulator,
+)
 from skdmn.statistics.filters import WORKSPACE
-from skdmn.utils.array_api import Array
+from skdmn.utils.array_api import Array, to_numpy
 from skdmn.utils.labels import draw, encode_labels, is_all
 from skdmn.utils.memory import SURE_TO_FIT, available_memory, in_words
+from skdmn.utils.state import (
+    Sizes,
+    State,
+    classes,
+    counts,
+    labels,
+    lengths,
+    wrong_state,
+)
 from skdmn.utils.validation import Shape, as_pair
 
 
@@ -45,6 +59,12 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         "memory": [str, HasMethods("cache"), HasMethods("__fspath__"), None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
+    }
+    _state: ClassVar[State] = {
+        "kernel_size_": lengths(*KERNEL, most=IMAGE[:2]),
+        "classes_": classes(),
+        "class_counts_": counts("n_classes"),
+        "filter_classes_": labels("n_filters"),
     }
     kernel_size: int | Pair
     class_based: bool
@@ -237,6 +257,36 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         self.n_patches_ = self._here(np.array(sums.n_patches))
         self.class_counts_ = self._here(np.array(sums.n_images))
         self._set_filters(Densities(sums), dtype)
+
+    def _check_state(self) -> Sizes:
+        """Raise if fitted attributes or sums are not of the same classes and images."""
+        found, name = super()._check_state(), type(self).__name__
+        known, filter_classes = to_numpy(self.classes_), to_numpy(self.filter_classes_)
+        if not np.array_equal(known, to_numpy(self._learned["classes"])):
+            raise wrong_state(f"classes_ of {name} differs from _learned['classes']")
+        if not set(filter_classes.tolist()) <= set(known.tolist()):
+            raise wrong_state(f"filter_classes_ of {name} has labels not in classes_")
+        sums = getattr(self, "_sums", None)
+        if sums is None:
+            return found
+        n_patches = np.multiply.outer(sums.n_images, sums._n_patches(self.image_shape_))
+        if not np.array_equal(n_patches, sums.n_patches):
+            raise wrong_state(
+                f"_sums.n_patches of {name} is not n_images times the number of "
+                "patches of an image"
+            )
+        for own, theirs in (("n_patches_", "n_patches"), ("class_counts_", "n_images")):
+            if not np.array_equal(to_numpy(getattr(self, own)), getattr(sums, theirs)):
+                raise wrong_state(f"{own} of {name} differs from _sums.{theirs}")
+        if not sums.are_possible():
+            raise wrong_state(f"_sums.sums of {name} exceed the sums of squares")
+        is_centered = sums.sums is not None
+        if is_centered != self._learned["settings"].get("centered"):
+            raise wrong_state(
+                f"_sums.sums of {name} is {'an array' if is_centered else 'None'}, "
+                f"but centered is {not is_centered} in _learned['settings']"
+            )
+        return found
 
     def _labels(self, classes: np.ndarray) -> Array:
         """Return labels by class index; numbers are moved to the device of X."""

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdmn.kernels.geometry import Padding, Pair
 from skdmn.layers.class_density import ClassDensityTransformer
 from skdmn.operations.records import Convolve, Operation, Rectify
-from skdmn.statistics.density import Densities
+from skdmn.statistics.density import ENTRIES, KERNEL, Densities, DensityAccumulator
 from skdmn.statistics.filters import filter_bank
 from skdmn.utils.array_api import Array
 from skdmn.utils.labels import as_objects
+from skdmn.utils.state import (
+    ONE,
+    Sizes,
+    State,
+    StateError,
+    checked,
+    counts,
+    floats,
+    part,
+)
 from skdmn.utils.validation import as_pair
+
+
+def _check_members(members: Any, sizes: Sizes) -> None:
+    """Raise StateError if there is not one list of (label, rank) for each filter."""
+    if not isinstance(members, list) or len(members) != sizes["n_filters"]:
+        raise StateError(f"is no list of length {sizes['n_filters']}")
+    for pairs in members:
+        if not isinstance(pairs, list) or not all(
+            isinstance(pair, tuple) and len(pair) == 2 and type(pair[1]) is int
+            for pair in pairs
+        ):
+            raise StateError("has entries that are no list of (label, int)")
 
 
 class ClassPCAPatchTransformer(ClassDensityTransformer):
@@ -198,6 +220,16 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         "centered": ["boolean"],
         "stride": [Interval(Integral, 1, None, closed="left"), tuple, list],
         "padding": [StrOptions({"valid", "same"})],
+    }
+    _state: ClassVar[State] = {
+        "filters_": floats("n_filters", *KERNEL, "channels", least=-ONE, most=ONE),
+        "energies_": floats("n_filters", least=0),
+        "explained_variance_ratio_": floats("n_filters", least=0, most=ONE),
+        "filter_members_": checked(_check_members),
+        "partition_functions_": floats("n_classes", least=0),
+        "n_patches_": counts("n_classes"),
+        "means_": floats("n_classes", ENTRIES).optional(),
+        "_sums": part(DensityAccumulator).optional(),
     }
 
     filters_: Array

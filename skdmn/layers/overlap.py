@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -16,6 +16,7 @@ from skdmn.statistics.channels import ChannelMoments
 from skdmn.statistics.density import LEAST_SQUARE
 from skdmn.statistics.filters import overlap_gap
 from skdmn.utils.array_api import Array, to_numpy
+from skdmn.utils.state import State, count, floats, mask, number, part
 from skdmn.utils.validation import warn_user
 
 # after a linear layer, the channels above the gap hold rounding errors, not features
@@ -117,6 +118,13 @@ class OverlapPruner(ImageTransformer):
         **ImageTransformer._parameter_constraints,
         "n_overlap": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "min_gap": [Interval(Real, 0, None, closed="left")],
+    }
+    _state: ClassVar[State] = {
+        "energies_": floats("channels", least=0, is_finite=False),
+        "n_overlap_": count(),
+        "gap_": number(least=0),
+        "support_": mask("channels"),
+        "_sums": part(ChannelMoments).optional(),
     }
 
     def __init__(

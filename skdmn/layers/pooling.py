@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdmn.kernels.geometry import Padding, Pair, Window
-from skdmn.layers.base import ImageTransformer
+from skdmn.layers.base import IMAGE, ImageTransformer
 from skdmn.operations.records import AveragePool, MaxPool, Operation, Power
+from skdmn.utils.state import State, lengths
 from skdmn.utils.validation import as_pair
 
 
@@ -23,6 +24,9 @@ class _Pool2DTransformer(ImageTransformer):
         "padding": [StrOptions({"valid", "same"})],
     }
 
+    _state: ClassVar[State] = {
+        "pool_size_": lengths("pool_height", "pool_width", most=IMAGE[:2])
+    }
     pool_size: int | Pair
     stride: int | Pair | None
     padding: Padding

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from skdmn.operations.records import Operation, ScaleChannels
 from skdmn.statistics.channels import ChannelMoments
 from skdmn.statistics.density import LEAST_SQUARE
 from skdmn.utils.array_api import Array, own_backend
+from skdmn.utils.state import POSITIVE, State, count, floats, part
 
 
 class ChannelStandardScaler(ImageTransformer):
@@ -76,6 +77,13 @@ class ChannelStandardScaler(ImageTransformer):
         **ImageTransformer._parameter_constraints,
         "with_mean": ["boolean"],
         "with_std": ["boolean"],
+    }
+    _state: ClassVar[State] = {
+        "mean_": floats("channels"),
+        "var_": floats("channels", least=0),
+        "scale_": floats("channels", least=POSITIVE),
+        "n_samples_seen_": count(1),
+        "_sums": part(ChannelMoments).optional(),
     }
     _one_to_one = True
 

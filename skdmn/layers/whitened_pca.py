@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdmn.kernels.geometry import Pair, output_size
+from skdmn.layers.base import IMAGE
 from skdmn.layers.class_density import ClassDensityTransformer
 from skdmn.operations.records import Encode, Operation
-from skdmn.statistics.contrast import ContrastAccumulator
-from skdmn.statistics.density import LEAST_SQUARE, DensityAccumulator
+from skdmn.statistics.contrast import CELLS, ContrastAccumulator
+from skdmn.statistics.density import KERNEL, LEAST_SQUARE, DensityAccumulator
 from skdmn.statistics.filters import Matrices
 from skdmn.statistics.whitened_filters import (
     MirroredDensities,
@@ -21,6 +22,18 @@ from skdmn.statistics.whitened_filters import (
     whitened_bank,
 )
 from skdmn.utils.array_api import Array, to_numpy
+from skdmn.utils.state import (
+    ONE,
+    POSITIVE,
+    Sizes,
+    State,
+    counts,
+    floats,
+    lengths,
+    number,
+    part,
+    wrong_state,
+)
 from skdmn.utils.validation import as_pair
 
 _FLOOR = 0.1  # share of the mean variance of a patch
@@ -215,6 +228,19 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         "threshold": [Interval(Real, 0, None, closed="left")],
         "mirrored": ["boolean"],
     }
+    _state: ClassVar[State] = {
+        "filters_": floats("n_filters", *KERNEL, "channels"),
+        "components_": floats(
+            "n_components", *KERNEL, "channels", least=-ONE, most=ONE
+        ),
+        "variance_ratios_": floats("n_filters", least=0),
+        "filter_cells_": counts("n_filters", 2),
+        "contrast_floor_": number(least=POSITIVE),
+        "position_grid_": lengths(*CELLS, most=IMAGE[:2]),
+        "partition_functions_": floats("n_classes", CELLS, least=0),
+        "n_patches_": counts("n_classes", CELLS),
+        "_sums": part(ContrastAccumulator).optional(),
+    }
     centered = False  # each patch is, by its own mean
 
     filters_: Array
@@ -258,6 +284,17 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         self.memory = memory
         self.random_state = random_state
         self.verbose = verbose
+
+    def _check_state(self) -> Sizes:
+        """Raise if the floor has no inverse root in the dtype of the filters."""
+        sizes = super()._check_state()
+        is_narrow = to_numpy(self.filters_).dtype == np.float32
+        if is_narrow and self.contrast_floor_ < _FLOOR * _LEAST_FLOOR:
+            raise wrong_state(
+                f"contrast_floor_ of {type(self).__name__} is {self.contrast_floor_}, "
+                "which is too small for float32"
+            )
+        return sizes
 
     @property
     def _needs_first_look(self) -> bool:  # type: ignore[override]
@@ -359,7 +396,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         n_cells = self.position_grid_[0] * across
         bank = whitened_bank(
             densities,
-            n_filters=self.n_filters,
+            n_filters=int(self.n_filters),
             variance_cutoff=self.variance_cutoff,
             correlation_cutoff=self.correlation_cutoff,
             regularization=self.regularization,

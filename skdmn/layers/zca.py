@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.linalg import solve
@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skdmn.data import sizes
 from skdmn.statistics.density import LEAST_SQUARE
 from skdmn.utils.persistence import PortableMixin
+from skdmn.utils.state import State, count, floats, moments, strings
 from skdmn.utils.validation import as_one_array
 
 
@@ -89,6 +90,14 @@ class ZCAWhitening(
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         "epsilon": [Interval(Real, 0, None, closed="left")]
+    }
+    _state: ClassVar[State] = {
+        "mean_": floats("n_features"),
+        "explained_variance_": floats("n_features", least=0),
+        "components_": moments("n_features", "n_features"),
+        "n_samples_seen_": count(2),
+        "n_features_in_": count(equals="n_features"),
+        "feature_names_in_": strings("n_features").optional(),
     }
 
     def __init__(self, epsilon: float = 1e-6) -> None:

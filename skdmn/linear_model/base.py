@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn import get_config
@@ -27,6 +27,17 @@ from skdmn.utils.array_api import (
 )
 from skdmn.utils.documentation import DocLinkMixin
 from skdmn.utils.persistence import PortableMixin
+from skdmn.utils.state import (
+    Field,
+    Sizes,
+    State,
+    StateError,
+    checked,
+    classes,
+    count,
+    floats,
+    strings,
+)
 from skdmn.utils.validation import as_one_array, single_image_hint
 
 # Rough number of products of each value in a fit: two in each of some 20 passes. The
@@ -34,9 +45,27 @@ from skdmn.utils.validation import as_one_array, single_image_hint
 FIT_PRODUCTS = 40
 
 
+def _check_classes(labels: Any, sizes: Sizes) -> None:
+    """Raise StateError if there are not two classes or more; set `n_outputs`."""
+    classes().check(labels, sizes)
+    n_classes = sizes["n_classes"]
+    if n_classes < 2:
+        raise StateError("has one label, expected at least 2")
+    sizes["n_outputs"] = n_classes if n_classes > 2 else 1
+
+
 class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstimator):
     """Base class of fitted linear classifiers; predicts one block of rows at a time."""
 
+    _state: ClassVar[State] = {
+        "classes_": checked(_check_classes),
+        "coef_": floats("n_outputs", "n_features"),
+        "intercept_": floats("n_outputs"),
+        "mean_": floats("n_features"),
+        "n_features_in_": count(equals="n_features"),
+        "feature_names_in_": strings("n_features").optional(),
+        "_lives": Field(),
+    }
     device: str
     coef_: Array
     intercept_: Array

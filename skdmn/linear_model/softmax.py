@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import warnings
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from sklearn import get_config
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -27,6 +26,23 @@ from skdmn.utils.array_api import (
     widest_float,
 )
 from skdmn.utils.labels import as_objects, check_sample_weight, encode_labels
+from skdmn.utils.state import (
+    POSITIVE,
+    Sizes,
+    State,
+    StateError,
+    checked,
+    count,
+    floats,
+    has_state,
+    number,
+)
+
+
+def _check_losses(losses: Any, sizes: Sizes) -> None:
+    """Raise StateError if the losses are no list of numbers."""
+    if not isinstance(losses, list) or not all(isinstance(v, Real) for v in losses):
+        raise StateError("is no list of numbers")
 
 
 class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
@@ -157,6 +173,12 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
     }
+    _state: ClassVar[State] = {
+        "scale_": floats("n_features", least=POSITIVE),
+        "loss_curve_": checked(_check_losses),
+        "n_iter_": count(),
+        "n_passes_": number(least=0),
+    }
 
     _objective_type: type[Objective] = Objective
 
@@ -210,8 +232,9 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
             If `device` is "cuda" and no GPU is usable.
         """
         with self._unchanged_on_error():
-            if not get_config()["skip_parameter_validation"]:
-                self._validate_params()
+            self._check_params()
+            if self.warm_start and has_state(self):
+                self._check_state()
             self._fit(X, y, sample_weight)
         return self
 

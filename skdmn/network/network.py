@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import clone
@@ -28,9 +28,36 @@ from skdmn.network.stream import Batches, Stream
 from skdmn.operations.chain import chain_of
 from skdmn.operations.records import AverageFlips, Flatten, Operation
 from skdmn.utils.array_api import Array
+from skdmn.utils.state import (
+    Field,
+    Sizes,
+    State,
+    StateError,
+    checked,
+    has_state,
+    wrong_state,
+)
 from skdmn.utils.validation import Shape, warn_user
 
 Layers = list[tuple[str, Any]]
+
+
+def _check_fitted_layers(layers: Any, sizes: Sizes) -> None:
+    """Raise StateError if there is no list of names and fitted layers."""
+    if not isinstance(layers, list) or not all(
+        isinstance(pair, tuple)
+        and len(pair) == 2
+        and isinstance(pair[0], str)
+        and isinstance(pair[1], ImageTransformer)
+        and not isinstance(pair[1], NamedLayers)
+        and has_state(pair[1])
+        for pair in layers
+    ):
+        raise StateError("is no list of (name, fitted layer)")
+    if len({name for name, _ in layers}) < len(layers):
+        raise StateError("has a name twice")
+    if any(layer._only_reshapes for _, layer in layers[:-1]):
+        raise StateError("has a FlattenTransformer before other layers")
 
 
 class NamedLayers(_BaseComposition):
@@ -95,7 +122,7 @@ class NamedLayers(_BaseComposition):
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return True if there are fitted layers."""
-        return hasattr(self, "layers_")
+        return bool(getattr(self, "layers_", []))
 
     @classmethod
     def from_pipeline(cls, pipeline: Pipeline, **params: Any) -> Self:
@@ -160,7 +187,8 @@ class NamedLayers(_BaseComposition):
 
     def _check_layers(self) -> None:
         for pair in self.layers:
-            if not (isinstance(pair, tuple) and len(pair) == 2):
+            is_pair = isinstance(pair, tuple) and len(pair) == 2
+            if not is_pair or not isinstance(pair[0], str):
                 raise ValueError(f"layers has {pair!r}; pass a list of (name, layer).")
         if not self.layers:
             raise ValueError("layers is empty; pass a list of (name, layer).")
@@ -186,7 +214,7 @@ class NamedLayers(_BaseComposition):
                 "mirrored=True, but the only layer is a FlattenTransformer; add a "
                 "layer before it that computes features."
             )
-        asked = {self.device, *(layer.device for layer in layers)} - {"auto"}
+        asked = {str(one.device) for one in (self, *layers)} - {"auto"}
         if len(asked) > 1:
             raise ValueError(
                 "device='cpu' and device='cuda' are both asked for by the network and "
@@ -321,6 +349,11 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         "verbose": ["verbose"],
     }
 
+    _state: ClassVar[State] = {
+        "layers_": checked(_check_fitted_layers),
+        "_learned": Field(is_optional=True),
+        "_sums": Field(is_optional=True),
+    }
     layers_: Layers
 
     def __init__(
@@ -504,6 +537,8 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         return stream
 
     def _operations(self) -> list[Operation]:
+        if not self.layers_:  # a network on a Dask worker, before its first layer
+            return []
         chain = chain_of(layer for _, layer in self.layers_)
         operations, rows = list(chain.operations), chain.gives is None
         if rows and isinstance(operations[-1], Flatten):
@@ -596,6 +631,18 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         task.call_on_fit_task_end(estimator=self)
 
     # checks
+
+    def _check_state(self) -> Sizes:
+        """Raise if the network and its first layer take different images."""
+        sizes = super()._check_state()
+        first = self.layers_[0][1] if self.layers_ else self
+        for name in ("image_shape_", "_input_ndim"):
+            if getattr(first, name) != getattr(self, name):
+                raise wrong_state(
+                    f"{name} of {type(self).__name__} is {getattr(self, name)}, but "
+                    f"its first layer has {getattr(first, name)}"
+                )
+        return sizes
 
     def _check_params(self) -> None:
         super()._check_params()

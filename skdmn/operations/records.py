@@ -11,8 +11,16 @@ import array_api_compat
 import numpy as np
 
 from skdmn.kernels import dispatch
-from skdmn.kernels.geometry import WHOLE, Padding, Pair, Window, output_size
-from skdmn.kernels.reference.contrast import Encoding
+from skdmn.kernels.geometry import (
+    WHOLE,
+    Padding,
+    Pair,
+    Window,
+    check_filters,
+    check_window,
+    output_size,
+)
+from skdmn.kernels.reference.contrast import Encoding, check_encoding
 from skdmn.utils.array_api import (
     Array,
     Backend,
@@ -42,6 +50,9 @@ class Operation:
     def output_shape(self, shape: Shape) -> Shape:
         """Return the output shape (height, width, channels) for an input shape."""
         return shape
+
+    def check(self, shape: Shape) -> None:
+        """Raise ValueError if the operation cannot take images of a shape."""
 
     def __call__(self, images: Array) -> Array:
         """Compute the operation on images of shape (n, height, width, channels)."""
@@ -99,6 +110,13 @@ class Convolve(Operation):
         """Return (rows, columns, n_filters)."""
         return *self.window.output_size(shape), self.filters.shape[0]
 
+    def check(self, shape: Shape) -> None:
+        """Raise ValueError if filters or bias do not fit images of a shape."""
+        check_filters(shape, self.filters.shape)
+        check_window(shape, *self.window)
+        if self.bias is not None:
+            _check_shapes(self.filters.shape[:1], bias=self.bias)
+
     def __call__(self, images: Array) -> Array:
         """Convolve images."""
         found = dispatch.convolve(images, self.filters, self.stride, self.padding, None)
@@ -125,6 +143,10 @@ class MaxPool(Operation):
         """Return (rows, columns, channels)."""
         return *self.window.output_size(shape), shape[2]
 
+    def check(self, shape: Shape) -> None:
+        """Raise ValueError if windows do not fit images of a shape."""
+        check_window(shape, *self.window)
+
     def __call__(self, images: Array) -> Array:
         """Pool images."""
         return dispatch.max_pool(images, self.window, images.dtype)
@@ -139,6 +161,10 @@ class AveragePool(Operation):
     def output_shape(self, shape: Shape) -> Shape:
         """Return (rows, columns, channels)."""
         return *self.window.output_size(shape), shape[2]
+
+    def check(self, shape: Shape) -> None:
+        """Raise ValueError if windows do not fit images of a shape."""
+        check_window(shape, *self.window)
 
     def __call__(self, images: Array) -> Array:
         """Pool images."""
@@ -196,6 +222,11 @@ class Encode(Operation):
         size = output_size(shape, self.how.size, (1, 1), "valid")
         return *size, 2 * self.filters.shape[0]
 
+    def check(self, shape: Shape) -> None:
+        """Raise ValueError if filters do not fit images of a shape."""
+        check_encoding(shape, self.how)
+        check_window(shape, *self.window)
+
     def __call__(self, images: Array) -> Array:
         """Encode images."""
         return dispatch.encode(images, self.how)
@@ -207,6 +238,10 @@ class ScaleChannels(Operation):
 
     mean: Array
     scale: Array
+
+    def check(self, shape: Shape) -> None:
+        """Raise ValueError if mean and scale do not fit images of a shape."""
+        _check_shapes(shape[2:], mean=self.mean, scale=self.scale)
 
     def __call__(self, images: Array) -> Array:
         """Scale images."""
@@ -231,6 +266,15 @@ class Select(Operation):
         """Return (height, width, n_kept)."""
         return *shape[:2], len(self.channels)
 
+    def check(self, shape: Shape) -> None:
+        """Raise ValueError if images of a shape do not have the channels."""
+        last = max(self.channels, default=-1)
+        if not 0 <= last < shape[2] or min(self.channels) < 0:
+            raise ValueError(
+                f"channels of Select are {self.channels}, but images have {shape[2]} "
+                "channels; pass indices of these."
+            )
+
     def __call__(self, images: Array) -> Array:
         """Select the channels of images."""
         return take(images, self.channels, axis=3)
@@ -248,6 +292,14 @@ class Flatten(Operation):
     def output_shape(self, shape: Shape) -> Shape:
         """Return the shape of a row, as an image with one channel."""
         return 1, math.prod(self.shape), 1
+
+    def check(self, shape: Shape) -> None:
+        """Raise ValueError if images have another shape."""
+        if tuple(shape) != tuple(self.shape):
+            raise ValueError(
+                f"Flatten takes images of shape {self.shape}, got {shape}; pass images "
+                "of that shape."
+            )
 
     def __call__(self, images: Array) -> Array:
         """Flatten images."""
@@ -337,6 +389,10 @@ class AverageFlips(Operation):
             shape = operation.output_shape(shape)
         return shape
 
+    def check(self, shape: Shape) -> None:
+        """Raise ValueError if an operation cannot take its input."""
+        check_operations(self.operations, shape)
+
     def __call__(self, images: Array) -> Array:
         """Run the operations twice and average."""
         flipped = own_backend(images).xp.flip(images, axis=2)
@@ -352,6 +408,32 @@ class AverageFlips(Operation):
     def _with_arrays(self, function: Callable[[Array], Array]) -> Self:
         moved = tuple(o._with_arrays(function) for o in self.operations)
         return replace(self, operations=moved)
+
+
+def check_operations(operations: Iterable[Operation], shape: Shape) -> Shape:
+    """Raise if an operation cannot take the output of those before it.
+
+    Parameters
+    ----------
+    operations : iterable of Operation
+        Operations, in order.
+    shape : (int, int, int)
+        Height, width and channels of the images that the first one takes.
+
+    Returns
+    -------
+    (int, int, int)
+        Height, width and channels of the output of the last one.
+
+    Raises
+    ------
+    ValueError
+        If arrays, windows or channels do not fit.
+    """
+    for operation in operations:
+        operation.check(shape)
+        shape = operation.output_shape(shape)
+    return shape
 
 
 def run(operations: Iterable[Operation], images: Array, dtype: str) -> Array:
@@ -385,3 +467,12 @@ def _is_floating(value: Any) -> bool:
     if not array_api_compat.is_array_api_obj(value):
         return False
     return bool(own_backend(value).xp.isdtype(value.dtype, "real floating"))
+
+
+def _check_shapes(expected: tuple[int, ...], **arrays: Array) -> None:
+    for name, array in arrays.items():
+        if tuple(array.shape) != tuple(expected):
+            raise ValueError(
+                f"{name} has shape {tuple(array.shape)}, expected {tuple(expected)}; "
+                "pass one value for each channel."
+            )

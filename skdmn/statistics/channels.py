@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from skdmn.utils.array_api import Array, own_backend, to_numpy, widest_float
+from skdmn.utils.state import State, count, floats
 
 Moments = tuple[float, np.ndarray, np.ndarray]  # weight, mean, variance
 
@@ -24,6 +25,12 @@ class ChannelMoments:
     mean, var : ndarrays of shape (n_channels,), float64
         Means, and biased variances (divided by the number of values).
     """
+
+    _state: ClassVar[State] = {
+        "n_images": count(),
+        "mean": floats("channels"),
+        "var": floats("channels", least=0),
+    }
 
     n_images: int
     mean: np.ndarray

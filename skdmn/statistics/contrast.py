@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from skdmn.kernels.dispatch import class_contrast_moments
 from skdmn.kernels.geometry import Pair, output_size
 from skdmn.kernels.reference.contrast import cell_edges
-from skdmn.statistics.density import DensityAccumulator
+from skdmn.statistics.density import ENTRIES, DensityAccumulator
 from skdmn.utils.array_api import Array
+from skdmn.utils.state import POSITIVE, State, counts, is_none, lengths, moments, number
+
+CELLS = ("cells_down", "cells_across")  # names of sizes, see `skdmn.utils.state`
 
 _FLAT = 1e-20  # smaller traces are rounding errors; the largest possible is d
 
@@ -38,6 +42,14 @@ class ContrastAccumulator(DensityAccumulator):
     floor : float
         Value added to the variance of a patch.
     """
+
+    _state: ClassVar[State] = {
+        "cells": lengths(*CELLS),
+        "floor": number(least=POSITIVE),
+        "outer_products": moments("n_classes", CELLS, ENTRIES, ENTRIES),
+        "sums": is_none(),
+        "n_patches": counts("n_classes", CELLS),
+    }
 
     cells: Pair
     floor: float

@@ -18,13 +18,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from skdmn.kernels.dispatch import class_moments
 from skdmn.kernels.geometry import Pair, output_size
 from skdmn.utils.array_api import Array
+from skdmn.utils.state import State, counts, floats, lengths, moments
+
+KERNEL = ("kernel_height", "kernel_width")  # names of sizes, see `skdmn.utils.state`
+ENTRIES = (*KERNEL, "channels")  # their product is the number of entries of a patch
 
 # smaller sums of squares have lost digits, because their terms may be subnormal
 LEAST_SQUARE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
@@ -68,6 +72,14 @@ class DensityAccumulator:
         Number of patches and images that were added.
     """
 
+    _state: ClassVar[State] = {
+        "kernel_size": lengths(*KERNEL),
+        "outer_products": moments("n_classes", ENTRIES, ENTRIES),
+        "sums": floats("n_classes", ENTRIES).or_none(),
+        "n_patches": counts("n_classes"),
+        "n_images": counts("n_classes"),
+    }
+
     kernel_size: Pair
     outer_products: np.ndarray
     sums: np.ndarray | None
@@ -87,6 +99,19 @@ class DensityAccumulator:
             np.zeros(n_classes, dtype=np.int64),
             np.zeros(n_classes, dtype=np.int64),
         )
+
+    def are_possible(self) -> bool:
+        """Return True if the sums are not larger than sums of squares allow.
+
+        The square of a sum of n numbers is at most n times their sum of squares.
+        """
+        if self.sums is None:
+            return True
+        squares = np.diagonal(self.outer_products, axis1=1, axis2=2)
+        # with the rounding error, see `ClassPCAPatchTransformer`
+        squares = squares * 1.001 + 1e-5 * squares.sum(axis=1, keepdims=True)
+        root = np.sqrt(self.n_patches[:, np.newaxis] * np.maximum(squares, 0.0))
+        return bool((np.abs(self.sums) <= root).all())
 
     def like(self, n_classes: int) -> Self:
         """Return an accumulator of the same kind without any images."""

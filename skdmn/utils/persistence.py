@@ -1,17 +1,19 @@
-"""Copies and pickles of estimators, and their state after a failed fit."""
+"""Copies and pickles of estimators, checks of them, and their state after an error."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import array_api_compat
+import numpy as np
 from sklearn import get_config
 
 from skdmn._version import __version__
 from skdmn.utils.array_api import Array, Backend, own_backend, to_numpy
+from skdmn.utils.state import Sizes, State, check_state, has_state
 
 # all types of this package that files of fitted estimators contain; pass them to
 # `skops.io.load`
@@ -42,7 +44,13 @@ class PortableMixin:
     so that an estimator fitted on a GPU loads on any machine, and then accepts data of
     any namespace and device. A fit inside ``_unchanged_on_error`` either completes or
     leaves the estimator unchanged.
+
+    A class declares its fitted attributes in ``_state``, see `skdmn.utils.state`. They
+    are checked when an estimator is loaded.
     """
+
+    # fitted attributes of the class; those of its base classes are added
+    _state: ClassVar[State]
 
     # empty array with the namespace and device of X in fit; None after unpickling
     _lives: Array | None
@@ -81,22 +89,45 @@ class PortableMixin:
         return {**state, "_saved": [_FORMAT, __version__]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the state from a pickle.
+        """Restore the state from a pickle, and check it.
 
         Raises
         ------
         ValueError
-            If a later version of skdmn saved it in a format unknown to this version.
+            If a later version of skdmn saved it in a format unknown to this version, or
+            if a parameter or a fitted attribute is missing or wrong.
         """
-        attributes = dict(state)
-        saved_format, saved_by = attributes.pop("_saved")
+        attributes, (saved_format, saved_by) = _unpacked(type(self).__name__, state)
         if saved_format > _FORMAT:
             raise ValueError(
                 f"This {type(self).__name__} was saved by skdmn {saved_by} in a format "
                 f"that skdmn {__version__} does not know; load it with "
                 f"skdmn>={saved_by}, or fit it again."
             )
-        super().__setstate__(attributes)  # type: ignore[misc]
+        parameters: list[str] = type(self)._get_param_names()  # type: ignore[attr-defined]
+        absent = [name for name in parameters if name not in attributes]
+        if absent:
+            raise ValueError(
+                f"This {type(self).__name__}, saved by skdmn {saved_by}, has no "
+                f"parameter {absent[0]}; load another copy, or fit it again."
+            )
+        with self._unchanged_on_error():
+            super().__setstate__(attributes)  # type: ignore[misc]
+            if has_state(self):
+                self._check_params()
+                self._check_state()
+
+    def _check_params(self) -> None:
+        """Raise if a parameter is not valid."""
+        if not get_config()["skip_parameter_validation"]:
+            self._validate_params()  # type: ignore[attr-defined]
+
+    def _check_state(self) -> Sizes:
+        """Raise if the fitted attributes are not what the class declares.
+
+        Returns the named sizes. Override it to compare attributes with each other.
+        """
+        return check_state(self)
 
     def __copy__(self) -> Self:
         """Return a shallow copy whose arrays stay on their device."""
@@ -110,3 +141,24 @@ class PortableMixin:
         memo[id(self)] = copied
         copied.__dict__ = copy.deepcopy(self.__dict__, memo)
         return copied
+
+
+def _unpacked(name: str, state: Any) -> tuple[dict[str, Any], tuple[int, str]]:
+    """Return the attributes in a saved state, and the format and version that saved it.
+
+    Arrays get the byte order of this machine, and belong to no device yet.
+    """
+    attributes = dict(state) if isinstance(state, dict) else {}
+    saved = attributes.pop("_saved", None)
+    is_saved = isinstance(saved, (list, tuple)) and [*map(type, saved)] == [int, str]
+    if not is_saved or not all(isinstance(key, str) for key in attributes):
+        raise ValueError(
+            f"This {name} has no record of the version that saved it (_saved); load "
+            "another copy, or fit it again."
+        )
+    for key, value in attributes.items():
+        if type(value) is np.ndarray and not value.dtype.isnative:
+            attributes[key] = value.astype(value.dtype.newbyteorder("="))
+    if "_lives" in attributes:
+        attributes["_lives"] = None
+    return attributes, (saved[0], saved[1])

@@ -14,6 +14,7 @@ import numpy as np
 Pair = tuple[int, int]  # vertical, horizontal
 Shape = tuple[int, int, int]  # height, width, channels
 
+LARGEST_SIZE = 2**31 - 1  # of a window, a step or an image along an axis
 
 _INSIDE = ("skdmn.", "sklearn.", "joblib.")
 
@@ -32,8 +33,8 @@ def as_pair(value: Any, name: str) -> Pair:
     pair = (value, value) if isinstance(value, Integral) else tuple(value)
     if len(pair) != 2 or not all(_is_positive_int(length) for length in pair):
         raise ValueError(
-            f"{name}={value!r} is not a size; pass a positive int, or a pair "
-            "(vertical, horizontal) of positive ints."
+            f"{name}={value!r} is not a size; pass an int from 1 to {LARGEST_SIZE}, or "
+            "a pair (vertical, horizontal) of such ints."
         )
     return int(pair[0]), int(pair[1])
 
@@ -288,6 +289,5 @@ def _is_inside(names: dict[str, Any]) -> bool:
 
 
 def _is_positive_int(value: Any) -> bool:
-    return (
-        isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
-    )
+    is_int = isinstance(value, Integral) and not isinstance(value, bool)
+    return is_int and 0 < int(value) <= LARGEST_SIZE

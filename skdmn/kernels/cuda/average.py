@@ -8,7 +8,7 @@ import cupy
 import numpy as np
 
 from skdmn.kernels.cuda.launch import blocks, by_value, c_type, kernel, readable
-from skdmn.kernels.geometry import Window
+from skdmn.kernels.geometry import Window, check_window
 from skdmn.utils.array_api import Array
 
 _THREADS = 256
@@ -80,6 +80,7 @@ def average(
 
 def windows(shape: tuple[int, ...], window: Window) -> Windows:
     """Return the geometry of windows in images of shape (height, width, channels)."""
+    check_window(shape, *window)
     before = window.pads(shape).before
     numbers = *window.size, *window.stride, *before, *window.output_size(shape)
     return Windows(shape[0], shape[1], shape[2], *numbers)

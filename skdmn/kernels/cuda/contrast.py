@@ -15,7 +15,7 @@ from skdmn.kernels.cuda.moments import normalized, summed
 from skdmn.kernels.cuda.transfer import free_bytes
 from skdmn.kernels.geometry import Pair, Window
 from skdmn.kernels.reference import contrast as definition
-from skdmn.kernels.reference.contrast import Encoding
+from skdmn.kernels.reference.contrast import Encoding, check_encoding
 from skdmn.utils.array_api import Array
 
 # patches and products of some images: 256 MB in float32, so that the start of kernels
@@ -44,6 +44,7 @@ def encode_and_pool(
     Normalized patches of some images are copied into rows and multiplied with the
     filters; one kernel then takes the threshold, averages and power of the products.
     """
+    check_encoding(images.shape[1:], how)
     filters, dtype = how.filters, how.filters.dtype
     n_filters = len(filters)
     g = jobs.whole(images.shape[1:], how.size)

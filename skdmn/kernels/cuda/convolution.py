@@ -15,7 +15,7 @@ import numpy as np
 
 from skdmn.kernels.cuda.launch import GRID, by_value, c_type, kernel, readable
 from skdmn.kernels.cuda.tiling import WARP, Geometry, arranged, tiled, whole
-from skdmn.kernels.geometry import Padding, Pair, Window
+from skdmn.kernels.geometry import Padding, Pair, Window, check_filters
 from skdmn.kernels.reference import convolution as definition
 from skdmn.utils.array_api import Array
 
@@ -29,6 +29,7 @@ def convolve(
     window: Window,
 ) -> Array:
     """Convolve, then max-pool; see `reference.convolution.convolve_and_pool`."""
+    check_filters(images.shape[1:], filters.shape)
     n_filters, *size, _ = filters.shape
     shape, itemsize = images.shape[1:], filters.dtype.itemsize
     g = tiled(

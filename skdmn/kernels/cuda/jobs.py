@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdmn.kernels.geometry import Pair, output_size
+from skdmn.kernels.geometry import Pair, check_window, output_size
 from skdmn.kernels.reference.contrast import cell_edges
 
 THREADS = 128  # in a block
@@ -131,7 +131,8 @@ def patches(shape: tuple[int, ...], size: Pair, has_sums: bool) -> Patches | Non
 
 
 def whole(shape: tuple[int, ...], size: Pair) -> Patches:
-    """Return the geometry of patches, before work is divided."""
+    """Return the geometry of patches, before work is divided; check the size."""
+    check_window(shape, size, (1, 1), "valid")
     rows, columns = output_size(shape, size, (1, 1), "valid")
     fixed = (*shape, *size, rows, columns, size[0] * size[1] * shape[2])
     return Patches(*fixed, *[0] * (len(Patches._fields) - len(fixed)))

@@ -16,7 +16,7 @@ import numpy as np
 
 from skdmn.kernels.cuda import jobs
 from skdmn.kernels.cuda.launch import blocks, by_value, c_type, kernel, readable
-from skdmn.kernels.geometry import Pair
+from skdmn.kernels.geometry import Pair, check_members, check_window
 from skdmn.kernels.reference import moments as definition
 from skdmn.utils.array_api import Array
 
@@ -61,6 +61,9 @@ def summed(
     ndarray of shape (n_entries, n_entries), float64
         Of all cells of the first group, then of the second one.
     """
+    for members in groups:
+        check_members(members, len(images))
+    check_window((g.rows, g.columns), cells, (1, 1), "valid")
     with images.device:
         images = readable(images, np.float64)
         normal = _NULL if floor is None else contrasts(images, g, floor, np.float64)

@@ -6,6 +6,7 @@ import cupy
 import numpy as np
 
 from skdmn.kernels.cuda.launch import blocks, c_type, kernel
+from skdmn.kernels.reference.softmax import check_pass
 from skdmn.utils.array_api import Array
 
 _THREADS = 128
@@ -23,6 +24,7 @@ def block_pass(
 
     The loss is an array without axes, so that nothing waits for the GPU.
     """
+    check_pass(block, centre, coef, intercept, codes, weights)
     with block.device:
         rows = block.astype(centre.dtype, copy=False) - centre
         rest = cupy.ascontiguousarray(rows @ coef.T)

@@ -12,7 +12,14 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from skdmn.kernels.geometry import Padding, Pair, Window, before, output_size
+from skdmn.kernels.geometry import (
+    Padding,
+    Pair,
+    Window,
+    before,
+    check_window,
+    output_size,
+)
 from skdmn.utils.array_api import Array
 
 POSITIONS, FILTER_BYTES = 8, 32  # as in convolution.cu
@@ -111,7 +118,7 @@ def whole(
     padding: Padding,
     window: Window,
 ) -> Geometry:
-    """Return the geometry of a convolution before tiles are chosen.
+    """Return the geometry of a convolution before tiles are chosen; check the sizes.
 
     Parameters
     ----------
@@ -124,7 +131,9 @@ def whole(
     window : Window
         Windows of the max pooling behind the convolution.
     """
+    check_window(shape, size, stride, padding)
     inner = output_size(shape, size, stride, padding)
+    check_window(inner, *window)
     fixed = (
         *shape,
         *size,

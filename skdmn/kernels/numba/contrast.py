@@ -14,12 +14,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from skdmn.kernels.geometry import WHOLE, Pair, Window
+from skdmn.kernels.geometry import (
+    WHOLE,
+    Pair,
+    Window,
+    check_members,
+    check_window,
+)
 from skdmn.kernels.numba.blocks import ROWS, padded, rectified_block
 from skdmn.kernels.numba.compiling import kernel
 from skdmn.kernels.numba.convolution import Geometry, convolve_row, load, plan, run
 from skdmn.kernels.numba.moments import NARROW
-from skdmn.kernels.reference.contrast import Encoding, cell_edges
+from skdmn.kernels.reference.contrast import Encoding, cell_edges, check_encoding
 from skdmn.utils.threads import in_threads, n_threads, single_blas
 
 _PATCHES = 2**21  # values of patches that a thread holds at a time
@@ -31,6 +37,7 @@ def encode_and_pool(
     images: np.ndarray, how: Encoding, window: Window, power: float
 ) -> np.ndarray:
     """Encode, then average-pool; see `reference.contrast.encode_and_pool`."""
+    check_encoding(images.shape[1:], how)
     n_filters, dtype = len(how.filters), how.filters.dtype
     g = plan(images, n_filters, how.size, (1, 1), "valid", window, dtype)
     # without the filters' means, the means of patches only contribute rounding errors
@@ -106,6 +113,8 @@ def contrast_moments(
     """Sum outer products by cell; see `reference.contrast.contrast_moments`."""
     dtype = np.dtype(np.float32 if images.dtype in NARROW else np.float64)
     g = plan(images, 1, size, (1, 1), "valid", WHOLE, dtype)
+    check_members(members, len(images))
+    check_window((g.rows, g.columns), cells, (1, 1), "valid")
     d = size[0] * size[1] * g.channels
     edges = [cell_edges(n, c) for n, c in zip((g.rows, g.columns), cells, strict=True)]
     spans = list(itertools.product(*map(itertools.pairwise, edges)))

@@ -14,7 +14,15 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from skdmn.kernels.geometry import Padding, Pair, Window, before, output_size
+from skdmn.kernels.geometry import (
+    Padding,
+    Pair,
+    Window,
+    before,
+    check_filters,
+    check_window,
+    output_size,
+)
 from skdmn.kernels.numba.blocks import (
     ROWS,
     TALL,
@@ -31,6 +39,7 @@ from skdmn.utils.threads import in_threads, n_threads
 _ALONE = 2**20  # fewer products take less time than the start of threads
 _PIECE = 2**28  # products of a call, which cannot be interrupted: some 10 ms
 _STRIP = 2**18  # values of an image that a thread works on at a time
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # dtypes that are compiled for
 
 
 class Geometry(NamedTuple):
@@ -69,6 +78,7 @@ def convolve(
     window: Window,
 ) -> np.ndarray:
     """Convolve, then max-pool; see `reference.convolution.convolve_and_pool`."""
+    check_filters(images.shape[1:], filters.shape)
     size = (filters.shape[1], filters.shape[2])
     g = plan(images, len(filters), size, stride, padding, window, filters.dtype)
     weights = np.zeros((filters[0].size, g.padded), filters.dtype)
@@ -82,7 +92,7 @@ def convolve(
 def max_pool(images: np.ndarray, window: Window, dtype: Any) -> np.ndarray:
     """Compute the maximum of every window; see `reference.convolution.max_pool`."""
     dtype = np.dtype(dtype)
-    channels = images.shape[3]
+    channels = images.shape[-1]
     g = plan(images, channels, (1, 1), (1, 1), "valid", window, dtype)
     values = math.prod(images.shape[1:])
     return run(_max_pool, images, g, values, dtype.type(-np.inf))
@@ -97,10 +107,17 @@ def plan(
     window: Window,
     dtype: np.dtype,
 ) -> Geometry:
-    """Return the geometry of a convolution followed by pooling."""
+    """Return the geometry of a convolution followed by pooling, after checks."""
+    if images.ndim != 4 or dtype not in FLOATS:
+        raise ValueError(
+            f"Kernels take images of 4 dimensions and filters of float32 or float64, "
+            f"got {images.ndim} dimensions and {dtype}; convert them first."
+        )
     height, width, channels = images.shape[1:]
     shape = (height, width)
+    check_window(shape, size, stride, padding)
     inner = output_size(shape, size, stride, padding)
+    check_window(inner, *window)
     return Geometry(
         height,
         width,

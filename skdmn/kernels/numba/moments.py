@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from skdmn.kernels.geometry import Pair, output_size
+from skdmn.kernels.geometry import Pair, check_members, check_window, output_size
 from skdmn.kernels.numba.blocks import (
     ROWS,
     TALL,
@@ -74,6 +74,8 @@ def second_moments(
     images: np.ndarray, members: np.ndarray, size: Pair
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum outer products and patches; see `reference.moments.second_moments`."""
+    check_members(members, len(images))
+    check_window(images.shape[1:], size, (1, 1), "valid")
     dtype = np.dtype(np.float32 if images.dtype in NARROW else np.float64)
     rows, columns = output_size(images.shape[1:], size, (1, 1), "valid")
     n_patches = len(members) * rows * columns

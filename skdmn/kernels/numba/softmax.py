@@ -19,6 +19,7 @@ from skdmn.kernels.numba.blocks import (
     padded,
 )
 from skdmn.kernels.numba.compiling import kernel
+from skdmn.kernels.reference.softmax import check_pass
 from skdmn.utils.threads import in_threads, n_threads
 
 _BLOCK = 2**19  # bytes of a block of rows
@@ -35,6 +36,8 @@ def block_pass(
     weights: np.ndarray,
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Compute loss and gradient of any number of rows; see `reference.softmax`."""
+    check_pass(block, centre, coef, intercept, codes, weights)
+    _check_codes(codes, max(len(coef), 2))
     n, d = block.shape
     n_outputs, dtype = len(coef), centre.dtype
     # rounded up, because vectors may exceed the last feature and the last output
@@ -59,6 +62,16 @@ def block_pass(
     total = sums.sum(axis=0)  # in a fixed order, for reproducible bytes
     by_coef = total[: n_outputs * width].reshape(n_outputs, width)[:, :d]
     return float(total[-1]), by_coef, total[n_outputs * width : -1]
+
+
+def _check_codes(codes: np.ndarray, n_classes: int) -> None:
+    """Raise if codes are not indices of classes; the kernel does not check."""
+    is_int = codes.dtype.kind in "iu"
+    if not is_int or (len(codes) and not 0 <= codes.min() <= codes.max() < n_classes):
+        raise ValueError(
+            f"codes are not indices of {n_classes} classes; pass ints from 0 to "
+            f"{n_classes - 1}."
+        )
 
 
 @kernel

@@ -13,7 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdmn.kernels.geometry import Pair, Window, output_size, tile_values, tiles
+from skdmn.kernels.geometry import (
+    Pair,
+    Window,
+    check_filters,
+    output_size,
+    tile_values,
+    tiles,
+)
 from skdmn.kernels.reference.convolution import patches, signed_power, window_means
 from skdmn.kernels.reference.sums import to_float64
 from skdmn.utils.array_api import Array, own_backend, take, to_numpy, widest_float
@@ -44,6 +51,18 @@ class Encoding(NamedTuple):
     def size(self) -> Pair:
         """Height and width of a patch."""
         return self.filters.shape[1], self.filters.shape[2]
+
+
+def check_encoding(shape: tuple[int, ...], how: Encoding) -> None:
+    """Raise if filters or components do not fit images of (height, width, channels)."""
+    check_filters(shape, how.filters.shape)
+    if how.components is not None:
+        check_filters(shape, how.components.shape, "components")
+        if how.components.shape[1:] != how.filters.shape[1:]:
+            raise ValueError(
+                f"components of shape {tuple(how.components.shape)} do not fit filters "
+                f"of shape {tuple(how.filters.shape)}; pass kernels of one size."
+            )
 
 
 def by_contrast(windows: Array, floor: float) -> Array:

@@ -32,6 +32,29 @@ def probabilities(scores: Array) -> tuple[Array, Array]:
     return p / total, scores - xp.log(total)
 
 
+def check_pass(
+    block: Array,
+    centre: Array,
+    coef: Array,
+    intercept: Array,
+    codes: Array,
+    weights: Array,
+) -> None:
+    """Raise if the shapes of the arguments of `block_pass` do not fit each other."""
+    n, d = block.shape
+    n_outputs = coef.shape[0]
+    arrays = centre, coef, intercept, codes, weights
+    shapes = [tuple(array.shape) for array in arrays]
+    expected = [(d,), (n_outputs, d), (n_outputs,), (n,), (n,)]
+    if shapes != expected or not n_outputs or centre.dtype.itemsize not in (4, 8):
+        raise ValueError(
+            "centre, coef, intercept, codes and weights have shapes "
+            f"{', '.join(map(str, shapes))} and dtype {centre.dtype}, but a block of "
+            f"shape {(n, d)} needs {', '.join(map(str, expected))}, and float32 or "
+            "float64."
+        )
+
+
 def block_pass(
     block: Array,
     centre: Array,
