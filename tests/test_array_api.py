@@ -314,6 +314,7 @@ def test_a_network_on_tensors_gives_the_labels_of_numpy(dtype, images, labels):
 def simulated_gpu(request, monkeypatch):
     backend = place_named(request.param)
     monkeypatch.setattr(array_api, "gpu", lambda: backend)
+    monkeypatch.setattr(array_api, "AUTO_PRODUCTS", 0)
     monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 3000)
     return backend
 
