@@ -36,8 +36,7 @@ def suffix(request):
 
 
 @pytest.fixture(autouse=True)
-def _often(monkeypatch):
-    monkeypatch.setattr(writing, "CHECKPOINT_SECONDS", 0)
+def _short_waits(monkeypatch):
     monkeypatch.setattr(locks, "POLL_SECONDS", 0.005)
 
 
@@ -90,9 +89,13 @@ def in_pairs(folder, suffix, count, kills=False, seed=0):
     for number in range(count):
         target = folder / "pair" / f"{number}{suffix}"
         target.parent.mkdir()
-        waits = rng.uniform(0, 0.05, 2)
+        # the second one starts at any time of the first one's work, which is recorded
+        # after each batch or only at the end
+        waits = rng.uniform(0, 0.08, 2)
+        seconds = 3600 * (number % 2)
 
-        def work(wait, target=target):
+        def work(wait, target=target, seconds=seconds):
+            writing.CHECKPOINT_SECONDS = seconds
             kind.write = slowly
             time.sleep(wait)
             assert_array_equal(lazy.write(target)[:], expected)
