@@ -214,7 +214,10 @@ def write_features(lazy: LazyFeatures, target: Any, overwrite: bool) -> Any:
             return found
         part, record, resumes = _begin(lazy, kind, target, overwrite)
         try:
+            # record first: a target without a record was not written by us
+            record.write(_record_of(target))
             if not resumes:
+                _remove_left(target, ".{}.part")
                 kind.create(part, record)
             _write_rest(lazy, kind(part), record, target)
             _load(kind, part, record)
@@ -249,13 +252,14 @@ def _begin(
     lazy: LazyFeatures, kind: type[Target], target: Path, overwrite: bool
 ) -> tuple[Path, Record, bool]:
     """Return the part to write to, its record, and whether it has rows already."""
+    exists = target.exists()  # first: without locks, another process may finish it
     found = None if overwrite else Record.read(_record_of(target))
     begun = found if found and found.rows_done else None
     record = lazy._record(found.batch_size if found else None)
     if found and not begun and not found.is_of(record):
         # no row of those other features was written; their batch size may not fit
         record = dataclasses.replace(record, batch_size=lazy._stream.batch_size())
-    if target.exists() and not overwrite and not (found and found.replaces):
+    if exists and not overwrite and not (found and found.replaces):
         raise _foreign(target)
     if begun and _part(target, begun).exists():
         begun.check_is(record, target)
@@ -267,10 +271,6 @@ def _begin(
         record = dataclasses.replace(
             record, part=_random(), writer=_random(), replaces=target.exists()
         )
-    # record first: a target without a record was not written by us
-    record.write(_record_of(target))
-    if not begun:
-        _remove_left(target, ".{}.part")
     return _part(target, record), record, begun is not None
 
 
