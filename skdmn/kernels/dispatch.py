@@ -65,6 +65,10 @@ IMPLEMENTATIONS = {
     "softmax_pass": Implementations(
         "softmax.block_pass", "softmax.block_pass", "softmax.block_pass"
     ),
+    "image_squares": Implementations(
+        "magnitudes.image_squares", "magnitudes.image_squares"
+    ),
+    "patch_variances": Implementations("magnitudes.patch_variances"),
 }
 
 # dtypes that the Numba kernels read without a conversion
@@ -134,6 +138,22 @@ def class_contrast_moments(
     """
     compute = implementation("class_contrast_moments", images)
     return compute(images, groups, size, cells, floor)
+
+
+def image_squares(images: Array) -> np.ndarray:
+    """Compute the sum of squares, the minimum and the maximum of each image.
+
+    See `skdmn.kernels.reference.magnitudes.image_squares`.
+    """
+    return implementation("image_squares", images)(images)
+
+
+def patch_variances(images: Array, size: Pair) -> np.ndarray:
+    """Compute the mean variance of the patches of each image.
+
+    See `skdmn.kernels.reference.magnitudes.patch_variances`.
+    """
+    return implementation("patch_variances", images)(images, size)
 
 
 def softmax_pass(

@@ -257,6 +257,10 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         self.n_patches_ = self._here(np.array(sums.n_patches))
         self.class_counts_ = self._here(np.array(sums.n_images))
         self._set_filters(Densities(sums), dtype)
+        self._warn_of_outliers(sums)
+
+    def _warn_of_outliers(self, sums: DensityAccumulator) -> None:
+        """Warn if few images have most of the sums from which filters were computed."""
 
     def _check_state(self) -> Sizes:
         """Raise if fitted attributes or sums are not of the same classes and images."""

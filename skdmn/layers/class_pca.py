@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdmn.kernels.geometry import Padding, Pair
@@ -12,19 +13,22 @@ from skdmn.layers.class_density import ClassDensityTransformer
 from skdmn.operations.records import Convolve, Operation, Rectify
 from skdmn.statistics.density import ENTRIES, KERNEL, Densities, DensityAccumulator
 from skdmn.statistics.filters import filter_bank
+from skdmn.statistics.magnitudes import Magnitudes, warn_of_missing
 from skdmn.utils.array_api import Array
 from skdmn.utils.labels import as_objects
 from skdmn.utils.state import (
     ONE,
+    POSITIVE,
     Sizes,
     State,
     StateError,
     checked,
     counts,
     floats,
+    number,
     part,
 )
-from skdmn.utils.validation import as_pair
+from skdmn.utils.validation import as_pair, warn_user
 
 
 def _check_members(members: Any, sizes: Sizes) -> None:
@@ -95,6 +99,11 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         density matrices are computed. If int, the number of images in all, drawn in
         proportion to the classes, at least one per class. A fraction is often enough
         ([1]_, Table 2).
+    image_bound : float above 0 or None, default=None
+        Largest sum of squares of an image, relative to the median image. An image above
+        it is scaled down to it before it is added to the density matrices, so that
+        damaged images cannot determine the filters. `transform` does not scale images.
+        Finding the median needs one more pass over the images. None sets no bound.
     image_shape : (int, int) or (int, int, int) or None, default=None
         Height, width and (optionally) channels of the images, if `X` holds them as
         rows, flattened in C order of (y, x, channel). Without it, rows are read as
@@ -143,6 +152,9 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         Number of patches and images from which each density matrix was computed.
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted; ``[0]`` if not `class_based`.
+    image_bound_ : float
+        The largest sum of squares of an image, in the squared unit of `X`; infinite
+        without `image_bound`.
     kernel_size_ : (int, int)
         Height and width of a patch; ``(1, min(kernel_size, width))`` for
         one-dimensional signals.
@@ -220,6 +232,7 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         "centered": ["boolean"],
         "stride": [Interval(Integral, 1, None, closed="left"), tuple, list],
         "padding": [StrOptions({"valid", "same"})],
+        "image_bound": [Interval(Real, 0, None, closed="neither"), None],
     }
     _state: ClassVar[State] = {
         "filters_": floats("n_filters", *KERNEL, "channels", least=-ONE, most=ONE),
@@ -229,6 +242,7 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         "partition_functions_": floats("n_classes", least=0),
         "n_patches_": counts("n_classes"),
         "means_": floats("n_classes", ENTRIES).optional(),
+        "image_bound_": number(least=POSITIVE),
         "_sums": part(DensityAccumulator).optional(),
     }
 
@@ -249,6 +263,7 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         stride: int | Pair = 1,
         padding: Padding = "valid",
         subsample: float = 1.0,
+        image_bound: float | None = None,
         image_shape: tuple[int, ...] | None = None,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         memory: Any = None,
@@ -266,6 +281,7 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         self.stride = stride
         self.padding = padding
         self.subsample = subsample
+        self.image_bound = image_bound
         self.image_shape = image_shape
         self.device = device
         self.memory = memory
@@ -275,6 +291,50 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
     def _prepare(self) -> None:
         self.kernel_size_ = self._window("kernel_size")
         self._strides()
+
+    @property
+    def _needs_first_look(self) -> bool:  # type: ignore[override]
+        return self.image_bound is not None
+
+    def _first_look(self) -> Magnitudes:
+        return Magnitudes.empty(1)
+
+    def _take_first_look(self, sums: Magnitudes, dtype: str) -> None:
+        (median,) = sums.medians
+        # rounded, because the cache of density matrices depends on all digits
+        self.image_bound_ = float(f"{self.image_bound * median:.6g}") or np.inf
+
+    def _adopt(self, sums: DensityAccumulator) -> None:
+        self.image_bound_ = sums.bound
+
+    def _empty_sums(self, n_classes: int) -> DensityAccumulator:
+        if self.image_bound is None:
+            self.image_bound_ = np.inf
+        return super()._empty_sums(n_classes).watching(self.image_bound_)
+
+    def _sum_settings(self) -> dict[str, Any]:
+        return {
+            **super()._sum_settings(),
+            "image_bound": self.image_bound,
+            "image_bound_": getattr(self, "image_bound_", None),
+        }
+
+    def _warn_of_outliers(self, sums: DensityAccumulator) -> None:
+        magnitudes = sums.magnitudes
+        if magnitudes is None:
+            return
+        n_outliers, held = magnitudes.owners(sums.bound)
+        owned = held > 0.5
+        if owned.any():
+            warn_user(
+                f"{n_outliers[owned].sum()} of {magnitudes.counts.sum()} images hold "
+                "more than half of the sum of squares of class "
+                f"{', '.join(map(str, self.classes_[owned]))}, and so determine its "
+                f"filters; {magnitudes.values_in_words()}. Repair or remove these "
+                "images, or set image_bound=1.0 to bound what each image contributes."
+            )
+        else:
+            warn_of_missing(magnitudes)
 
     def _strides(self) -> Pair:
         return as_pair(self.stride, "stride")

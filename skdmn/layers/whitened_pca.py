@@ -14,8 +14,9 @@ from skdmn.layers.base import IMAGE
 from skdmn.layers.class_density import ClassDensityTransformer
 from skdmn.operations.records import Encode, Operation
 from skdmn.statistics.contrast import CELLS, ContrastAccumulator
-from skdmn.statistics.density import KERNEL, LEAST_SQUARE, DensityAccumulator
+from skdmn.statistics.density import KERNEL, LEAST_SQUARE
 from skdmn.statistics.filters import Matrices
+from skdmn.statistics.magnitudes import OUTLIER, Magnitudes, warn_of_missing
 from skdmn.statistics.whitened_filters import (
     MirroredDensities,
     mirrored_order,
@@ -34,7 +35,7 @@ from skdmn.utils.state import (
     part,
     wrong_state,
 )
-from skdmn.utils.validation import as_pair
+from skdmn.utils.validation import as_pair, warn_user
 
 _FLOOR = 0.1  # share of the mean variance of a patch
 # the inverse of its square root must be a float32
@@ -91,6 +92,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         Added to the variance of a patch before the square root is taken, so that noise
         in flat patches is not amplified. The unit is that of `X`, squared. "auto" takes
         0.1 of the mean variance of a patch, which needs one more pass over the images.
+        It leaves out images with more than 100 times the variance of the median image,
+        with a warning, because a single damaged pixel could determine the mean.
     threshold : float, default=0.5
         Threshold of the soft thresholding. The product of a filter with a patch has a
         mean square of about 1 over all patches.
@@ -314,12 +317,21 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         down, across = map(min, cells, positions)
         self.position_grid_ = down, across
 
-    def _first_look(self) -> DensityAccumulator:
-        size, n_channels = self.kernel_size_, self.image_shape_[2]
-        return DensityAccumulator.empty(1, size, n_channels, centered=False)
+    def _first_look(self) -> Magnitudes:
+        return Magnitudes.empty(1, self.kernel_size_)
 
-    def _take_first_look(self, sums: DensityAccumulator, dtype: str) -> None:
+    def _take_first_look(self, sums: Magnitudes, dtype: str) -> None:
         self.contrast_floor_ = self._floor_of(sums, dtype)
+        ((n_outliers,), _), n_images = sums.owners(), sums.counts.sum()
+        if n_outliers:
+            warn_user(
+                f'contrast_floor="auto" leaves out {n_outliers} of {n_images} images, '
+                f"whose patches have more than {OUTLIER:g} times the variance of the "
+                f"median image; {sums.values_in_words()}. Repair or remove them if "
+                "they are damaged."
+            )
+        else:
+            warn_of_missing(sums)
 
     def _adopt(self, sums: ContrastAccumulator) -> None:
         self.contrast_floor_ = sums.floor
@@ -348,18 +360,13 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         }
 
     @staticmethod
-    def _floor_of(sums: DensityAccumulator, dtype: str) -> float:
+    def _floor_of(sums: Magnitudes, dtype: str) -> float:
         """Return a tenth of the mean variance of a patch, or 1 if that is 0.
 
         It is rounded to six digits, because the last digits depend on the number of
         threads and the cache of density matrices depends on all digits.
         """
-        outer = sums.outer_products[0]
-        d = len(outer)
-        # sum of squares of the entries minus d times the squared mean
-        with np.errstate(over="ignore", invalid="ignore"):
-            squares = np.trace(outer) - outer.sum() / d
-            variance = squares / (d * max(int(sums.n_patches[0]), 1))
+        variance = sums.robust_mean()
         if not np.isfinite(variance):
             raise ValueError(
                 "No filter can be computed: the squares of X overflow, or X has NaN; "

@@ -21,7 +21,7 @@ from skdmn.utils.labels import union
 Report = Callable[[int], None]
 
 # increase if the meaning of sums changes: joblib only notices changes of `accumulate`
-_FORMAT = 3
+_FORMAT = 4
 
 
 class Sums(Protocol):

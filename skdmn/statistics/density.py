@@ -16,16 +16,26 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from skdmn.kernels.dispatch import class_moments
+from skdmn.kernels.dispatch import class_moments, image_squares
 from skdmn.kernels.geometry import Pair, output_size
-from skdmn.utils.array_api import Array
-from skdmn.utils.state import State, counts, floats, lengths, moments
+from skdmn.statistics.magnitudes import Magnitudes
+from skdmn.utils.array_api import Array, own_backend, take, to_backend, widest_float
+from skdmn.utils.state import (
+    POSITIVE,
+    State,
+    counts,
+    floats,
+    lengths,
+    moments,
+    number,
+    part,
+)
 
 KERNEL = ("kernel_height", "kernel_width")  # names of sizes, see `skdmn.utils.state`
 ENTRIES = (*KERNEL, "channels")  # their product is the number of entries of a patch
@@ -70,6 +80,10 @@ class DensityAccumulator:
         Sums of the patches; None if the matrices are not centred.
     n_patches, n_images : ndarrays of shape (n_classes,), int64
         Number of patches and images that were added.
+    magnitudes : Magnitudes or None
+        Histogram of the images' sums of squares; None if it is not needed.
+    bound : float
+        An image with a larger sum of squares is scaled down to this one.
     """
 
     _state: ClassVar[State] = {
@@ -78,6 +92,8 @@ class DensityAccumulator:
         "sums": floats("n_classes", ENTRIES).or_none(),
         "n_patches": counts("n_classes"),
         "n_images": counts("n_classes"),
+        "magnitudes": part(Magnitudes).or_none(),
+        "bound": number(least=POSITIVE),
     }
 
     kernel_size: Pair
@@ -85,6 +101,8 @@ class DensityAccumulator:
     sums: np.ndarray | None
     n_patches: np.ndarray
     n_images: np.ndarray
+    magnitudes: Magnitudes | None = field(default=None, kw_only=True)
+    bound: float = field(default=np.inf, kw_only=True)
 
     @classmethod
     def empty(
@@ -113,6 +131,11 @@ class DensityAccumulator:
         root = np.sqrt(self.n_patches[:, np.newaxis] * np.maximum(squares, 0.0))
         return bool((np.abs(self.sums) <= root).all())
 
+    def watching(self, bound: float = np.inf) -> Self:
+        """Return the same with a histogram of magnitudes, and a bound of images."""
+        magnitudes = Magnitudes.empty(len(self.n_images))
+        return replace(self, magnitudes=magnitudes, bound=bound)
+
     def like(self, n_classes: int) -> Self:
         """Return an accumulator of the same kind without any images."""
 
@@ -125,6 +148,7 @@ class DensityAccumulator:
             sums=None if self.sums is None else zeros(self.sums),
             n_patches=zeros(self.n_patches),
             n_images=zeros(self.n_images),
+            magnitudes=self.magnitudes and self.magnitudes.like(n_classes),
         )
 
     # an overflow is reported later, if density matrices are not finite
@@ -140,18 +164,31 @@ class DensityAccumulator:
             Class indices, from 0.
         """
         n_patches = self._n_patches(images.shape[1:])
+        factors = self._watch(images, labels)
         found, counts = np.unique(labels, return_counts=True)
         order = np.argsort(labels, kind="stable")
         ends = np.cumsum(counts)
         groups = [order[end - n : end] for n, end in zip(counts, ends, strict=True)]
-        # all classes in one call, because a GPU then needs few kernels and transfers
-        moments = self._moments(images, groups)
-        for label, n, (outer, sums) in zip(found, counts, moments, strict=True):
-            self.outer_products[label] += outer
-            if self.sums is not None:
-                self.sums[label] += sums
+        for some, labels_there, members in _scaled(images, found, groups, factors):
+            # all classes in one call, because a GPU then needs few kernels and copies
+            moments = self._moments(some, members)
+            for label, (outer, sums) in zip(labels_there, moments, strict=True):
+                self.outer_products[label] += outer
+                if self.sums is not None:
+                    self.sums[label] += sums
+        for label, n in zip(found, counts, strict=True):
             self.n_patches[label] += n * n_patches
             self.n_images[label] += n
+
+    def _watch(self, images: Array, labels: np.ndarray) -> np.ndarray | None:
+        """Add to the histogram; return the factors that bound images, if any is."""
+        if self.magnitudes is None:
+            return None
+        squares = image_squares(images)
+        self.magnitudes.add(squares, images, labels)
+        with np.errstate(divide="ignore"):
+            factors = np.sqrt(np.minimum(self.bound / squares[:, 0], 1.0))
+        return factors if (factors < 1).any() else None
 
     def _n_patches(self, shape: tuple[int, ...]) -> int | np.ndarray:
         """Return the number of patches of an image of shape (height, width, ...)."""
@@ -184,6 +221,8 @@ class DensityAccumulator:
             self.sums[at] += other.sums
         self.n_patches[at] += other.n_patches
         self.n_images[at] += other.n_images
+        if self.magnitudes is not None and other.magnitudes is not None:
+            self.magnitudes.merge(other.magnitudes, at)
 
     @np.errstate(over="ignore", invalid="ignore")
     def density_matrix(
@@ -257,3 +296,36 @@ class Densities:
     def __getitem__(self, index: int) -> np.ndarray:
         group = np.unravel_index(index, self._groups)
         return self._sums.density_matrix(tuple(map(int, group)))[0]
+
+
+def _scaled(
+    images: Array,
+    labels: np.ndarray,
+    groups: list[np.ndarray],
+    factors: np.ndarray | None,
+) -> Iterator[tuple[Array, list[int], list[np.ndarray]]]:
+    """Yield images, labels and the indices of each label's images, scaled by factors.
+
+    Images whose factor is 1 are not copied, so that integers remain integers.
+    """
+    if factors is None:
+        yield images, list(labels), groups
+        return
+    are_scaled = factors < 1
+    for scaled in (False, True):
+        of_label = {
+            label: found
+            for label, group in zip(labels, groups, strict=True)
+            if len(found := group[are_scaled[group] == scaled])
+        }
+        if not of_label:
+            continue
+        members, some = list(of_label.values()), images
+        if scaled:
+            chosen, backend = np.concatenate(members), own_backend(images)
+            some = take(images, chosen, axis=0)
+            some = backend.xp.astype(some, widest_float(backend))
+            some *= to_backend(factors[chosen].reshape(-1, 1, 1, 1), backend)
+            ends = np.cumsum([len(group) for group in members])
+            members = np.split(np.arange(len(chosen)), ends[:-1])
+        yield some, list(of_label), members

@@ -21,6 +21,7 @@ TRUSTED_TYPES = (
     "skdmn.statistics.channels.ChannelMoments",
     "skdmn.statistics.density.DensityAccumulator",
     "skdmn.statistics.contrast.ContrastAccumulator",
+    "skdmn.statistics.magnitudes.Magnitudes",
     "skdmn.layers.class_pca.ClassPCAPatchTransformer",
     "skdmn.layers.flatten.FlattenTransformer",
     "skdmn.layers.overlap.OverlapPruner",

@@ -21,7 +21,7 @@ ENTRIES = [
     if getattr(found, subpackage) is not None
 ]
 # operations without a Numba kernel; a new kernel for one takes it off this list
-WITHOUT_NUMBA = {"average_pool"}
+WITHOUT_NUMBA = {"average_pool", "patch_variances"}
 DTYPES = sorted(dtype.str for dtype in KERNEL_DTYPES)
 WINDOW = Window((3, 2), (2, 2), "same")
 GROUPS = [np.array([3, 0, 4]), np.array([1])]  # of images
@@ -93,6 +93,8 @@ ARGUMENTS = {
     "class_contrast_moments": lambda rng, dtype: (
         *(images_of(rng, dtype), GROUPS, (3, 2), (2, 3), 2.0),
     ),
+    "image_squares": lambda rng, dtype: (images_of(rng, dtype),),
+    "patch_variances": lambda rng, dtype: (images_of(rng, dtype), (3, 2)),
     "softmax_pass": softmax_arguments,
 }
 
@@ -135,7 +137,9 @@ def test_every_operation_has_a_reference():
     assert all(found.reference for found in IMPLEMENTATIONS.values())
 
 
-@pytest.mark.parametrize("module", ["convolution", "contrast", "moments", "softmax"])
+@pytest.mark.parametrize(
+    "module", ["convolution", "contrast", "magnitudes", "moments", "softmax"]
+)
 def test_every_kernel_is_an_entry_of_the_table(module):
     """A kernel that no row names would never be called."""
     path = f"skdmn.kernels.numba.{module}"
