@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,12 @@ import numpy as np
 from skdmn.data import sizes
 from skdmn.data.rows import Rows
 from skdmn.kernels import dispatch
-from skdmn.kernels.reference.softmax import block_curvature
+from skdmn.kernels.reference.softmax import (
+    block_curvature,
+    block_curvature_product,
+    logits,
+    probabilities,
+)
 from skdmn.kernels.reference.sums import to_float64
 from skdmn.linear_model.lbfgs import Preconditioner
 from skdmn.utils.array_api import Array, to_backend, to_numpy
@@ -136,13 +142,18 @@ class Objective:
             ]
         self.passes.append(self.share)
         loss, total = float(sums[0]), self.weights.sum()
-        gradient = np.empty(self.shape)
-        gradient[:, :-1], gradient[:, -1] = map(to_numpy, sums[1:])
-        gradient[:, :-1] /= self.scale
-        gradient /= total
-        gradient[:, :-1] += self.penalty * iterate[:, :-1]
-        gradient[:, -1] *= self.fit_intercept
-        return loss / total + self.penalty / 2 * (iterate[:, :-1] ** 2).sum(), gradient
+        value = loss / total + self.penalty / 2 * (iterate[:, :-1] ** 2).sum()
+        return value, self._penalized(sums[1:], iterate)
+
+    def _penalized(self, sums: list[Any], iterate: np.ndarray) -> np.ndarray:
+        """Return means in standardized units from sums, and add the penalty's part."""
+        means = np.empty(self.shape)
+        means[:, :-1], means[:, -1] = map(to_numpy, sums)
+        means[:, :-1] /= self.scale
+        means /= self.weights.sum()
+        means[:, :-1] += self.penalty * iterate[:, :-1]
+        means[:, -1] *= self.fit_intercept
+        return means
 
     def origin(self) -> np.ndarray:
         """Return zero coefficients, with the intercepts that fit the class weights."""
@@ -204,6 +215,64 @@ class Objective:
             # divide before summing: products of unscaled features may overflow
             yield block_curvature(block, *model, weights[some]) / divisor
         self.passes.append(self.share)
+
+    def hessian(self, iterate: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a function that multiplies the Hessian at an iterate with a direction.
+
+        Each call is one pass. The probabilities of all rows are kept.
+        """
+        center, coef, intercept = self._model(iterate)
+        _, weights = self._labels()
+        kept = [
+            probabilities(logits(block, center, coef, intercept))[0]
+            for _, block in self.rows.blocks(CURVATURE_BYTES)
+        ]
+        self.passes.append(self.share)
+
+        def multiply(direction: np.ndarray) -> np.ndarray:
+            _, coef, intercept = self._model(direction)
+            sums: list[Any] = [0.0, 0.0]
+            for p, (some, block) in zip(
+                kept, self.rows.blocks(CURVATURE_BYTES), strict=True
+            ):
+                added = block_curvature_product(
+                    block, center, coef, intercept, p, weights[some]
+                )
+                sums = [
+                    one + to_float64(part)
+                    for one, part in zip(sums, added, strict=True)
+                ]
+            self.passes.append(self.share)
+            return self._penalized(sums, direction)
+
+        return multiply
+
+    def logit_change(self, iterate: np.ndarray, step: np.ndarray) -> float:
+        """Return the change of the logits by a step, in one pass.
+
+        This is the largest change if these are all rows. In a sample, it is the root
+        mean square change, in which each row counts by its part of the step's
+        curvature. If it is above 1, the Hessian changes much on the way.
+        """
+        center, *model = self._model(iterate)
+        _, *direction = self._model(step)
+        _, weights = self._labels()
+        xp = self.rows.compute.xp
+        largest, curvature, squares = 0.0, 0.0, 0.0
+        for some, block in self.rows.blocks(CURVATURE_BYTES):
+            p, _ = probabilities(logits(block, center, *model))
+            change = logits(block, center, *direction)
+            p = p[:, -change.shape[1] :]
+            change = change - xp.sum(p * change, axis=1, keepdims=True)
+            by_row = xp.sum(p * change * change, axis=1) * weights[some]
+            square = xp.max(change * change, axis=1)
+            largest = max(largest, float(xp.max(square)))
+            curvature += float(xp.sum(by_row))
+            squares += float(xp.sum(by_row * square))
+        self.passes.append(2 * self.share)
+        if self.share == 1.0:
+            return math.sqrt(largest)
+        return math.sqrt(squares / curvature) if curvature else 0.0
 
     def _model(self, iterate: np.ndarray) -> tuple[Array, Array, Array]:
         """Return center, coefficients and intercepts for rows in input units."""

@@ -66,8 +66,9 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         to the features as given.
     tol : float, default=1e-5
         Tolerance for stopping: estimated suboptimality (objective minus its minimum),
-        relative to the objective. The estimate is correct to a factor of about ten. The
-        default thus leads to a relative suboptimality below 1e-4.
+        relative to the objective. Before stopping, the estimate is checked with the
+        Hessian at the solution; it is correct to a factor of about ten. The default
+        thus leads to a relative suboptimality below 1e-4.
     max_iter : int, default=200
         Maximum number of iterations over all rows. Iterations over a sample of the rows
         are not counted.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -45,6 +46,10 @@ FACTOR_WORTH = 1000  # highest cost of a factor, relative to a pass over the dat
 _RECENT_STEPS = 5  # whose total decrease has to be small
 _RECENT_DECREASE = 10  # in units of the tolerance
 _PATIENCE = 15  # steps without progress, near the rounding error, before stopping
+_MARGIN = 4  # factor by which the tolerance of the estimate falls if it was too small
+_MODEL_STEPS = 100  # of conjugate gradients
+_SMALL_GAIN = 0.1  # share of the decrease
+_SMALL_CHANGE = 1.0  # of logits, during which the Hessian hardly changes
 
 Report = Callable[[LBFGS, Objective], bool]
 
@@ -90,7 +95,8 @@ def minimize(
     if start is None:
         optimizer = _optimizer(sample, iterate, precondition)
         n_steps = min(PLAIN_STEPS, max_iter)
-        is_done = _run(optimizer, sample, tol, n_steps, report)
+        has_factor = _is_factor_worthwhile(objective)
+        is_done = _run(optimizer, sample, 0.0 if has_factor else tol, n_steps, report)
         if is_done and sample is objective:
             return optimizer, True
         iterate = optimizer.iterate
@@ -102,13 +108,109 @@ def minimize(
         _run(optimizer, sample, SAMPLE_TOL, max_iter, report)
         iterate, optimizer = optimizer.iterate, None
     optimizer = optimizer or _optimizer(objective, iterate, precondition)
+    confirm = _Confirmation(objective, sample, tol)
     while _is_factor_worthwhile(objective):
         n_steps = min(max_iter, len(optimizer.values) - 1 + FACTOR_STEPS)
-        is_done = _run(optimizer, objective, tol, n_steps, report)
+        is_done = _run(optimizer, objective, tol, n_steps, report, confirm)
         if is_done or optimizer.is_stuck or n_steps == max_iter:
             return optimizer, is_done
         optimizer.precondition = factor_hessian(sample, optimizer.iterate)
-    return optimizer, _run(optimizer, objective, tol, max_iter, report)
+    return optimizer, _run(optimizer, objective, tol, max_iter, report, confirm)
+
+
+class _Confirmation:
+    """Confirm an estimated suboptimality by the Hessian at the iterate.
+
+    The optimizer's estimate relies on a preconditioner, whose curvature belongs to an
+    earlier iterate and lacks the blocks between classes. It is much too small if the
+    curvature is now smaller in some direction. Therefore conjugate gradients compute
+    the decrease of the quadratic model with the Hessian itself, of a sample of rows.
+
+    Parameters
+    ----------
+    objective, sample : Objective
+        All rows, and the sample that factors are computed from.
+    tol : float
+        Suboptimality to confirm, relative to the value.
+    """
+
+    def __init__(self, objective: Objective, sample: Objective, tol: float) -> None:
+        self.objective, self.sample, self.tol = objective, sample, tol
+        self._margin = 1.0  # by which estimates were too small
+
+    @functools.cached_property
+    def _checked(self) -> Objective:
+        """The objective whose Hessian confirms: at least as many rows as columns."""
+        n_rows = max(FACTOR_ROWS, self.sample.shape[1])
+        is_large = n_rows < len(self.sample.rows)
+        return self.sample.sample(n_rows) if is_large else self.sample
+
+    def __call__(self, optimizer: LBFGS) -> bool:
+        """Return True if the suboptimality is small; else improve the factor."""
+        if optimizer.suboptimality == 0:
+            return True
+        value = optimizer.values[-1]
+        if self._margin * optimizer.suboptimality > self.tol * value:
+            return False
+        times, window = (3, 5) if self._checked.share == 1.0 else (10, 2)
+        allowed = times * self.tol * value
+        hessian = self._checked.hessian(optimizer.iterate)
+        decrease, step = newton_decrease(hessian, optimizer, allowed, window)
+        change = self._checked.logit_change(optimizer.iterate, step)
+        if decrease <= allowed and change <= _SMALL_CHANGE:
+            return True
+        self._margin *= _MARGIN
+        if _is_factor_worthwhile(self.objective):
+            optimizer.precondition = factor_hessian(self.sample, optimizer.iterate)
+        return False
+
+
+def newton_decrease(
+    hessian: Callable[[np.ndarray], np.ndarray],
+    optimizer: LBFGS,
+    enough: float,
+    window: int,
+) -> tuple[float, np.ndarray]:
+    """Minimize the quadratic model of the objective by conjugate gradients.
+
+    Parameters
+    ----------
+    hessian : callable
+        Multiplies the Hessian H of the model with a direction.
+    optimizer : LBFGS
+        Its gradient g and preconditioner are used.
+    enough : float
+        Stop if the decrease exceeds this.
+    window : int
+        Number of steps; stop if they have added less than `_SMALL_GAIN` of the sum.
+
+    Returns
+    -------
+    decrease : float
+        Approaches g^T H^-1 g / 2 from below; conjugate gradients stop when their last
+        steps hardly change it.
+    step : ndarray, the shape of the iterate
+        The step to the minimum of the model, -H^-1 g, approximately.
+    """
+    rest = -optimizer.gradient
+    step, direction = np.zeros_like(rest), optimizer.precondition(rest)
+    product, gains = float(np.vdot(rest, direction)), [0.0]
+    for _ in range(_MODEL_STEPS):
+        image = hessian(direction)
+        curvature = float(np.vdot(direction, image))
+        if not (product > 0 and curvature > 0):  # rounding
+            break
+        length = product / curvature
+        step += length * direction
+        gains.append(length * product / 2)
+        recent = sum(gains[-window:])
+        if sum(gains) > enough or recent < _SMALL_GAIN * sum(gains):
+            break
+        rest -= length * image
+        preconditioned = optimizer.precondition(rest)
+        previous, product = product, float(np.vdot(rest, preconditioned))
+        direction = preconditioned + product / previous * direction
+    return sum(gains), step
 
 
 def factor_hessian(objective: Objective, iterate: np.ndarray) -> Preconditioner:
@@ -325,14 +427,22 @@ def _optimizer(
 
 
 def _run(
-    optimizer: LBFGS, objective: Objective, tol: float, n_steps: int, report: Report
+    optimizer: LBFGS,
+    objective: Objective,
+    tol: float,
+    n_steps: int,
+    report: Report,
+    confirm: Callable[[LBFGS], bool] = lambda optimizer: True,
 ) -> bool:
     """Step until convergence; return True if the tolerance or rounding stopped it.
 
     `n_steps` bounds all steps of the optimizer, including those of earlier calls.
+    `confirm` is asked when the estimated suboptimality is small enough.
     """
     least, n_without_progress = np.inf, 0
-    while not _is_converged(optimizer, tol, objective.rounding):
+    while not (
+        _is_converged(optimizer, tol, objective.rounding) and confirm(optimizer)
+    ):
         if len(optimizer.values) > n_steps:
             return False
         optimizer.step()

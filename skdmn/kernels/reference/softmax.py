@@ -126,3 +126,36 @@ def block_curvature(
     p, _ = probabilities(rows @ coef.T + intercept)
     root = xp.sqrt(xp.mean(p * (1 - p), axis=1) * weights)[:, None]
     return xp.concat([rows * root, root], axis=1)
+
+
+def block_curvature_product(
+    block: Array,
+    centre: Array,
+    coef: Array,
+    intercept: Array,
+    p: Array,
+    weights: Array,
+) -> tuple[Array, Array]:
+    """Multiply the second derivative of the loss of a block of rows with a direction.
+
+    Parameters
+    ----------
+    block, centre, weights : arrays
+        As in `block_pass`.
+    coef, intercept : arrays of shape (n_outputs, n_features) and (n_outputs,)
+        The direction.
+    p : array of shape (rows, n_classes)
+        Probabilities of the rows at the iterate.
+
+    Returns
+    -------
+    by_coef : array of shape (n_outputs, n_features)
+    by_intercept : array of shape (n_outputs,)
+    """
+    xp = own_backend(centre).xp
+    rows = xp.astype(block, centre.dtype, copy=False) - centre
+    change = rows @ coef.T + intercept
+    p = p[:, -coef.shape[0] :]  # with two classes, only the second
+    mean = xp.sum(p * change, axis=1, keepdims=True)
+    rest = p * (change - mean) * weights[:, None]
+    return rest.T @ rows, xp.sum(rest, axis=0)
