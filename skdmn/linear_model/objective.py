@@ -225,7 +225,7 @@ class Objective:
         _, weights = self._labels()
         kept = [
             probabilities(logits(block, center, coef, intercept))[0]
-            for _, block in self.rows.blocks(sizes.CURVATURE_BYTES)
+            for _, block in self.rows.blocks(sizes.MOMENTS_BYTES)
         ]
         self.passes.append(self.share)
 
@@ -233,7 +233,7 @@ class Objective:
             _, coef, intercept = self._model(direction)
             sums: list[Any] = [0.0, 0.0]
             for p, (some, block) in zip(
-                kept, self.rows.blocks(sizes.CURVATURE_BYTES), strict=True
+                kept, self.rows.blocks(sizes.MOMENTS_BYTES), strict=True
             ):
                 added = block_curvature_product(
                     block, center, coef, intercept, p, weights[some]
@@ -259,7 +259,7 @@ class Objective:
         _, weights = self._labels()
         xp = self.rows.compute.xp
         largest, curvature, squares = 0.0, 0.0, 0.0
-        for some, block in self.rows.blocks(sizes.CURVATURE_BYTES):
+        for some, block in self.rows.blocks(sizes.MOMENTS_BYTES):
             p, _ = probabilities(logits(block, center, *model))
             change = logits(block, center, *direction)
             p = p[:, -change.shape[1] :]
