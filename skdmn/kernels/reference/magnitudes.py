@@ -33,9 +33,9 @@ def image_squares(images: Array) -> np.ndarray:
     """
     backend = own_backend(images)
     xp, dtype = backend.xp, widest_float(backend)
-    found = np.empty((len(images), 3))
+    found = np.empty((images.shape[0], 3))
     for some, _ in tiles(
-        len(images), 1, math.prod(images.shape[1:]), tile_values(images)
+        images.shape[0], 1, math.prod(images.shape[1:]), tile_values(images)
     ):
         values = xp.astype(images[some, ...], dtype)
         columns = (
@@ -74,9 +74,9 @@ def patch_variances(images: Array, size: Pair) -> np.ndarray:
         wide = (pixels[:, :, x : x + columns] for x in range(size[1]))
         return functools.reduce(operator.add, wide)
 
-    found = np.empty(len(images))
+    found = np.empty(images.shape[0])
     for some, _ in tiles(
-        len(images), 1, math.prod(images.shape[1:]), tile_values(images)
+        images.shape[0], 1, math.prod(images.shape[1:]), tile_values(images)
     ):
         values = xp.astype(images[some, ...], dtype)
         # variances do not depend on the shift; without it, bright images lose digits
@@ -90,5 +90,5 @@ def patch_variances(images: Array, size: Pair) -> np.ndarray:
 def _pieces(images: Array) -> Iterator[slice]:
     """Return slices of whole images, few enough to be computed at once."""
     n_values = math.prod(images.shape[1:])
-    for some, _ in tiles(len(images), 1, n_values, tile_values(images)):
+    for some, _ in tiles(images.shape[0], 1, n_values, tile_values(images)):
         yield some
