@@ -16,6 +16,7 @@ from skdmn.data.sliced import is_sliceable
 from skdmn.kernels.reference.softmax import logits, probabilities
 from skdmn.operations.records import Scores
 from skdmn.utils.array_api import (
+    HOST,
     Array,
     Backend,
     backend_of,
@@ -198,9 +199,14 @@ class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstima
             self._check_same_backend(backend, method)
         if not lazy:
             X = as_one_array(X)
-        n_products = math.prod(np.shape(X))
-        n_products *= FIT_PRODUCTS if reset else self.coef_.shape[0]
-        compute = compute_backend(backend, self.device, n_products)
+        products = FIT_PRODUCTS if reset else self.coef_.shape[0]
+
+        def chosen(X: Any) -> Backend:
+            n_products = math.prod(X.shape) * products
+            return compute_backend(backend, self.device, n_products)
+
+        # lists have no shape yet
+        compute = chosen(X) if hasattr(X, "shape") else HOST
         # a GPU finds NaN and infinity faster, in the rows of a fit or in the scores
         checked = validate_data(
             self,
@@ -212,6 +218,7 @@ class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstima
             ensure_all_finite=backend == compute,
         )
         X = X if lazy else checked
+        compute = chosen(X)
         if len(X.shape) < 2:
             raise ValueError(
                 f"Expected rows (a 2D array) or images, got shape {tuple(X.shape)}. "
