@@ -93,6 +93,10 @@ class BlockObjective(Objective):
         size = min(size, max(1, sample_bytes() // self.rows.row_bytes))
         return Objective(**_fields(self) | {"_on_device": {}}).sample(size)
 
+    def in_memory(self, n_rows: int) -> Objective:
+        """Return the objective of rows that were copied to this process."""
+        return self.sample(min(n_rows, len(self.rows)))
+
     def curvature_blocks(self, iterate: np.ndarray) -> Iterator[Array]:
         """Yield rows that approximate the Hessian of all rows, from a sample."""
         sample = self.sample(len(self.rows))

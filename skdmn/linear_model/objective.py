@@ -195,6 +195,10 @@ class Objective:
             _on_device={},
         )
 
+    def in_memory(self, n_rows: int) -> Objective:
+        """Return the objective of all rows, or of a sample if there are more rows."""
+        return self.sample(n_rows) if n_rows < len(self.rows) else self
+
     def diagonal(self) -> Preconditioner:
         """Return a diagonal preconditioner: the inverse of a bound on the Hessian's.
 

@@ -141,9 +141,7 @@ class _Confirmation:
     @functools.cached_property
     def _checked(self) -> Objective:
         """The objective whose Hessian confirms: at least as many rows as columns."""
-        n_rows = max(FACTOR_ROWS, self.sample.shape[1])
-        is_large = n_rows < len(self.sample.rows)
-        return self.sample.sample(n_rows) if is_large else self.sample
+        return self.sample.in_memory(max(FACTOR_ROWS, self.sample.shape[1]))
 
     def __call__(self, optimizer: LBFGS) -> bool:
         """Return True if the suboptimality is small; else improve the factor."""

@@ -15,8 +15,8 @@ import pytest
 
 # launches, copies and waits, at most: in every batch, and once
 BOUNDS = {
-    "moments": ((2, 3, 2), (0, 0, 0)),
-    "centred moments of many entries": ((2, 3, 2), (0, 0, 0)),
+    "moments": ((8, 4, 3), (0, 0, 0)),
+    "centred moments of many entries": ((8, 4, 3), (0, 0, 0)),
     "contrast moments": ((3, 3, 2), (0, 0, 0)),
     "features": ((3, 2, 3), (0, 1, 0)),
     "encoded features": ((5, 2, 3), (0, 2, 0)),

@@ -29,7 +29,10 @@ def fits(shape, n_filters, size, stride, padding, window):
     """Return True if images are as large as filters, and outputs as windows."""
     if any(shape[i] < size[i] for i in (0, 1)):
         return False
-    g = tiling.whole(shape, n_filters, size, stride, padding, window)
+    try:
+        g = tiling.whole(shape, n_filters, size, stride, padding, window)
+    except ValueError:  # the window is larger than the output
+        return False
     return g.rows >= window.size[0] and g.columns >= window.size[1]
 
 

@@ -130,7 +130,7 @@ REFUSED = {  # all the others must be computed
     "dmn": NARROW_TINY | UNIT_MATTERS,
     "zca": UNIT_MATTERS,
 }
-STOPPED = {"softmax_balanced": ["largest integers"]}  # not standardized
+STOPPED = {"softmax_balanced": ["largest integers", "mixed scales"]}  # not standardized
 
 
 def fit_and_apply(estimator, X, y):
@@ -156,7 +156,9 @@ def test_the_result_is_finite_or_a_sentence_says_why_there_is_none(name, case):
         assert re.fullmatch(r"[^.\n]+\.", str(caught.value))
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # nothing to warn of
+        warnings.simplefilter("error")  # nothing to warn of, but of extreme images
+        warnings.filterwarnings("ignore", "contrast_floor=.* leaves out")
+        warnings.filterwarnings("ignore", ".*hold more than half of the sum")
         if case in STOPPED.get(name, []):
             warnings.simplefilter("ignore", ConvergenceWarning)
         result = fit_and_apply(estimator, X, y)

@@ -56,7 +56,7 @@ ESTIMATORS = {
         [("conv", ClassPCAPatchTransformer(2)), ("pool", MaxPool2DTransformer())],
         batch_size=16,
     ),
-    "softmax": SoftmaxClassifier(max_iter=3, tol=1.0),
+    "softmax": SoftmaxClassifier(tol=1.0),
 }
 
 
