@@ -47,8 +47,7 @@ _RECENT_STEPS = 5  # whose total decrease has to be small
 _RECENT_DECREASE = 10  # in units of the tolerance
 _PATIENCE = 15  # steps without progress, near the rounding error, before stopping
 _MARGIN = 4  # factor by which the tolerance of the estimate falls if it was too small
-_MODEL_STEPS = 100  # of conjugate gradients
-_SMALL_GAIN = 0.1  # share of the decrease
+_SMALL_GAIN = 0.1  # share of the decrease at which conjugate gradients stop
 _SMALL_CHANGE = 1.0  # of logits, during which the Hessian hardly changes
 
 Report = Callable[[LBFGS, Objective], bool]
@@ -150,10 +149,12 @@ class _Confirmation:
         value = optimizer.values[-1]
         if self._margin * optimizer.suboptimality > self.tol * value:
             return False
-        times, window = (3, 5) if self._checked.share == 1.0 else (10, 2)
+        # a sample is large, so that it has to be cheap, and it is not exact anyway
+        has_all = self._checked.share == 1.0
+        times, window, most = (3, 5, 100) if has_all else (10, 2, 8)
         allowed = times * self.tol * value
         hessian = self._checked.hessian(optimizer.iterate)
-        decrease, step = newton_decrease(hessian, optimizer, allowed, window)
+        decrease, step = newton_decrease(hessian, optimizer, allowed, window, most)
         change = self._checked.logit_change(optimizer.iterate, step)
         if decrease <= allowed and change <= _SMALL_CHANGE:
             return True
@@ -168,6 +169,7 @@ def newton_decrease(
     optimizer: LBFGS,
     enough: float,
     window: int,
+    most: int,
 ) -> tuple[float, np.ndarray]:
     """Minimize the quadratic model of the objective by conjugate gradients.
 
@@ -181,6 +183,8 @@ def newton_decrease(
         Stop if the decrease exceeds this.
     window : int
         Number of steps; stop if they have added less than `_SMALL_GAIN` of the sum.
+    most : int
+        Maximum number of steps.
 
     Returns
     -------
@@ -193,7 +197,7 @@ def newton_decrease(
     rest = -optimizer.gradient
     step, direction = np.zeros_like(rest), optimizer.precondition(rest)
     product, gains = float(np.vdot(rest, direction)), [0.0]
-    for _ in range(_MODEL_STEPS):
+    for _ in range(most):
         image = hessian(direction)
         curvature = float(np.vdot(direction, image))
         if not (product > 0 and curvature > 0):  # rounding
