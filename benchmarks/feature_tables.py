@@ -325,7 +325,27 @@ def recipe() -> str:
     )
 
 
+def damaged() -> str:
+    """Return the table of accuracy after a fit to images of which some are damaged."""
+    results = read("damaged")
+    models = list(results["rows"][0]["accuracy"])
+    rows = [
+        [
+            row["data"],
+            row["damage"].replace("_", " "),
+            f"{100 * row['share']:g} %",
+            *(f"{row['accuracy'][model]:.1f}" for model in models),
+        ]
+        for row in results["rows"]
+    ]
+    return table(["data", "damage", "images", *models], rows) + (
+        f"\n\nAccuracy in percent on {results['n_test']} test images without damage, "
+        f"after a fit to {results['n_training']} images. {where(results, 'damaged')}"
+    )
+
+
 TABLES = (
+    damaged,
     frontier,
     peers,
     ablations,
