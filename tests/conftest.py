@@ -64,3 +64,11 @@ def read_only():
             if is_root:
                 os.seteuid(0)
             os.chmod(folder, 0o755)
+
+
+@pytest.fixture(params=[".npy", ".zarr"])
+def suffix(request):
+    """Suffix of a file of features."""
+    if request.param == ".zarr":
+        pytest.importorskip("zarr", reason="Zarr arrays are under test")
+    return request.param

@@ -137,9 +137,7 @@ class Objective:
             added = dispatch.softmax_pass(
                 block, center, coef, intercept, codes[some], weights[some]
             )
-            sums = [
-                one + to_float64(part) for one, part in zip(sums, added, strict=True)
-            ]
+            sums = _added(sums, added)
         self.passes.append(self.share)
         loss, total = float(sums[0]), self.weights.sum()
         value = loss / total + self.penalty / 2 * (iterate[:, :-1] ** 2).sum()
@@ -242,10 +240,7 @@ class Objective:
                 added = block_curvature_product(
                     block, center, coef, intercept, p, weights[some]
                 )
-                sums = [
-                    one + to_float64(part)
-                    for one, part in zip(sums, added, strict=True)
-                ]
+                sums = _added(sums, added)
             self.passes.append(self.share)
             return self._penalized(sums, direction)
 
@@ -295,3 +290,8 @@ class Objective:
             self._on_device["codes"] = to_backend(self.codes, backend)
             self._on_device["weights"] = to_backend(weights, backend)
         return self._on_device["codes"], self._on_device["weights"]
+
+
+def _added(sums: list[Any], parts: tuple[Any, ...]) -> list[Any]:
+    """Return sums after parts of a block were added to them in float64."""
+    return [one + to_float64(part) for one, part in zip(sums, parts, strict=True)]

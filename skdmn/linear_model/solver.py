@@ -155,8 +155,10 @@ class _Confirmation:
         allowed = times * self.tol * value
         hessian = self._checked.hessian(optimizer.iterate)
         decrease, step = newton_decrease(hessian, optimizer, allowed, window, most)
-        change = self._checked.logit_change(optimizer.iterate, step)
-        if decrease <= allowed and change <= _SMALL_CHANGE:
+        if (
+            decrease <= allowed
+            and self._checked.logit_change(optimizer.iterate, step) <= _SMALL_CHANGE
+        ):
             return True
         self._margin *= _MARGIN
         if _is_factor_worthwhile(self.objective):

@@ -28,13 +28,6 @@ DONE, TOLD, WRONG = 0, 3, 4  # exit codes; TOLD: refused in a sentence
 KILLED = -getattr(signal, "SIGKILL", 9)
 
 
-@pytest.fixture(params=[".npy", ".zarr"])
-def suffix(request):
-    if request.param == ".zarr":
-        pytest.importorskip("zarr", reason="Zarr arrays are under test")
-    return request.param
-
-
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
     monkeypatch.setattr(locks, "POLL_SECONDS", 0.005)

@@ -20,13 +20,6 @@ from skdmn.network import writing
 SIZE = 4
 
 
-@pytest.fixture(params=[".npy", ".zarr"])
-def suffix(request):
-    if request.param == ".zarr":
-        pytest.importorskip("zarr", reason="Zarr arrays are under test")
-    return request.param
-
-
 @pytest.fixture(autouse=True)
 def _records_after_each_batch(monkeypatch):
     monkeypatch.setattr(writing, "CHECKPOINT_SECONDS", 0)

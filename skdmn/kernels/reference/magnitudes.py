@@ -5,14 +5,13 @@ Both run in any array library, in the widest floating dtype of the device.
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections.abc import Iterator
 
 import numpy as np
 
-from skdmn.kernels.geometry import Pair, output_size, tile_values, tiles
+from skdmn.kernels.geometry import Pair, Window, tile_values, tiles
+from skdmn.kernels.reference.convolution import window_means
 from skdmn.utils.array_api import Array, own_backend, to_numpy, widest_float
 
 _AXES = (1, 2, 3)
@@ -34,9 +33,7 @@ def image_squares(images: Array) -> np.ndarray:
     backend = own_backend(images)
     xp, dtype = backend.xp, widest_float(backend)
     found = np.empty((images.shape[0], 3))
-    for some, _ in tiles(
-        images.shape[0], 1, math.prod(images.shape[1:]), tile_values(images)
-    ):
+    for some in _pieces(images):
         values = xp.astype(images[some, ...], dtype)
         columns = (
             xp.sum(values * values, axis=_AXES),
@@ -64,26 +61,17 @@ def patch_variances(images: Array, size: Pair) -> np.ndarray:
     """
     backend = own_backend(images)
     xp, dtype = backend.xp, widest_float(backend)
-    rows, columns = output_size(images.shape[1:], size, (1, 1), "valid")
-    d = math.prod(size) * images.shape[3]
-
-    def windows(pixels: Array) -> Array:
-        """Sum pixels (n, height, width) over every window."""
-        high = (pixels[:, y : y + rows, :] for y in range(size[0]))
-        pixels = functools.reduce(operator.add, high)
-        wide = (pixels[:, :, x : x + columns] for x in range(size[1]))
-        return functools.reduce(operator.add, wide)
-
+    window = Window(size, (1, 1), "valid")
     found = np.empty(images.shape[0])
-    for some, _ in tiles(
-        images.shape[0], 1, math.prod(images.shape[1:]), tile_values(images)
-    ):
+    for some in _pieces(images):
         values = xp.astype(images[some, ...], dtype)
         # variances do not depend on the shift; without it, bright images lose digits
         values = values - values[:, :1, :1, :1]
-        means = windows(xp.sum(values, axis=3)) / d
-        squares = windows(xp.sum(values * values, axis=3)) / d
-        found[some] = to_numpy(xp.mean(squares - means * means, axis=(1, 2)))
+        means, squares = (
+            window_means(xp.mean(of, axis=3, keepdims=True), window)
+            for of in (values, values * values)
+        )
+        found[some] = to_numpy(xp.mean(squares - means * means, axis=_AXES))
     return np.maximum(found, 0.0)  # rounding can make it negative
 
 
