@@ -62,7 +62,8 @@ def test_a_truncated_file_is_replaced(folder, length):
     whole = file.read_bytes()
     file.write_bytes(whole[:length])
     assert [result(2), result(3)] == [2, 2]
-    assert len(file.read_bytes()) == len(whole)
+    # the machine code of two compilations may differ by some bytes
+    assert len(file.read_bytes()) > max(length, len(whole) // 2)
 
 
 def test_a_damaged_file_is_replaced(folder, rng):
