@@ -16,7 +16,7 @@ from skdmn.layers.zca import ZCAWhitening
 from skdmn.linear_model.softmax import SoftmaxClassifier
 from skdmn.network.lazy import LazyFeatures
 from skdmn.network.network import DensityMatrixNetwork
-from skdmn.presets import make_dmn, recommended_dmn
+from skdmn.presets import make_dmn, paper_dmn, recommended_dmn
 
 __all__ = [
     "AveragePool2DTransformer",
@@ -32,5 +32,6 @@ __all__ = [
     "WhitenedPCAPatchTransformer",
     "ZCAWhitening",
     "make_dmn",
+    "paper_dmn",
     "recommended_dmn",
 ]

@@ -11,9 +11,11 @@ from skdmn.kernels.geometry import Padding, Pair
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
 from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
+from skdmn.layers.scaling import ChannelStandardScaler
 from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 from skdmn.linear_model.softmax import SoftmaxClassifier
 from skdmn.network.network import DensityMatrixNetwork
+from skdmn.utils.architecture import tokens_of
 from skdmn.utils.validation import as_shape
 
 Signs = Literal["one", "both"]
@@ -194,6 +196,157 @@ def make_dmn(
         steps += [(f"conv{number}", convolution), (f"pool{number}", pooling)]
     softmax = SoftmaxClassifier(C=C, max_iter=max_iter, device=device, verbose=verbose)
     flatten = FlattenTransformer()  # gives rows with feature names
+    return Pipeline([*steps, ("flatten", flatten), ("softmax", softmax)])
+
+
+def paper_dmn(
+    architecture: str,
+    *,
+    kernel_size: int | Pair | list[int | Pair] = 3,
+    variance_cutoff: float | list[float] | None = None,
+    correlation_cutoff: float | list[float] = 0.9,
+    class_based: bool = True,
+    subsample: float = 1.0,
+    C: float = 0.01,
+    max_iter: int = 200,
+    image_shape: tuple[int, ...] | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    memory: Any = None,
+    random_state: Any = None,
+    verbose: bool = False,
+) -> Pipeline:
+    """Make a network of the papers from its name, such as "d6, m, d93, m".
+
+    All convolutions are computed, with "valid" padding, a ReLU and no negatives of
+    filters, as in the papers. Only the softmax at the end is fitted iteratively. In
+    contrast, the defaults of `make_dmn` were chosen by accuracy.
+
+    Parameters
+    ----------
+    architecture : str
+        Layers from input to output, separated by commas ([1]_):
+
+        - "d6": a convolution with the 6 filters of lowest energy, and a ReLU
+        - "d": the same, with all filters that the cutoffs leave
+        - "m": max pooling with 2 x 2 windows
+        - "BN": each channel is scaled to zero mean and unit variance
+        - "de10": the softmax classifier, as the last layer. It may be omitted, and its
+          number of outputs is that of the classes.
+
+        Table 2 omits pooling: its "d6, d93" is "d6, m, d93, m".
+    kernel_size : int, (int, int) or list of these, default=3
+        Height and width of the filters. A list has one entry for each convolution.
+    variance_cutoff : float, list of float or None, default=None
+        Share of the variance up to which eigenvectors are kept. None means 1.0 for a
+        convolution with a number of filters, and 0.95 for one without.
+    correlation_cutoff : float or list of float, default=0.9
+        Absolute cosine between two filters above which they are merged.
+    class_based : bool, default=True
+        If True, compute a density matrix for each class, as in Table 2; if False, one
+        for all images. The latter is the naive network, which Tables 3 to 5 have.
+    subsample : float or int, default=1.0
+        Share (float) or number (int) of images used to compute density matrices: the
+        column "Input" of Table 2.
+    C : float, default=0.01
+        Inverse regularization strength of the softmax.
+    max_iter : int, default=200
+        Maximum number of iterations of the softmax. It warns if it reaches them.
+    image_shape : (int, int) or (int, int, int) or None, default=None
+        Height, width and optionally channels of an image; required if each row of `X`
+        is a flattened image.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Device for the computation; see `make_dmn`.
+    memory : str, path, joblib.Memory or None, default=None
+        Cache for density matrices.
+    random_state : int, RandomState instance or None, default=None
+        Seed for `subsample`.
+    verbose : bool, default=False
+        Whether to print the progress.
+
+    Returns
+    -------
+    dmn : sklearn.pipeline.Pipeline
+        Unfitted classifier of images. Its steps have the names of `make_dmn`: ``conv1,
+        pool1, norm1, conv2, ..., flatten, softmax``.
+
+    Raises
+    ------
+    ValueError
+        If the architecture is not written as above, or if the length of a list is not
+        the number of convolutions. Other values are checked by `fit`.
+
+    See Also
+    --------
+    make_dmn : Make the same layers with defaults chosen by accuracy.
+    skdmn.export.make_hybrid : Put computed layers below trained ones, in PyTorch.
+
+    Notes
+    -----
+    Filters have lower energy, the larger their variance. If fewer filters exist than
+    `architecture` says, the layer has fewer.
+
+    References
+    ----------
+    .. [1] N. Dehmamy, N. Rohani, A. Katsaggelos, "Separation of time scales and
+       direct computation of weights in deep neural networks", arXiv:1703.04757v3,
+       2018, Tables 2 to 5.
+
+    Examples
+    --------
+    >>> from skdmn import paper_dmn
+    >>> from skdmn.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> dmn = paper_dmn("d6, m, de10", C=1.0).fit(X[:1000], y[:1000])
+    >>> list(dmn.named_steps)
+    ['conv1', 'pool1', 'flatten', 'softmax']
+    >>> bool(dmn.score(X[1000:], y[1000:]) > 0.9)
+    True
+    """
+    tokens = tokens_of(architecture, uncounted=True)
+    kinds = [kind for kind, _ in tokens]
+    if "c" in kinds or kinds.count("de") > 1:
+        raise ValueError(
+            f"{architecture!r} has trained layers; pass it to "
+            "skdmn.export.make_hybrid, or write d for c, and one de at most."
+        )
+    counts = [number or None for kind, number in tokens if kind == "d"]
+    if variance_cutoff is None:
+        variance_cutoff = [1.0 if count else 0.95 for count in counts]
+    layers = iter(
+        _per_layer(
+            len(counts),
+            n_filters=counts,
+            kernel_size=kernel_size,
+            variance_cutoff=variance_cutoff,
+            correlation_cutoff=correlation_cutoff,
+        )
+    )
+    names = {"d": "conv", "m": "pool", "BN": "norm"}
+    steps: list[tuple[str, Any]] = []
+    for kind in kinds:
+        step: Any
+        if kind == "d":
+            step = ClassPCAPatchTransformer(
+                **next(layers),
+                class_based=class_based,
+                subsample=subsample,
+                device=device,
+                memory=memory,
+                random_state=random_state,
+                verbose=verbose,
+            )
+        elif kind == "m":
+            step = MaxPool2DTransformer(2, device=device)
+        elif kind == "BN":
+            step = ChannelStandardScaler(device=device)
+        else:
+            continue
+        number = 1 + sum(name.startswith(names[kind]) for name, _ in steps)
+        steps.append((f"{names[kind]}{number}", step))
+    if steps:
+        steps[0][1].set_params(image_shape=image_shape)
+    softmax = SoftmaxClassifier(C=C, max_iter=max_iter, device=device, verbose=verbose)
+    flatten = FlattenTransformer()
     return Pipeline([*steps, ("flatten", flatten), ("softmax", softmax)])
 
 

@@ -1,9 +1,9 @@
-"""recommended_dmn: sizes that fit the images, and a classifier that learns."""
+"""Ready networks: sizes that fit the images, the papers' names, and classifiers."""
 
 import numpy as np
 import pytest
 
-from skdmn import recommended_dmn
+from skdmn import make_dmn, paper_dmn, recommended_dmn
 from skdmn.datasets import load_digits_images
 
 
@@ -103,3 +103,56 @@ def test_rows_are_taken_for_images_of_that_shape(scale):
 def test_images_of_another_shape_are_refused():
     with pytest.raises(ValueError, match="contradicts X"):
         recommended_dmn((28, 28)).fit(np.zeros((4, 32, 32)), [0, 0, 1, 1])
+
+
+def test_the_papers_notation_names_layers():
+    dmn = paper_dmn(
+        "d6, m, BN, d, m, de10", kernel_size=[5, 3], image_shape=(20, 20), subsample=0.3
+    )
+    assert list(dmn.named_steps) == [
+        *("conv1", "pool1", "norm1", "conv2", "pool2", "flatten", "softmax")
+    ]
+    first, second = dmn["conv1"], dmn["conv2"]
+    assert (first.n_filters, first.variance_cutoff, first.kernel_size) == (6, 1.0, 5)
+    assert (second.n_filters, second.variance_cutoff) == (None, 0.95)
+    assert second.subsample == 0.3
+    assert (first.image_shape, second.image_shape) == ((20, 20), None)
+    assert paper_dmn("d, d3", variance_cutoff=0.9)["conv2"].variance_cutoff == 0.9
+
+
+@pytest.mark.parametrize("class_based", [True, False])
+def test_the_papers_network_is_that_of_make_dmn_with_its_settings(class_based):
+    X, y = load_digits_images()
+    X, y = X[:200], y[:200]
+    found = paper_dmn("d4, m, d5", class_based=class_based, C=0.1).fit(X, y)
+    same = make_dmn(
+        2,
+        n_filters=[4, 5],
+        variance_cutoff=1.0,
+        correlation_cutoff=0.9,
+        class_based=class_based,
+        signs="one",
+        padding="valid",
+        pool_size=[2, 1],
+        C=0.1,
+    ).fit(X, y)
+    np.testing.assert_array_equal(found.predict_proba(X), same.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ("d6, m, c9, m, de10", "has trained layers; pass it to skdmn.export"),
+        ("d6, de128, de10", "has trained layers"),
+        ("d6, pool", "'pool' in 'd6, pool' is not a layer"),
+        ("de10, d6", "write de last"),
+    ],
+)
+def test_what_is_not_computed_is_refused(architecture, message):
+    with pytest.raises(ValueError, match=message):
+        paper_dmn(architecture)
+
+
+def test_lists_of_the_papers_network_have_an_entry_for_each_convolution():
+    with pytest.raises(ValueError, match="has 1 values for 2 layers"):
+        paper_dmn("d6, m, d9", kernel_size=[3])

@@ -146,7 +146,7 @@ def check_parameters(doc, signature):
 
 
 ESTIMATOR_TYPES = sorted({type(e) for e in ESTIMATORS.values()}, key=str)
-FUNCTIONS = [skdmn.make_dmn, skdmn.recommended_dmn]
+FUNCTIONS = [skdmn.make_dmn, skdmn.paper_dmn, skdmn.recommended_dmn]
 for room in (skdmn.export, skdmn.datasets):
     FUNCTIONS += [getattr(room, name) for name in room.__all__]
 if importlib.util.find_spec("dask"):

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 def make_hybrid(
     architecture: str,
     images: Any,
-    labels: Any,
+    labels: Any = None,
     *,
     kernel_size: int = 3,
     correlation_cutoff: float = 0.9,
+    class_based: bool = True,
     freeze: bool = True,
 ) -> torch.nn.Sequential:
     """Build a PyTorch network whose first layers are computed.
@@ -40,19 +41,25 @@ def make_hybrid(
         - "c81": a trainable convolution with 81 filters, and a ReLU
         - "m": max pooling with 2 x 2 windows
         - "BN": batch normalization
-        - "de10": a linear layer with 10 logits; only as the last layer
+        - "de10": as the last layer, a linear layer with 10 logits
+        - "de128": before it, a trainable dense layer with 128 units, and a ReLU
 
         Computed convolutions must come before trainable ones.
     images : tensor or array of shape (n, channels, height, width)
         Images from which the filters are computed. They must be scaled as the inputs
         of the network will be.
-    labels : tensor or array of shape (n,)
-        Class labels.
+    labels : tensor or array of shape (n,) or None, default=None
+        Class labels. They are required if `class_based` and if a layer is computed.
     kernel_size : int, default=3
         Height and width of the filters of all convolutions.
     correlation_cutoff : float in [0, 1], default=0.9
         Filters of computed layers are merged if their absolute cosine exceeds this
         value; see `ClassPCAPatchTransformer`. Merged filters count once.
+    class_based : bool, default=True
+        If True, compute filters from the density matrices of the classes; if False,
+        from the density matrix of all images. The latter is the naive network, which
+        Tables 3 to 5 have: there a layer has at most ``kernel_size**2`` filters for
+        each channel.
     freeze : bool, default=True
         If True, training does not change the computed layers.
 
@@ -67,7 +74,11 @@ def make_hybrid(
         If torch is not installed.
     ValueError
         If the architecture is not written as above, does not fit the images, or has
-        more filters than can be computed.
+        more filters than can be computed; or if `labels` are missing.
+
+    See Also
+    --------
+    skdmn.paper_dmn : Make a scikit-learn Pipeline of computed layers alone.
 
     Notes
     -----
@@ -92,20 +103,28 @@ def make_hybrid(
     """
     torch = import_torch("make_hybrid")
     tokens = tokens_of(architecture)
-    images, labels = as_numpy(as_one_array(images, "images")), as_numpy(labels)
+    images = as_numpy(as_one_array(images, "images"))
     check_channels_first(images, None)
-    n_classes = len(np.unique(labels))
+    labels = None if labels is None else as_numpy(labels)
+    n_classes = 0 if labels is None else len(np.unique(labels))
     if tokens[-1][0] == "de" and tokens[-1][1] < n_classes:
         raise ValueError(
             f"{architecture!r} ends in {tokens[-1][1]} logits, but labels have "
             f"{n_classes} classes; write de{n_classes}."
         )
     n_computed = max((i + 1 for i, t in enumerate(tokens) if t[0] == "d"), default=0)
+    if n_computed and class_based and labels is None:
+        raise ValueError(
+            f"{architecture!r} has layers that are computed from classes; pass labels, "
+            "or class_based=False for the naive network."
+        )
     shape = (*images.shape[2:], images.shape[1])
     _check_fits(tokens, shape, kernel_size)
     modules: list[Any] = []
     if n_computed:
-        computed = _computed(tokens[:n_computed], kernel_size, correlation_cutoff)
+        computed = _computed(
+            tokens[:n_computed], kernel_size, correlation_cutoff, class_based
+        )
         computed.fit(np.moveaxis(images, 1, 3), labels)
         _check_found(tokens[:n_computed], computed, architecture)
         modules += to_torch(computed.to_pipeline(), freeze=freeze)
@@ -131,7 +150,10 @@ def _check_fits(tokens: list[Token], shape: Shape, kernel_size: int) -> None:
 
 
 def _computed(
-    tokens: list[Token], kernel_size: int, correlation_cutoff: float
+    tokens: list[Token],
+    kernel_size: int,
+    correlation_cutoff: float,
+    class_based: bool,
 ) -> DensityMatrixNetwork:
     layers: list[tuple[str, Any]] = []
     for number, (kind, n_filters) in enumerate(tokens):
@@ -144,6 +166,7 @@ def _computed(
                 n_filters=n_filters,
                 variance_cutoff=1.0,
                 correlation_cutoff=correlation_cutoff,
+                class_based=class_based,
             )
         layers.append((f"{kind}{number}", layer))
     return DensityMatrixNetwork(layers)
@@ -167,7 +190,8 @@ def _trainable(
     """Return modules with torch's default initialization."""
     height, width, channels = shape
     modules: list[Any] = []
-    for kind, n in tokens:
+    kinds = [kind for kind, _ in tokens]
+    for number, (kind, n) in enumerate(tokens):
         if kind == "c":
             modules += [nn.Conv2d(channels, n, kernel_size), nn.ReLU()]
             channels = n
@@ -178,5 +202,9 @@ def _trainable(
         elif kind == "BN":
             modules.append(nn.BatchNorm2d(channels))
         else:
-            modules += [nn.Flatten(), nn.Linear(height * width * channels, n)]
+            is_first, is_last = "de" not in kinds[:number], number == len(kinds) - 1
+            modules += [nn.Flatten()] if is_first else []
+            modules += [nn.Linear(height * width * channels, n)]
+            modules += [] if is_last else [nn.ReLU()]
+            height, width, channels = 1, 1, n
     return modules

@@ -52,6 +52,36 @@ def test_computed_layers_are_those_of_the_transformers(data):
     np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
 
 
+@pytest.mark.parametrize("labels", [None, np.arange(60) % 10])
+def test_naive_layers_have_one_density_matrix(data, labels):
+    X, _ = data
+    options = {"class_based": False, "correlation_cutoff": 1.0}
+    found = make_hybrid("d27, m, c5, de10", X, labels, **options)[0].weight
+    layer = ClassPCAPatchTransformer(
+        n_filters=27, variance_cutoff=1.0, correlation_cutoff=1.0, class_based=False
+    ).fit(np.moveaxis(X, 1, 3))
+    np.testing.assert_array_equal(found, np.moveaxis(layer.filters_, 3, 1))
+    with pytest.raises(ValueError, match="asks for d28, but only 27 filters exist"):
+        make_hybrid("d28, de10", X, labels, **options)  # 3 x 3 x 3
+
+
+def test_labels_are_needed_for_classes_only(data):
+    X, _ = data
+    with pytest.raises(ValueError, match="pass labels, or class_based=False"):
+        make_hybrid("d5, m, de10", X)
+    assert make_hybrid("c5, m, de10", X)(torch.tensor(X)).shape == (60, 10)
+
+
+def test_hidden_layers_are_trained(data):
+    # "1Dense + 1Softmax" of Table II of the hierarchical-covariance paper
+    X, y = data
+    network = make_hybrid("d5, de128, de64, de10", X, y)
+    kinds = [type(module).__name__ for module in network[2:]]
+    assert kinds == ["Flatten", *["Linear", "ReLU"] * 2, "Linear"]
+    assert [m.out_features for m in network[3::2]] == [128, 64, 10]
+    assert network(torch.tensor(X)).shape == (60, 10)
+
+
 def test_only_what_is_trained_has_gradients(data):
     X, y = data
     network = make_hybrid("d5, m, BN, c6, m, BN, de10", X, y)
@@ -98,6 +128,7 @@ def test_kernel_size(data):
     [
         ("d5, x, de10", "'x' in 'd5, x, de10' is not a layer; write d or c"),
         ("d0, de10", "'d0' in"),
+        ("d, de10", "'d' in"),
         ("", "'' in '' is not a layer"),
         ("de10, m", "has a layer after de"),
         ("c5, d5, de10", "write all d before the first c"),

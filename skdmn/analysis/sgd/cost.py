@@ -150,8 +150,10 @@ def training_operations(
             once = seen * inputs * n * (height * width if kind == "c" else 1)
             forward += once
             backward += once * (2 if trained_below else 1)
-        trained_below = kind != "d" and (trained_below or kind in ("c", "BN"))
-        channels = n if kind in ("c", "d") else channels
+        trained_below = kind != "d" and (trained_below or kind in ("c", "BN", "de"))
+        if kind == "de":
+            height = width = 1
+        channels = n or channels
     return Operations(densities, eigenvectors, features, forward, backward)
 
 

@@ -49,7 +49,11 @@ def test_normalization_and_pooling_are_not_counted():
 
 
 @pytest.mark.parametrize(
-    "name", ["c6, m, c20, m, de10", "d6, m, BN, c20, m, de10", "d6, m, de10"]
+    "name",
+    [
+        *("c6, m, c20, m, de10", "d6, m, BN, c20, m, de10", "d6, m, de10"),
+        "d6, m, de32, de16, de10",
+    ],
 )
 def test_torch_counts_as_many(name):
     torch = pytest.importorskip("torch")
