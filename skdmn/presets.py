@@ -16,7 +16,13 @@ from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 from skdmn.linear_model.softmax import SoftmaxClassifier
 from skdmn.network.network import DensityMatrixNetwork
 from skdmn.utils.architecture import tokens_of
-from skdmn.utils.validation import as_shape
+from skdmn.utils.validation import (
+    Shape,
+    as_shape,
+    channels_first_hint,
+    times,
+    warn_user,
+)
 
 Signs = Literal["one", "both"]
 _SMALL = 32  # pixels; larger images are shrunk, but not below this size
@@ -464,11 +470,9 @@ def recommended_dmn(
     True
     """
     shape = as_shape(image_shape)
-    if shape is None or min(shape[:2]) < 4:
-        raise ValueError(
-            f"image_shape={image_shape!r} is not a shape of at least 4 x 4 pixels; "
-            "pass X.shape[1:]."
-        )
+    if shape is None:
+        raise ValueError("image_shape=None is not a shape; pass X.shape[1:].")
+    _check_image_shape(shape)
     height, width, n_channels = shape
     shrink = max(1, min(height, width) // _SMALL)
     size, has_channels = (height // shrink, width // shrink), n_channels > 1
@@ -504,6 +508,25 @@ def recommended_dmn(
         verbose=verbose,
     )
     return Pipeline([("features", features), ("softmax", softmax)])
+
+
+def _check_image_shape(shape: Shape) -> None:
+    """Raise or warn if a shape does not seem to be that of an image."""
+    hint = "if channels come first, pass np.moveaxis(X, 1, -1).shape[1:]"
+    first = bool(channels_first_hint(shape))
+    height, width, n_channels = shape
+    if min(height, width) < 4:
+        raise ValueError(
+            f"image_shape={shape} is not a shape of at least 4 x 4 pixels, but of "
+            f"{times(shape)}; {hint if first else 'pass X.shape[1:]'}."
+        )
+    if n_channels > 4 and height >= 8 * max(width, n_channels):
+        raise ValueError(
+            f"image_shape={shape} is a shape of {times(shape)}; if its first number is "
+            "the number of images, pass X.shape[1:]."
+        )
+    if first:
+        warn_user(f"image_shape={shape} is read as {times(shape)}; {hint}.")
 
 
 def covering(positions: Pair, cells: int) -> tuple[Pair, Pair]:

@@ -1,5 +1,7 @@
 """Settings that hold for all tests."""
 
+import contextlib
+import logging
 import os
 import tempfile
 
@@ -43,6 +45,23 @@ def rng():
     import numpy as np
 
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def without_logging():
+    """Return a context without handlers of the root logger, as in a plain session."""
+    root = logging.getLogger()
+
+    @contextlib.contextmanager
+    def context():
+        handlers = root.handlers[:]
+        root.handlers.clear()
+        try:
+            yield
+        finally:
+            root.handlers[:] = handlers
+
+    return context
 
 
 @pytest.fixture

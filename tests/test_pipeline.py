@@ -187,8 +187,9 @@ def test_layers_chain_without_flatten_in_their_own_pipeline(digits):
     assert chain.fit_transform(X, y).shape == (600, 2, 2, 5)
 
 
-def test_verbose_prints_progress(digits, capsys):
-    ClassPCAPatchTransformer(verbose=True).fit(*digits)
+def test_verbose_prints_progress(digits, capsys, without_logging):
+    with without_logging():
+        ClassPCAPatchTransformer(verbose=True).fit(*digits)
     printed = capsys.readouterr().out
     assert "density matrices: 600 of 600 images" in printed
     assert "filters of 10 classes" in printed

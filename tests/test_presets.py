@@ -83,6 +83,17 @@ def test_other_shapes_are_refused(shape):
         recommended_dmn(shape)
 
 
+def test_shapes_that_are_not_those_of_an_image_are_told():
+    with pytest.raises(ValueError, match=r"3 x 32 pixels and 32 ch.*moveaxis\(X, 1"):
+        recommended_dmn((3, 32, 32))
+    with pytest.warns(UserWarning, match=r"4 x 32 pixels and 32 ch.*moveaxis\(X, 1"):
+        recommended_dmn((4, 32, 32))
+    with pytest.raises(ValueError, match=r"number of images, pass X\.shape\[1:\]"):
+        recommended_dmn((1797, 8, 8))
+    with pytest.raises(ValueError, match="without the number of images"):
+        recommended_dmn((60, 32, 32, 3))
+
+
 def test_it_learns_the_digits():
     X, y = load_digits_images()
     dmn = recommended_dmn(X.shape[1:], n_filters=60).fit(X[:1200], y[:1200])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import array_api_compat
@@ -32,6 +33,10 @@ def is_sliceable(X: Any) -> bool:
     return len(shape) in (2, 3, 4) and dtype.kind in "biuf"
 
 
+def ignored(images: np.ndarray) -> None:
+    """Do nothing with images that were read."""
+
+
 class Sliced:
     """Reader of a sliceable array; returns slices as checked NumPy arrays.
 
@@ -45,7 +50,8 @@ class Sliced:
     Notes
     -----
     The shape and dtype are those of `source` when the reader was created. If a file is
-    resized later, pieces that are missing are an error.
+    resized later, pieces that are missing are an error. `observe` is called with all
+    images that are read.
     """
 
     def __init__(self, source: Any, estimator_name: str) -> None:
@@ -54,6 +60,7 @@ class Sliced:
         self.shape = self._source_shape = tuple(source.shape)
         self.ndim = len(self.shape)
         self.dtype = source.dtype.newbyteorder("=")
+        self.observe: Callable[[np.ndarray], None] = ignored
 
     def reshaped(self, shape: tuple[int, ...]) -> Sliced:
         """Return a reader of the same images in another shape."""
@@ -101,4 +108,6 @@ class Sliced:
         images = converted(images, self.dtype)
         forget_pages(self.source)
         assert_all_finite(images, estimator_name=self.estimator_name, input_name="X")
-        return images.reshape(-1, *self.shape[1:])
+        images = images.reshape(-1, *self.shape[1:])
+        self.observe(images)
+        return images

@@ -12,8 +12,10 @@ from skdmn.distributed.blocks import Blocks
 from skdmn.layers.base import ImageTransformer, Labels
 from skdmn.network.network import DensityMatrixNetwork
 from skdmn.statistics.accumulate import cached_accumulate
+from skdmn.statistics.ranges import ValueRange
 
-ClassSums = tuple[np.ndarray, Any]  # class indices, and sums of these
+# class indices, sums of these, and the range of the images of the first layer
+ClassSums = tuple[np.ndarray, Any, ValueRange]
 
 
 def fit_network(network: DensityMatrixNetwork, blocks: Blocks, y: Any) -> None:
@@ -36,6 +38,7 @@ def fit_network(network: DensityMatrixNetwork, blocks: Blocks, y: Any) -> None:
     # they are read
     blank = np.zeros((1, *blocks.sample_shape), blocks.dtype)
     images = network._check_images(blank, reset=True)
+    network._range = ValueRange.empty()  # filled in the first pass over the blocks
     for _, layer in network.layers:
         layer._encode(y, len(blocks))  # raises before any layer is fitted
     network.layers_ = []
@@ -69,10 +72,12 @@ def _gathered(
     repeated = labels.is_repeatable and by_class
     memory = getattr(layer, "memory", None) if repeated else None
     shape = layer.image_shape_
-    present, found = blocks.reduce(
+    present, found, seen = blocks.reduce(
         _sums_of_block, _merged_sums, of_block, network, shape, sums, memory
     )
     sums.merge(found, present)
+    if network._range is not None:  # that of the network and of its first layer
+        network._range.merge(seen)
     return sums
 
 
@@ -94,13 +99,17 @@ def _sums_of_block(
     stream = replace(stream, chosen=chosen)
     present, codes = np.unique(codes, return_inverse=True)
     sums = empty.like(len(present))
-    return present, cached_accumulate(memory, stream, codes, sums, lambda done: None)
+    sums = cached_accumulate(memory, stream, codes, sums, lambda done: None)
+    is_first = network._range is not None and network._range.is_empty
+    seen = ValueRange.of(images.data) if is_first else ValueRange.empty()
+    return present, sums, seen
 
 
 def _merged_sums(parts: list[ClassSums]) -> ClassSums:
     """Merge the sums of blocks, which may have different classes."""
-    present = np.unique(np.concatenate([codes for codes, _ in parts]))
-    total = parts[0][1].like(len(present))
-    for codes, sums in parts:
+    present = np.unique(np.concatenate([codes for codes, _, _ in parts]))
+    total, ranges = parts[0][1].like(len(present)), ValueRange.empty()
+    for codes, sums, seen in parts:
         total.merge(sums, np.searchsorted(present, codes))
-    return present, total
+        ranges.merge(seen)
+    return present, total, ranges

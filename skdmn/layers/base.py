@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Self
@@ -15,7 +16,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdmn.data.images import Images, rows
-from skdmn.data.sliced import Sliced, is_sliceable
+from skdmn.data.outputs import is_output, remember_output
+from skdmn.data.sliced import Sliced, ignored, is_sliceable
 from skdmn.kernels.geometry import Pair
 from skdmn.operations.fusion import needs_no_batches, planned
 from skdmn.operations.records import Flatten, Operation, check_operations, run
@@ -25,6 +27,7 @@ from skdmn.statistics.accumulate import (
     cached_accumulate,
     check_mergeable,
 )
+from skdmn.statistics.ranges import ValueRange
 from skdmn.utils.array_api import (
     DEVICES,
     Array,
@@ -37,6 +40,7 @@ from skdmn.utils.array_api import (
 from skdmn.utils.documentation import DocLinkMixin
 from skdmn.utils.labels import union
 from skdmn.utils.persistence import PortableMixin
+from skdmn.utils.reports import report
 from skdmn.utils.state import (
     Field,
     Sizes,
@@ -53,10 +57,12 @@ from skdmn.utils.state import (
     wrong_state,
 )
 from skdmn.utils.validation import (
+    MOVE_CHANNELS,
     Shape,
     as_one_array,
     as_pair,
     as_shape,
+    channels_first_hint,
     check_could_be_images,
     could_be_picture,
     single_image_hint,
@@ -73,6 +79,7 @@ _INPUT = (
     "feature_names_in_",
     "_input_ndim",
     "_lives",
+    "_range",
 )
 
 IMAGE = ("height", "width", "channels")  # names of sizes, see `skdmn.utils.state`
@@ -187,6 +194,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         "feature_names_in_": strings(IMAGE).optional(),
         "_input_ndim": checked(_check_ndim),
         "_lives": Field(),
+        "_range": part(ValueRange).or_none().optional(),
         "_learned": checked(_check_learned),
         "_sums": part().optional(),
     }
@@ -201,6 +209,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     n_features_in_: int
     _sums: Any
     _learned: dict[str, Any]
+    # range of the images; None if they were not images, but outputs of other layers
+    _range: ValueRange | None = None
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from images.
@@ -225,7 +235,9 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         """
         with self._unchanged_on_error():
             self._check_params()
-            self._fit(self._check_images(X, reset=True), y)
+            images = self._check_images(X, reset=True)
+            self._range = self._range_of(images, X)
+            self._fit(images, y)
         return self
 
     @available_if(_learns)
@@ -259,6 +271,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             if resume:
                 self._check_state()
             images = self._check_images(X, reset=not resume, method="partial_fit")
+            seen = self._range_of(images, X)
             before = self._resumable() if resume else None
             labels = self._choose(y, len(images), classes)
             labels = labels._replace(is_repeatable=False)  # not cached
@@ -267,6 +280,11 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 codes = np.searchsorted(known, labels.classes)[labels.codes]
                 labels = labels._replace(classes=known, codes=codes)
             self._learn(labels, images.dtype, self._gather(images, labels), before)
+            if before is None:
+                self._range = seen
+            elif self._range is not None and seen is not None:
+                self._range.warn_of_other(seen, type(self).__name__)
+                self._range = self._range.merged(seen)
         return self
 
     @available_if(_learns)
@@ -434,7 +452,9 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             If X does not have the shape that was fitted, or is on another device.
         """
         check_is_fitted(self)
-        return super().transform(X) if self._gives_rows() else self._transform(X)
+        rows = self._gives_rows()
+        found = super().transform(X) if rows else self._transform(X)
+        return self._remembered(found, X)
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Fit, then transform the same images.
@@ -453,7 +473,13 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         array of shape (n, *output_shape_), or (n, n_features_out) for signals
             The output of `transform`.
         """
-        return self.fit(X, y, **fit_params).transform(X)
+        self.fit(X, y, **fit_params)
+        started = time.perf_counter()
+        found = self.transform(X)
+        if getattr(self, "verbose", False):
+            took = time.perf_counter() - started
+            report(type(self).__name__, f"features of {len(found)} images", took)
+        return found
 
     def operations(self) -> list[Operation]:
         """Return what `transform` computes, as records of `skdmn.operations`.
@@ -630,6 +656,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         layer = clone(self)
         layer._check_params()
         images = layer._check_images(X, reset=True)
+        layer._range = layer._range_of(images, X)
         labels = layer._choose(y, len(images))
         layer._prepare()
         layer._check_memory(len(labels.classes))
@@ -684,6 +711,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     def _transform(self, X: Any) -> Any:
         self._check_params()
         images = self._check_images(X, reset=False)
+        self._compare_range(images)
         steps = planned(self.operations(), images.compute, images.dtype)
         shape = self.output_shape_
         return images.map(
@@ -730,16 +758,63 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         if not reset:
             self._check_same_backend(backend, method)
         compute_backend(backend, self._device(), 0)  # raises before X is read
+        are_images = not is_output(X)
         X = self._validated(X, reset)
         check_could_be_images(X)
         if reset:
             self._remember(self._new_shape(X.shape), X.ndim, backend)
             shape = self.image_shape_
+            hint = channels_first_hint(shape) if are_images and X.ndim > 2 else ""
+            if hint:
+                warn_user(
+                    f"X has shape {tuple(X.shape)}, read as images of {times(shape)}"
+                    f"{hint}."
+                )
         else:
             shape = self._fitted_shape(X)
         n_products = math.prod(X.shape) * self._products(shape)
         compute = compute_backend(backend, self._device(), n_products)
         return Images.of(X, shape, backend, compute)
+
+    def _range_of(self, images: Images, X: Any) -> ValueRange | None:
+        """Return the range of images, or None if X is the output of another layer.
+
+        That of images in files is complete when they were read.
+        """
+        if not self._has_range or is_output(X):
+            return None
+        if not isinstance(images.data, Sliced):
+            return ValueRange.of(images.data)
+        found = ValueRange.empty()
+        images.data.observe = found.add
+        return found
+
+    def _compare_range(self, images: Images) -> None:
+        """Warn, once, of images in another range than those of the fit."""
+        fitted = self._range
+        if fitted is None or fitted.is_empty:
+            return
+
+        def compare(some: Array) -> None:
+            if isinstance(images.data, Sliced):
+                images.data.observe = ignored
+            fitted.warn_of_other(ValueRange.of(some), type(self).__name__)
+
+        if isinstance(images.data, Sliced):
+            images.data.observe = compare
+        else:
+            compare(images.data)
+
+    @property
+    def _has_range(self) -> bool:
+        """True if the layer learns from the values of images."""
+        return type(self)._empty_sums is not ImageTransformer._empty_sums
+
+    def _remembered(self, found: Any, X: Any) -> Any:
+        """Return an output; layers after this one then know that it is no image."""
+        if self._has_range or is_output(X):
+            remember_output(found)
+        return found
 
     def _device(self) -> str:
         return self.device
@@ -778,13 +853,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             if given not in (None, shape):
                 raise ValueError(
                     f"image_shape={self.image_shape} contradicts X, whose images are "
-                    f"{times(shape)}; leave image_shape out for images."
-                )
-            if shape[0] in (1, 3) and shape[1] == shape[2] > 4:
-                warn_user(
-                    f"X has shape {tuple(shape_of_all)}, read as images of "
-                    f"{times(shape)}; "
-                    "if channels come first, pass np.moveaxis(X, 1, -1)."
+                    f"{times(shape)}; leave image_shape out for images"
+                    f"{channels_first_hint(shape)}."
                 )
             return shape
         width = shape_of_all[1]
@@ -835,11 +905,13 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 f"{self.n_features_in_} features; pass rows."
             )
         elif with_channels(X.shape[1:]) != shape:
+            found = with_channels(X.shape[1:])
             hint = single_image_hint(X.shape, self.n_features_in_)
+            if found == (shape[2], *shape[:2]):
+                hint = MOVE_CHANNELS
             raise ValueError(
-                f"X holds images of {times(with_channels(X.shape[1:]))}, but {name} "
-                f"was fitted on images of {times(shape)}"
-                f"{hint or '; pass images of that size'}."
+                f"X holds images of {times(found)}, but {name} was fitted on images of "
+                f"{times(shape)}{hint or '; pass images of that size'}."
             )
         return shape
 
@@ -869,7 +941,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
             raise ValueError(
                 f"{name}={getattr(self, name)!r} is larger than the images, which are "
                 f"{times(self.image_shape_)} (channels last); pass a smaller {name} or "
-                "larger images."
+                f"larger images{channels_first_hint(self.image_shape_)}."
             )
         return height, width
 

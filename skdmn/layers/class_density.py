@@ -29,6 +29,7 @@ from skdmn.statistics.filters import WORKSPACE
 from skdmn.utils.array_api import Array, to_numpy
 from skdmn.utils.labels import draw, encode_labels, is_all
 from skdmn.utils.memory import SURE_TO_FIT, available_memory, in_words
+from skdmn.utils.reports import report
 from skdmn.utils.state import (
     Sizes,
     State,
@@ -187,17 +188,17 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         }
 
     def _report(self, images: Images) -> Report:
-        print_done = reporter(type(self).__name__, len(images), self.verbose)
+        tell = reporter(type(self).__name__, len(images), self.verbose)
         context = getattr(self, "_callback_fit_ctx", None)
 
-        def report(done: int) -> None:
-            print_done(done)
+        def watch(done: int) -> None:
+            tell(done)
             if context is not None:
                 batch = context.subcontext("batch")
                 batch.call_on_fit_task_begin(estimator=self)
                 batch.call_on_fit_task_end(estimator=self)
 
-        return report
+        return watch
 
     def _check_memory(self, n_classes: int) -> None:
         height, width = self.kernel_size_
@@ -314,17 +315,15 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
 
 
 def reporter(name: str, total: int, verbose: int) -> Report:
-    """Return a function that prints the progress in images, once per second."""
+    """Return a function that reports the progress in images, once per second."""
     started = last = time.perf_counter()
 
-    def report(done: int) -> None:
+    def tell(done: int) -> None:
         nonlocal last
         now = time.perf_counter()
         if verbose and (done == total or now - last >= 1.0):
             last = now
-            print(
-                f"[{name}] density matrices: {done} of {total} images, "
-                f"{now - started:.1f} s"
-            )
+            text = f"density matrices: {done} of {total} images"
+            report(name, text, now - started)
 
-    return report
+    return tell

@@ -16,6 +16,7 @@ from skdmn.statistics.filters import filter_bank
 from skdmn.statistics.magnitudes import Magnitudes, warn_of_missing
 from skdmn.utils.array_api import Array
 from skdmn.utils.labels import as_objects
+from skdmn.utils.reports import report
 from skdmn.utils.state import (
     ONE,
     POSITIVE,
@@ -358,10 +359,8 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
             for members in bank.members
         ]
         if self.verbose:
-            print(
-                f"[{type(self).__name__}] {len(bank.filters)} filters of "
-                f"{len(labels)} classes"
-            )
+            text = f"{len(bank.filters)} filters of {len(labels)} classes"
+            report(type(self).__name__, text)
 
     def _operations(self) -> list[Operation]:
         convolution = Convolve(self.filters_, self._strides(), self.padding)

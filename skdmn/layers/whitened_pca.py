@@ -23,6 +23,7 @@ from skdmn.statistics.whitened_filters import (
     whitened_bank,
 )
 from skdmn.utils.array_api import Array, to_numpy
+from skdmn.utils.reports import report
 from skdmn.utils.state import (
     ONE,
     POSITIVE,
@@ -422,10 +423,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         cells = np.stack(np.divmod(cells, across), axis=1)
         self.filter_cells_ = self._here(cells)
         if self.verbose:
-            print(
-                f"[{type(self).__name__}] {len(filters)} filters of "
-                f"{len(densities)} groups"
-            )
+            text = f"{len(filters)} filters of {len(densities)} groups"
+            report(type(self).__name__, text)
 
     def _operations(self) -> list[Operation]:
         return [

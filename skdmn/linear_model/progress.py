@@ -1,4 +1,4 @@
-"""Progress of a fit: printed lines, and scikit-learn's callbacks."""
+"""Progress of a fit: reported lines, and scikit-learn's callbacks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 
 from skdmn.linear_model.lbfgs import LBFGS
 from skdmn.linear_model.objective import Objective
+from skdmn.utils.reports import report
 
-SECONDS = 1.0  # least time between two printed lines
+SECONDS = 1.0  # least time between two lines
 
 
 class Progress:
-    """Report every step of a fit to callbacks and, if `verbose`, in print.
+    """Report every step of a fit to callbacks and, if `verbose`, in lines.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ class Progress:
     ) -> None:
         self.estimator, self.objective = estimator, objective
         self.fitted, self.data = fitted, data
-        self.started = self.printed = time.monotonic()
+        self.started = self.reported = time.monotonic()
         # one more than max_iter: a step's task begins before it is known if the
         # step will be taken
         self.context = estimator._init_callback_context(
@@ -54,9 +55,9 @@ class Progress:
     def __call__(self, optimizer: LBFGS, objective: Objective) -> bool:
         """Report a step; return True if a callback asks to stop."""
         now = time.monotonic()
-        if self.estimator.verbose and now - self.printed > SECONDS:
-            self.printed = now
-            self._print(optimizer, objective)
+        if self.estimator.verbose and now - self.reported > SECONDS:
+            self.reported = now
+            self._report(optimizer, objective)
         if objective is not self.objective:
             return False
         stop = self.task.call_on_fit_task_end(
@@ -70,7 +71,7 @@ class Progress:
     def finish(self, optimizer: LBFGS) -> None:
         """Report the end of the fit; the estimator is fitted by now."""
         if self.estimator.verbose:
-            self._print(optimizer, self.objective)
+            self._report(optimizer, self.objective)
         self.task.call_on_fit_task_end(estimator=self.estimator)
         self.context.call_on_fit_task_end(
             estimator=self.estimator, reconstruction_attributes={}, **self.data
@@ -84,12 +85,12 @@ class Progress:
             **self.data,
         )
 
-    def _print(self, optimizer: LBFGS, objective: Objective) -> None:
+    def _report(self, optimizer: LBFGS, objective: Objective) -> None:
         share = f" of {objective.share:.0%} of the rows" if objective.share < 1 else ""
-        print(
-            f"SoftmaxClassifier: loss {optimizer.values[-1]:.6g}{share}, about "
+        report(
+            "SoftmaxClassifier",
+            f"loss {optimizer.values[-1]:.6g}{share}, about "
             f"{optimizer.suboptimality / optimizer.values[-1]:.0e} of it above the "
-            f"minimum, {sum(objective.passes):.1f} passes over the data, "
-            f"{time.monotonic() - self.started:.1f} s",
-            flush=True,
+            f"minimum, {sum(objective.passes):.1f} passes over the data",
+            time.monotonic() - self.started,
         )

@@ -28,6 +28,7 @@ from skdmn.network.stream import Batches, Stream
 from skdmn.operations.chain import chain_of
 from skdmn.operations.records import AverageFlips, Flatten, Operation
 from skdmn.utils.array_api import Array
+from skdmn.utils.reports import report
 from skdmn.utils.state import (
     Field,
     Sizes,
@@ -154,6 +155,8 @@ class NamedLayers(_BaseComposition):
         if all(hasattr(step, "image_shape_") for _, step in pipeline.steps):
             network.layers_ = _copies(pipeline.steps)
             network._take_input(network.layers_[0][1])
+            ranges = (layer._range for _, layer in network.layers_)
+            network._range = next(filter(None, ranges), None)
         return network
 
     def to_pipeline(self) -> Pipeline:
@@ -422,7 +425,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         ValueError
             If X does not have the shape that was fitted, or is on another device.
         """
-        return self._features(X).collect()
+        return self._remembered(self._features(X).collect(), X)
 
     def lazy_features(self, X: Any) -> LazyFeatures:
         """Return features that are computed batch by batch when they are accessed.
@@ -517,6 +520,10 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         return True
 
     @property
+    def _has_range(self) -> bool:
+        return True
+
+    @property
     def output_shape_(self) -> Shape:
         """Height, width and channels of the features of one image."""
         check_is_fitted(self)
@@ -531,6 +538,7 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
         for _, layer in self.layers_:
             layer._check_params()
         images = self._check_images(X, reset=False)
+        self._compare_range(images)
         shape = self.output_shape_
         stream = Stream.through(images, self._operations(), shape, self.batch_size)
         stream.warn_of_a_large_image(type(self).__name__)
@@ -569,10 +577,8 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
             layers.append((name, fitted))
             if self.verbose:
                 took = time.perf_counter() - started
-                print(
-                    f"[{type(self).__name__}] {name}, {len(layers)} of "
-                    f"{len(self.layers)} layers, {took:.1f} s"
-                )
+                text = f"{name}, {len(layers)} of {len(self.layers)} layers"
+                report(type(self).__name__, text, took)
         self.layers_ = layers
 
     def _warn_if_only_layers_are_mirrored(self) -> None:

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_memory
 
 from skdmn.data.images import Images
 from skdmn.utils.labels import union
+from skdmn.utils.validation import warn_user
 
 Report = Callable[[int], None]
 
@@ -95,10 +96,25 @@ class Statistics:
         for one in (self, other):
             sums.merge(one.sums, np.searchsorted(classes, one.classes))
         dtype = max(self.dtype, other.dtype)  # "float64" if one of them is
-        return replace(self, sums=sums, classes=classes, dtype=dtype)
+        images = self.images | _merged_range(self, other)
+        return replace(self, sums=sums, classes=classes, images=images, dtype=dtype)
 
     def __add__(self, other: Statistics) -> Statistics:
         return self.merge(other)
+
+
+def _merged_range(first: Statistics, second: Statistics) -> dict[str, Any]:
+    """Return the range of the images of both, with a warning if the two differ."""
+    one, other = (each.images.get("_range") for each in (first, second))
+    if one is None or other is None:
+        return {}
+    if one.factor_of(other) is not None:
+        warn_user(
+            f"The statistics of images with values from {one.in_words()} are merged "
+            f"with those of images with values from {other.in_words()}; compute both "
+            "from images in the same range."
+        )
+    return {"_range": one.merged(other)}
 
 
 def check_mergeable(first: Statistics, second: Statistics) -> None:

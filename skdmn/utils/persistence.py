@@ -22,6 +22,7 @@ TRUSTED_TYPES = (
     "skdmn.statistics.density.DensityAccumulator",
     "skdmn.statistics.contrast.ContrastAccumulator",
     "skdmn.statistics.magnitudes.Magnitudes",
+    "skdmn.statistics.ranges.ValueRange",
     "skdmn.layers.class_pca.ClassPCAPatchTransformer",
     "skdmn.layers.flatten.FlattenTransformer",
     "skdmn.layers.overlap.OverlapPruner",

@@ -16,7 +16,14 @@ Shape = tuple[int, int, int]  # height, width, channels
 
 LARGEST_SIZE = 2**31 - 1  # of a window, a step or an image along an axis
 
+MOVE_CHANNELS = "; if channels come first, pass np.moveaxis(X, 1, -1)"
+
 _INSIDE = ("skdmn.", "sklearn.", "joblib.")
+
+_ONE_SIZE = (
+    "convert all images to one shape first, as "
+    "skdmn.datasets.load_image_folder(folder, size=...) does with files"
+)
 
 # what NumPy, or scikit-learn for sparse matrices, converts to an array
 _ARRAY_PROTOCOLS = (
@@ -47,7 +54,7 @@ def as_shape(image_shape: Any) -> Shape | None:
     if len(shape) not in (2, 3) or not all(_is_positive_int(size) for size in shape):
         raise ValueError(
             f"image_shape={image_shape!r} is not a shape; pass (height, width) or "
-            "(height, width, channels) as positive ints."
+            "(height, width, channels) as positive ints, without the number of images."
         )
     return with_channels(shape)
 
@@ -56,6 +63,23 @@ def with_channels(shape: tuple[int, ...]) -> Shape:
     """Return (height, width, channels); 1 channel if the shape has no channels."""
     height, width, channels = (*shape, 1)[:3]
     return int(height), int(width), int(channels)
+
+
+def channels_first_hint(shape: Shape) -> str:
+    """Return advice for a message if an image shape may have its channels first."""
+    return MOVE_CHANNELS if _may_have_channels_first(shape) else ""
+
+
+def _may_have_channels_first(shape: Shape) -> bool:
+    """Return True if the first size is small, and the others may be of an image."""
+    first, least, most = shape[0], min(shape[1:]), max(shape[1:])
+    if least <= 4:
+        return False  # a plausible number of channels, or too small to tell
+    if least == most and first in (1, 3):
+        return True
+    if first == 1:  # one-dimensional signals may have many channels
+        return most < 2 * least
+    return 4 * first <= least and most <= 4 * least
 
 
 def could_be_picture(width: int) -> bool:
@@ -124,7 +148,7 @@ def as_one_array(X: Any, name: str = "X") -> Any:
     if len(shapes) > 1:
         raise ValueError(
             f"{name} contains images of {len(shapes)} different shapes, among them "
-            f"{min(shapes)} and {max(shapes)}; convert all images to one shape first."
+            f"{min(shapes)} and {max(shapes)}; {_ONE_SIZE}."
         )
     if is_array and shapes and shapes != {()}:
         return np.stack([_unnested(sample) for sample in X])
@@ -237,8 +261,7 @@ def _shapes_of_samples(X: Any, name: str) -> set[tuple[int, ...]]:
             shape = np.shape(_unnested(sample))
         except ValueError:
             raise ValueError(
-                f"{name} contains images whose rows differ in length; convert all "
-                "images to one shape first."
+                f"{name} contains images whose rows differ in length; {_ONE_SIZE}."
             ) from None
         shapes.setdefault(shape, at)
     if len(shapes) > 1 and () in shapes:

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skdmn import (
     ClassPCAPatchTransformer,
+    DensityMatrixNetwork,
     FlattenTransformer,
     MaxPool2DTransformer,
     OverlapPruner,
@@ -255,13 +256,48 @@ def test_pruner_of_signals_has_nothing_to_drop(rng):
         OverlapPruner(1).fit(X)
 
 
-def test_channels_that_come_first_are_warned_of(rng):
-    with pytest.warns(UserWarning, match=r"np\.moveaxis\(X, 1, -1\)"):
-        MaxPool2DTransformer(2, padding="same").fit(rng.random((4, 3, 8, 8)))
+MOVE = r"np\.moveaxis\(X, 1, -1\)"
+FIRST = [(3, 8, 8), (1, 8, 8), (3, 24, 32), (4, 32, 32), (12, 48, 64), (1, 24, 32)]
+LAST = [(3, 3, 8), (8, 8, 3), (6, 7, 64), (4, 4, 96), (1, 100, 12), (6, 200, 24)]
+
+
+@pytest.mark.parametrize("shape", FIRST)
+def test_channels_that_come_first_are_warned_of(shape):
+    X = np.zeros((2, *shape))
+    with pytest.warns(UserWarning, match=MOVE):
+        MaxPool2DTransformer(1).fit(X)
+    with pytest.warns(UserWarning, match=MOVE):
+        DensityMatrixNetwork([("pool", MaxPool2DTransformer(1))]).fit(X)
+    fitted = MaxPool2DTransformer(1).fit(np.moveaxis(X, 1, -1))
+    with pytest.raises(ValueError, match=MOVE):
+        fitted.transform(X)
+    with pytest.raises(ValueError, match=MOVE):
+        MaxPool2DTransformer(1, image_shape=(*shape[1:], shape[0])).fit(X)
+    with (
+        pytest.warns(UserWarning, match=MOVE),
+        pytest.raises(ValueError, match=f"larger than the images.*{MOVE}"),
+    ):
+        MaxPool2DTransformer(shape[0] + 1).fit(X)
+
+
+@pytest.mark.parametrize("shape", LAST)
+def test_channels_that_come_last_are_not_warned_of(shape):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        MaxPool2DTransformer(2).fit(rng.random((4, 3, 3, 8)))
-        MaxPool2DTransformer(2).fit(rng.random((4, 8, 8, 3)))
+        MaxPool2DTransformer(1).fit(np.zeros((2, *shape)))
+
+
+def test_feature_maps_are_not_warned_of(rng):
+    X, y = rng.random((6, 4, 12)), [0, 1] * 3
+    shallow = ClassPCAPatchTransformer(
+        3, variance_cutoff=1.0, signs="both", class_based=False
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chain = make_pipeline(shallow, MaxPool2DTransformer((2, 1))).fit(X, y)
+        assert chain[:1].transform(X).shape[1:] == (2, 10, 18)
+        network = DensityMatrixNetwork.from_pipeline(chain)
+        DensityMatrixNetwork(network.layers).fit(X, y)
 
 
 def test_one_large_image_is_not_held_twice(rng):

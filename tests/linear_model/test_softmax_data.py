@@ -346,10 +346,11 @@ def test_scikit_learns_progress_bar(digits, capsys):
 
 
 @pytest.mark.parametrize("verbose", [False, True])
-def test_verbose_prints(digits, verbose, monkeypatch, capsys):
+def test_verbose_prints(digits, verbose, monkeypatch, capsys, without_logging):
     monkeypatch.setattr("skdmn.linear_model.progress.SECONDS", 0)
     monkeypatch.setattr(solver, "SAMPLED_VALUES", 0)
-    ours = SoftmaxClassifier(C=0.1, verbose=verbose).fit(*digits)
+    with without_logging():
+        ours = SoftmaxClassifier(C=0.1, verbose=verbose).fit(*digits)
     lines = capsys.readouterr().out.splitlines()
     if not verbose:
         assert not lines

@@ -193,9 +193,10 @@ def test_progress_bar(capsys):
     assert "100%" in printed
 
 
-def test_verbose_prints_each_layer(capsys):
+def test_verbose_prints_each_layer(capsys, without_logging):
     X, y = images_and_labels()
-    network("conv pool", verbose=True).fit(X, y)
+    with without_logging():
+        network("conv pool", verbose=True).fit(X, y)
     printed = capsys.readouterr().out
     assert "[ClassPCAPatchTransformer] density matrices: 30 of 30 images" in printed
     assert "[DensityMatrixNetwork] layer1, 2 of 2 layers" in printed

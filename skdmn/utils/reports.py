@@ -1,0 +1,42 @@
+"""Reports of progress: lines of `verbose`, through the logger "skdmn".
+
+Without any configuration of logging, lines are printed to the standard output. If the
+root logger or the logger "skdmn" has handlers, these get the lines instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+_logger = logging.getLogger("skdmn")
+
+
+class _Printer(logging.Handler):
+    """Handler that prints lines if there is no other handler."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        others = [h for h in _logger.handlers if h is not self]
+        if not others and not logging.getLogger().handlers:
+            # looked up now, because notebooks and tests replace it
+            print(self.format(record), file=sys.stdout, flush=True)
+
+
+_logger.addHandler(_Printer())
+if _logger.level == logging.NOTSET:  # else the level of the root, WARNING, holds
+    _logger.setLevel(logging.INFO)
+
+
+def report(name: str, text: str, seconds: float | None = None) -> None:
+    """Report one line of progress, such as ``[SoftmaxClassifier] ..., 1.2 s``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator.
+    text : str
+    seconds : float or None, default=None
+        Time that it took.
+    """
+    took = "" if seconds is None else f", {seconds:.1f} s"
+    _logger.info("[%s] %s%s", name, text, took)
