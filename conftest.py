@@ -4,6 +4,8 @@ from importlib.util import find_spec
 
 NEEDED = {
     "skdmn/analysis/sgd/history.py": "torch",
+    "skdmn/data/reader.py": "PIL",
+    "skdmn/datasets/folder.py": "PIL",
     "skdmn/distributed": "dask",
     "skdmn/export/conv.py": "torch",
     "skdmn/export/hybrid.py": "torch",

@@ -44,6 +44,7 @@ class Section:
 # rooms of the package whose estimators and functions `skdmn` exports, in reading order
 _TOP = {
     "layers": ("Layers", "Transformers that chain in a Pipeline."),
+    "data": ("Files", "Models that take files; folders: :mod:`skdmn.datasets`."),
     "presets": ("Ready networks", "Functions that return an unfitted Pipeline."),
     "network": ("Networks", "Stacks of layers that run batch by batch."),
     "linear_model": ("Classifier", "The softmax on top."),

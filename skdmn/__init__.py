@@ -5,6 +5,7 @@ the second moments of its image patches. Layers chain in scikit-learn Pipelines.
 """
 
 from skdmn._version import __version__ as __version__
+from skdmn.data.reader import ImageReader
 from skdmn.display.filters import FilterDisplay
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.layers.flatten import FlattenTransformer
@@ -25,6 +26,7 @@ __all__ = [
     "DensityMatrixNetwork",
     "FilterDisplay",
     "FlattenTransformer",
+    "ImageReader",
     "LazyFeatures",
     "MaxPool2DTransformer",
     "OverlapPruner",

@@ -12,6 +12,7 @@ from skdmn import (
     ClassPCAPatchTransformer,
     DensityMatrixNetwork,
     FlattenTransformer,
+    ImageReader,
     MaxPool2DTransformer,
     OverlapPruner,
     SoftmaxClassifier,
@@ -70,6 +71,7 @@ ESTIMATORS = {
         C=0.1, standardize=False, class_weight="balanced"
     ),
     "zca": ZCAWhitening(),
+    "reader": ImageReader(),
 }
 
 

@@ -28,6 +28,7 @@ NEEDED = {
     "quick_start": ["matplotlib"],
     "export": ["onnxruntime", "onnx", "skops", "torch"],
     "many_images": ["dask"],
+    "pictures": ["PIL"],
 }
 PAGES = [NOTEBOOKS / "quick_start.md", *sorted((NOTEBOOKS / "guide").glob("*.md"))]
 

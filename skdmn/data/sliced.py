@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils import assert_all_finite
 
-from skdmn.data.pieces import converted, read_piece
+from skdmn.data.pieces import check_piece, converted, read_piece
 from skdmn.data.rows import forget_pages
 
 PIECE_BYTES = 2**24  # size of the slices read when images at single indices are wanted
@@ -43,7 +43,8 @@ class Sliced:
     Parameters
     ----------
     source : object with shape, dtype and slicing along the first axis
-        Memory map, HDF5 dataset, Zarr array or similar.
+        Memory map, HDF5 dataset, Zarr array or similar. If it has an attribute
+        `takes_indices` that is True, only the images at the indices are read.
     estimator_name : str
         Name of the estimator, for the message about NaN.
 
@@ -87,6 +88,13 @@ class Sliced:
         """
         if isinstance(wanted, slice):
             return self._checked(self._piece(wanted.start, wanted.stop))
+        if getattr(self.source, "takes_indices", False):
+            piece = np.asarray(self.source[wanted])
+            shape = self._source_shape
+            check_piece(
+                piece.shape, (len(wanted), *shape[1:]), "X[indices]", "X", shape
+            )
+            return self._checked(piece)
         image_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:]))
         length = max(1, PIECE_BYTES // image_bytes)
         pieces, done = [], 0

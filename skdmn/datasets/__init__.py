@@ -1,8 +1,9 @@
-"""Loaders of labelled images: digits, MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100.
+"""Loaders of labelled images: your own files, digits, MNIST and CIFAR.
 
-Every loader returns images of shape (n, height, width[, channels]), uint8, and labels
-of shape (n,), int64. The digits are part of scikit-learn. The other data sets are read
-from their official files or fetched from OpenML.
+Every loader returns images of shape (n, height, width[, channels]) and labels of shape
+(n,), int64. `load_image_folder` and `ImageFolder` read files of your own. The digits
+are part of scikit-learn. The other data sets are read from their official files or
+fetched from OpenML; their images are uint8.
 """
 
 import os
@@ -30,12 +31,15 @@ from skdmn.datasets.files import (
     read_cifar,
     read_idx,
 )
+from skdmn.datasets.folder import ImageFolder, load_image_folder
 
 __all__ = [
+    "ImageFolder",
     "load_cifar10",
     "load_cifar100",
     "load_digits_images",
     "load_fashion_mnist",
+    "load_image_folder",
     "load_mnist",
 ]
 

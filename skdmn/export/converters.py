@@ -12,6 +12,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
+from skdmn.data.reader import ImageReader
 from skdmn.export.model import Model, model_of
 from skdmn.export.onnx import Writer, as_labels
 from skdmn.layers.base import ImageTransformer
@@ -34,7 +35,8 @@ def register_converters() -> None:
 
     After this call, ``skl2onnx.to_onnx`` and ``skl2onnx.convert_sklearn`` can convert
     layers, `DensityMatrixNetwork` and `SoftmaxClassifier`, alone, in Pipelines with
-    other estimators, and in the meta-estimators that skl2onnx converts.
+    other estimators, and in the meta-estimators that skl2onnx converts. An
+    `ImageReader` passes on images, and reads no files.
     `SoftmaxClassifier` has the options of LogisticRegression: "zipmap", "nocl",
     "output_class_labels" and "raw_scores".
 
@@ -74,6 +76,9 @@ def register_converters() -> None:
         skl2onnx.update_registered_converter(
             layer, f"Skdmn{layer.__name__}", _set_features, _convert_layer
         )
+    skl2onnx.update_registered_converter(
+        ImageReader, "SkdmnImageReader", _set_same, _convert_reader
+    )
     for classifier in _subclasses(_LinearClassifier):
         skl2onnx.update_registered_converter(
             classifier,
@@ -115,6 +120,16 @@ class _Container:
         name = self.scope.get_unique_operator_name(kind)
         self.container.add_node(kind, list(inputs), output, name=name, **attributes)
         return output
+
+
+def _set_same(operator: Any) -> None:
+    """Set the output type of an ImageReader (a shape calculator of skl2onnx)."""
+    operator.outputs[0].type = operator.inputs[0].type
+
+
+def _convert_reader(scope: Any, operator: Any, container: Any) -> None:
+    """Write an ImageReader, which passes on images (a converter of skl2onnx)."""
+    _connect(scope, container, operator.inputs[0].full_name, None, operator.outputs[0])
 
 
 def _convert_layer(scope: Any, operator: Any, container: Any) -> None:

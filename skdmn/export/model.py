@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
+from skdmn.data.reader import ImageReader
 from skdmn.operations import (
     Flatten,
     Operation,
@@ -42,6 +43,8 @@ class Model:
         The labels, if the last operation is `Scores`.
     takes_rows : bool
         True if the model takes rows, and so images of any shape with as many values.
+    reader : ImageReader or None
+        First step of the model, which reads files. It is not part of the operations.
     """
 
     shape: Shape
@@ -49,6 +52,14 @@ class Model:
     operations: tuple[Operation, ...]
     classes: np.ndarray | None
     takes_rows: bool = False
+    reader: ImageReader | None = None
+
+    @property
+    def preparation(self) -> dict[str, Any] | None:
+        """How files are prepared for the model; None if it does not read files."""
+        if self.reader is None or len(self.reader.image_shape_) == 1:
+            return None
+        return self.reader.describe()
 
 
 def model_of(fitted: Any, *, fold: bool = True) -> Model:
@@ -58,7 +69,7 @@ def model_of(fitted: Any, *, fold: bool = True) -> Model:
     ----------
     fitted : estimator
         Fitted estimator with ``operations()``, or a StandardScaler, LogisticRegression
-        or Pipeline.
+        or Pipeline, which may begin with an ImageReader.
     fold : bool, default=True
         If True, fold the scaling of channels into the next operation.
 
@@ -71,7 +82,11 @@ def model_of(fitted: Any, *, fold: bool = True) -> Model:
     NotFittedError
         If an estimator is not fitted.
     """
-    steps = [_with_operations(step, name) for name, step in _steps(fitted, "")]
+    named, reader = list(_steps(fitted, "")), None
+    if len(named) > 1 and isinstance(named[0][1], ImageReader):
+        reader = named.pop(0)[1]
+        check_is_fitted(reader)
+    steps = [_with_operations(step, name) for name, step in named]
     if not steps:
         raise TypeError("A Pipeline without steps computes nothing; pass a fitted one.")
     chain = chain_of(steps)
@@ -84,7 +99,8 @@ def model_of(fitted: Any, *, fold: bool = True) -> Model:
     last = operations[-1] if operations else None
     classes = to_numpy(last.classes) if isinstance(last, Scores) else None
     written = simplified(operations, fold)
-    return Model(shape, ndim, written, classes, takes_rows=chain.takes is None)
+    takes_rows = chain.takes is None
+    return Model(shape, ndim, written, classes, takes_rows, reader)
 
 
 def _steps(fitted: Any, name: str) -> Iterator[tuple[str, Any]]:

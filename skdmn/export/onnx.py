@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from skdmn._version import __version__
+from skdmn.data.reader import as_files
 from skdmn.export.graph import Graph, Nodes
 from skdmn.export.model import Model, model_of, refuse
 from skdmn.kernels.geometry import Window
@@ -44,10 +47,12 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
     ----------
     fitted : estimator
         A layer of skdmn, `DensityMatrixNetwork`, `SoftmaxClassifier`, scikit-learn's
-        StandardScaler or LogisticRegression, or a Pipeline of these.
+        StandardScaler or LogisticRegression, or a Pipeline of these. An `ImageReader`
+        at its beginning is left out, because ONNX cannot read files.
     example : array of shape (n, height, width[, channels]) or (n, n_features)
         Example of the input, such as ``X[:1]``. The model takes any number of images or
-        rows of this shape and dtype. For uint8 images, its input is uint8.
+        rows of this shape and dtype. For uint8 images, its input is uint8. If `fitted`
+        begins with an ImageReader, the example may be files.
     opset : int, default=17
         Version of ONNX's operators, at least 13.
 
@@ -56,7 +61,9 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
     onnx.ModelProto
         Model that computes in float32 and needs no skdmn. Its input is "X". The outputs
         of a classifier are "label" and "probabilities"; the output of other models is
-        "features", as returned by ``transform``.
+        "features", as returned by ``transform``. ``metadata_props`` has "classes" of a
+        classifier and "preparation", what an `ImageReader` does to files before the
+        model, both in JSON.
 
     Raises
     ------
@@ -91,7 +98,10 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
      'ArgMax', 'Gather']
     """
     onnx = import_onnx("onnx", "to_onnx")
-    model, example = model_of(fitted), np.asarray(example)
+    model = model_of(fitted)
+    if model.reader is not None and as_files(example) is not None:
+        example = model.reader.transform(example)
+    example = np.asarray(example)
     newest = onnx.defs.onnx_opset_version()
     if not _LEAST_OPSET <= opset <= newest:
         raise ValueError(
@@ -118,9 +128,20 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
         opset_imports=operators,
         ir_version=onnx.helper.find_min_ir_version_for(operators),
         producer_name="skdmn",
+        producer_version=__version__,
     )
+    onnx.helper.set_model_props(written, _metadata(model))
     onnx.checker.check_model(written, full_check=True)
     return written
+
+
+def _metadata(model: Model) -> dict[str, str]:
+    """Return what users of the model need to know, in JSON."""
+    known = {
+        "classes": None if model.classes is None else as_labels(model.classes).tolist(),
+        "preparation": model.preparation,
+    }
+    return {k: json.dumps(value) for k, value in known.items() if value is not None}
 
 
 class Writer:

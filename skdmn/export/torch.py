@@ -41,7 +41,8 @@ def to_torch(
     ----------
     fitted : estimator
         A layer of skdmn, `DensityMatrixNetwork`, `SoftmaxClassifier`, scikit-learn's
-        StandardScaler or LogisticRegression, or a Pipeline of these.
+        StandardScaler or LogisticRegression, or a Pipeline of these. An `ImageReader`
+        at its beginning is left out, because modules cannot read files.
     dtype : torch.dtype or None, default=None
         Dtype of the parameters. None uses torch.float32.
     device : torch.device, str or None, default=None
@@ -65,6 +66,9 @@ def to_torch(
         the order of ``get_feature_names_out``. A classifier returns logits of shape
         (n, n_classes), also for two classes. Their softmax gives the probabilities of
         the classes in ``classes_``.
+
+        If `fitted` begins with an ImageReader, the attribute ``preparation`` says in a
+        dict what the reader does to files.
 
     Raises
     ------
@@ -103,6 +107,8 @@ def to_torch(
     module = torch.nn.Sequential(*_Writer(model).modules)
     for parameter in module.parameters():
         parameter.requires_grad_(not freeze)
+    if model.preparation is not None:
+        module.preparation = model.preparation
     device = torch.get_default_device() if device is None else device
     return module.to(dtype=dtype or torch.float32, device=device).eval()
 

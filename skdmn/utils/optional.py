@@ -50,7 +50,7 @@ def import_optional(package: str, function: str, extra: str) -> Any:
     try:
         return import_whole(package)
     except ImportError as error:
-        known_as = {"torch": "PyTorch"}.get(package, package)
+        known_as = {"torch": "PyTorch", "PIL.Image": "Pillow"}.get(package, package)
         raise ImportError(
             f"{function} needs {known_as}, which is not installed; pip install "
             f'"skdmn[{extra}]".'

@@ -18,6 +18,7 @@ from skdmn.utils.state import Sizes, State, check_state, has_state
 # all types of this package that files of fitted estimators contain; pass them to
 # `skops.io.load`
 TRUSTED_TYPES = (
+    "skdmn.data.reader.ImageReader",
     "skdmn.statistics.channels.ChannelMoments",
     "skdmn.statistics.density.DensityAccumulator",
     "skdmn.statistics.contrast.ContrastAccumulator",

@@ -35,6 +35,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 from skdmn import (
     ChannelStandardScaler,
     ClassPCAPatchTransformer,
+    ImageReader,
     MaxPool2DTransformer,
     SoftmaxClassifier,
     WhitenedPCAPatchTransformer,
@@ -260,6 +261,10 @@ def use(model, original):
 def check_results(model, X):
     if isinstance(model, SoftmaxClassifier):
         check_predictions(model, X)
+        return
+    if isinstance(model, ImageReader):
+        assert_array_equal(model.transform(X), X)
+        assert model.describe()["steps"]
         return
     found = model.transform(X)
     names = model.get_feature_names_out()
