@@ -57,6 +57,7 @@ _MODULES = {
     "skdmn.export": "Export",
     "skdmn.distributed": "Dask",
     "skdmn.display": "Pictures",
+    "skdmn.inspection": "Why this answer",
 }
 _ANALYSIS = {
     "skdmn.analysis.density": "Theory: density matrices",

@@ -22,6 +22,7 @@ FLOORS = [
     ("presets",),
     ("analysis",),
     ("distributed", "export", "display"),
+    ("inspection",),
     ("cli",),
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -21,6 +21,7 @@ from sklearn.base import BaseEstimator, clone
 import skdmn
 import skdmn.datasets
 import skdmn.export
+import skdmn.inspection
 
 TESTS = Path(__file__).parent
 COMMON = {  # modules of tests, and the estimators that each must go through
@@ -149,6 +150,7 @@ ESTIMATOR_TYPES = sorted({type(e) for e in ESTIMATORS.values()}, key=str)
 FUNCTIONS = [skdmn.make_dmn, skdmn.paper_dmn, skdmn.recommended_dmn]
 for room in (skdmn.export, skdmn.datasets):
     FUNCTIONS += [getattr(room, name) for name in room.__all__]
+FUNCTIONS += [skdmn.inspection.contributions]
 if importlib.util.find_spec("dask"):
     import skdmn.distributed
 

@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 NEEDED = {
     "quick_start": ["matplotlib"],
+    "inspect": ["matplotlib"],
     "export": ["onnxruntime", "onnx", "skops", "torch"],
     "many_images": ["dask"],
     "pictures": ["PIL"],
@@ -64,7 +65,8 @@ def test_examples_run_one_after_the_other(page, capsys, tmp_path, monkeypatch):
 def test_every_public_name_has_a_page(pages):
     names = set(pages.public())
     assert {f"skdmn.{name}" for name in skdmn.__all__} <= names
-    for module in ("skdmn.datasets", "skdmn.data.files", "skdmn.export"):
+    rooms = ("skdmn.datasets", "skdmn.data.files", "skdmn.export", "skdmn.inspection")
+    for module in rooms:
         assert any(name.startswith(module) for name in names), module
     for room in ("density", "sgd", "deep_linear", "pc_bias"):
         assert any(name.startswith(f"skdmn.analysis.{room}.") for name in names), room

@@ -82,11 +82,11 @@ def model_of(fitted: Any, *, fold: bool = True) -> Model:
     NotFittedError
         If an estimator is not fitted.
     """
-    named, reader = list(_steps(fitted, "")), None
+    named, reader = list(steps_of(fitted, "")), None
     if len(named) > 1 and isinstance(named[0][1], ImageReader):
         reader = named.pop(0)[1]
         check_is_fitted(reader)
-    steps = [_with_operations(step, name) for name, step in named]
+    steps = [with_operations(step, name) for name, step in named]
     if not steps:
         raise TypeError("A Pipeline without steps computes nothing; pass a fitted one.")
     chain = chain_of(steps)
@@ -103,13 +103,13 @@ def model_of(fitted: Any, *, fold: bool = True) -> Model:
     return Model(shape, ndim, written, classes, takes_rows, reader)
 
 
-def _steps(fitted: Any, name: str) -> Iterator[tuple[str, Any]]:
+def steps_of(fitted: Any, name: str) -> Iterator[tuple[str, Any]]:
     """Yield names and estimators of a Pipeline, including nested ones, in order."""
     if fitted is None or isinstance(fitted, str):  # "passthrough"
         return
     if isinstance(fitted, Pipeline):
         for name, step in fitted.steps:
-            yield from _steps(step, name)
+            yield from steps_of(step, name)
         return
     yield name, fitted
 
@@ -124,7 +124,7 @@ class _FromScikitLearn(NamedTuple):
         return self.computed
 
 
-def _with_operations(step: Any, name: str) -> Any:
+def with_operations(step: Any, name: str) -> Any:
     """Return a fitted estimator that has ``operations()``."""
     if hasattr(step, "operations"):
         check_is_fitted(step)

@@ -1,0 +1,368 @@
+"""Division of a sum over the outputs of operations into a sum over their inputs.
+
+A `Share` writes a number, such as a logit, as a sum over the values of an array. Each
+rule below takes the share in terms of the output of an operation, and returns it in
+terms of the input. The sum does not change.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skdmn.kernels.geometry import Window, every
+from skdmn.kernels.reference.convolution import (
+    pad,
+    patches,
+    signed_power,
+    window_means,
+)
+from skdmn.operations import (
+    AverageFlips,
+    AveragePool,
+    Convolve,
+    Encode,
+    Flatten,
+    MaxPool,
+    Operation,
+    Power,
+    Rectify,
+    ScaleChannels,
+    ScaleValues,
+    Select,
+    Unflatten,
+)
+from skdmn.utils.validation import Shape
+
+#: How an operation that is not piecewise linear divides its value among its inputs.
+CONVENTIONS: dict[type[Operation], str] = {
+    Encode: "Each contrast-normalized feature is divided among the pixels of its patch "
+    "in proportion to the products, weight times (pixel - mean of the patch), whose "
+    "sum it depends on.",
+    Power: "A power of a mean is divided among its terms in proportion to the terms.",
+}
+
+
+@dataclass(frozen=True)
+class Share:
+    """One number for each image, as a sum over the values of an array.
+
+    The number is ``bias + (multipliers * values + offset).sum()``.
+
+    Attributes
+    ----------
+    multipliers, offset : ndarray of shape (n, ...)
+        As the values.
+    bias : ndarray of shape (n,)
+        Part that belongs to no value.
+    """
+
+    multipliers: np.ndarray
+    offset: np.ndarray
+    bias: np.ndarray
+
+    def terms(self, values: np.ndarray) -> np.ndarray:
+        """Return what each value contributes."""
+        return self.multipliers * values + self.offset
+
+    def through(self, function: Callable[[np.ndarray], np.ndarray]) -> Share:
+        """Apply a linear function to multipliers and offset."""
+        return replace(
+            self, multipliers=function(self.multipliers), offset=function(self.offset)
+        )
+
+    def times(self, factors: np.ndarray) -> Share:
+        """Multiply the multipliers, because the values were multiplied."""
+        return replace(self, multipliers=self.multipliers * factors)
+
+    def without_offset(self) -> Share:
+        """Move the offset to the bias."""
+        axes = tuple(range(1, self.offset.ndim))
+        return replace(
+            self,
+            offset=np.zeros_like(self.offset),
+            bias=self.bias + self.offset.sum(axis=axes),
+        )
+
+
+Pull = Callable[[Share], Share]
+
+
+def trace(
+    operations: Iterable[Operation], values: np.ndarray
+) -> tuple[np.ndarray, Pull]:
+    """Run operations, and return how a share of their output becomes one of the input.
+
+    Parameters
+    ----------
+    operations : iterable of Operation
+        Operations with NumPy arrays of float64.
+    values : ndarray of shape (n, height, width, channels) or (n, n_values), float64
+
+    Returns
+    -------
+    values : ndarray
+        The output of the last operation.
+    pull : callable
+        Takes a `Share` over the output, and returns it as a `Share` over the input.
+
+    Raises
+    ------
+    TypeError
+        If there is no rule for an operation.
+    """
+    pulls: list[Pull] = []
+    for operation in operations:
+        values, pull = step(operation, values)
+        pulls.append(pull)
+
+    def pull_all(share: Share) -> Share:
+        for pull in reversed(pulls):
+            share = pull(share)
+        return share
+
+    return values, pull_all
+
+
+@functools.singledispatch
+def step(operation: Operation, values: np.ndarray) -> tuple[np.ndarray, Pull]:
+    """Run one operation; see `trace`."""
+    raise refused(operation)
+
+
+def refused(operation: Operation) -> TypeError:
+    """Return the error for an operation without a rule."""
+    return TypeError(
+        f"{type(operation).__name__} is not an operation that skdmn.inspection can "
+        "divide among pixels; express the layer by the records of skdmn.operations."
+    )
+
+
+def check_known(operations: Iterable[Operation]) -> None:
+    """Raise TypeError if there is no rule for an operation."""
+    for operation in flat(operations):
+        if step.dispatch(type(operation)) is step.dispatch(object):
+            raise refused(operation)
+
+
+def flat(operations: Iterable[Operation]) -> Iterator[Operation]:
+    """Yield operations, and before those that contain others, these others."""
+    for operation in operations:
+        if isinstance(operation, AverageFlips):
+            yield from flat(operation.operations)
+        yield operation
+
+
+def values_per_image(operations: Iterable[Operation], shape: Shape) -> int:
+    """Return about how many values one image needs in memory in `trace`."""
+    total = math.prod(shape)
+    for operation in operations:
+        after = operation.output_shape(shape)
+        total += 3 * math.prod(after)
+        if isinstance(operation, Convolve | Encode):
+            total += 4 * math.prod(after[:2]) * math.prod(operation.filters.shape[1:])
+        if isinstance(operation, AverageFlips):
+            total += 2 * values_per_image(operation.operations, shape)
+        shape = after
+    return total
+
+
+# rules
+
+
+@step.register
+def _(operation: Convolve, values: np.ndarray) -> tuple[np.ndarray, Pull]:
+    window, shape = operation.window, values.shape
+    n_filters = len(operation.filters)
+    weights = operation.filters.reshape(n_filters, -1)
+    padded = pad(values, *window, 0)
+    products = patches(padded, window.size, window.stride) @ weights.T
+    bias = np.zeros(n_filters) if operation.bias is None else operation.bias
+
+    def pull(share: Share) -> Share:
+        share = share.without_offset()
+        at_patches = share.multipliers @ weights
+        constant = share.multipliers.sum(axis=(1, 2)) @ bias
+        inputs = _fold(at_patches, window, shape)
+        return Share(inputs, np.zeros(shape), share.bias + constant)
+
+    return products + bias, pull
+
+
+@step.register
+def _(operation: Encode, values: np.ndarray) -> tuple[np.ndarray, Pull]:
+    window, shape = operation.window, values.shape
+    weights = operation.filters.reshape(len(operation.filters), -1)
+    windows = patches(values, window.size)
+    means = windows.mean(axis=-1, keepdims=True)
+    windows = windows - means
+    contrasts = _contrasts(windows, operation.floor)
+    products = (windows / contrasts) @ weights.T
+    magnitudes = np.maximum(np.abs(products) - operation.threshold, 0)
+    positive = products > 0
+    features = np.concatenate(
+        [np.where(positive, magnitudes, 0), np.where(positive, 0, magnitudes)], axis=-1
+    )
+
+    def pull(share: Share) -> Share:
+        share = share.without_offset()
+        above, below = np.split(share.multipliers, 2, axis=-1)
+        shared = np.where(positive, above, below) * magnitudes
+        ratios = np.divide(
+            shared, products, out=np.zeros_like(shared), where=magnitudes > 0
+        )
+        at_patches = (ratios @ weights) / contrasts
+        return Share(
+            _fold(at_patches, window, shape),
+            _fold(-at_patches * means, window, shape),
+            share.bias,
+        )
+
+    return features, pull
+
+
+def _contrasts(centred: np.ndarray, floor: float) -> np.ndarray:
+    """Return the square root of variance plus floor, of patches without their means."""
+    # in units of the largest value, whose square does not overflow or underflow
+    unit = np.maximum(np.abs(centred).max(axis=-1, keepdims=True), math.sqrt(floor))
+    variance = ((centred / unit) ** 2).mean(axis=-1, keepdims=True)
+    return unit * np.sqrt(variance + (math.sqrt(floor) / unit) ** 2)
+
+
+@step.register
+def _(operation: Rectify, values: np.ndarray) -> tuple[np.ndarray, Pull]:
+    return np.maximum(values, 0), lambda share: share.times(values > 0)
+
+
+@step.register
+def _(operation: Power, values: np.ndarray) -> tuple[np.ndarray, Pull]:
+    powers = signed_power(values, operation.power)
+
+    def pull(share: Share) -> Share:
+        ratios = np.divide(powers, values, out=np.zeros_like(values), where=values != 0)
+        return share.times(ratios)
+
+    return powers, pull
+
+
+@step.register
+def _(operation: MaxPool, values: np.ndarray) -> tuple[np.ndarray, Pull]:
+    window, shape = operation.window, values.shape
+    padded = pad(values, *window, -np.inf)
+    counted = window.output_size(shape[1:])
+    views = [padded[:, rows, columns] for rows, columns in _positions(window, counted)]
+    largest = functools.reduce(np.maximum, views)
+    n_winners = sum((view == largest).astype(np.float64) for view in views)
+
+    def to_winners(outputs: np.ndarray) -> np.ndarray:
+        each, inputs = outputs / n_winners, np.zeros(padded.shape)
+        for (rows, columns), view in zip(
+            _positions(window, counted), views, strict=True
+        ):
+            inputs[:, rows, columns] += np.where(view == largest, each, 0)
+        return _inside(inputs, window, shape)
+
+    return largest, lambda share: share.through(to_winners)
+
+
+@step.register
+def _(operation: AveragePool, values: np.ndarray) -> tuple[np.ndarray, Pull]:
+    window, shape = operation.window, values.shape
+    counted = window.output_size(shape[1:])
+    inside = pad(np.ones((1, *shape[1:3], 1)), *window, 0)
+    positions = list(_positions(window, counted))
+    n_pixels = sum(inside[:, rows, columns] for rows, columns in positions)
+
+    def to_terms(outputs: np.ndarray) -> np.ndarray:
+        each = outputs / n_pixels
+        inputs = np.zeros((len(outputs), *inside.shape[1:3], outputs.shape[3]))
+        for rows, columns in positions:
+            inputs[:, rows, columns] += each
+        return _inside(inputs, window, shape)
+
+    return window_means(values, window), lambda share: share.through(to_terms)
+
+
+@step.register(ScaleChannels)
+@step.register(ScaleValues)
+def _(
+    operation: ScaleChannels | ScaleValues, values: np.ndarray
+) -> tuple[np.ndarray, Pull]:
+    mean, scale = operation.mean, operation.scale
+
+    def pull(share: Share) -> Share:
+        multipliers = share.multipliers / scale
+        return Share(multipliers, share.offset - multipliers * mean, share.bias)
+
+    return (values - mean) / scale, pull
+
+
+@step.register
+def _(operation: Select, values: np.ndarray) -> tuple[np.ndarray, Pull]:
+    # a channel may be selected twice
+    selected = operation.channels[:, np.newaxis] == np.arange(operation.n_channels)
+    return values[..., operation.channels], lambda share: share.through(
+        lambda outputs: outputs @ selected
+    )
+
+
+@step.register(Flatten)
+@step.register(Unflatten)
+def _(operation: Flatten | Unflatten, values: np.ndarray) -> tuple[np.ndarray, Pull]:
+    shape = values.shape
+    return operation(values), lambda share: share.through(lambda a: a.reshape(shape))
+
+
+@step.register
+def _(operation: AverageFlips, values: np.ndarray) -> tuple[np.ndarray, Pull]:
+    plain, pull_plain = trace(operation.operations, values)
+    flipped, pull_flipped = trace(operation.operations, values[:, :, ::-1])
+
+    def pull(share: Share) -> Share:
+        half = replace(share.through(lambda a: 0.5 * a), bias=0.5 * share.bias)
+        one = pull_plain(half)
+        other = pull_flipped(half).through(lambda a: a[:, :, ::-1])
+        return Share(
+            one.multipliers + other.multipliers,
+            one.offset + other.offset,
+            one.bias + other.bias,
+        )
+
+    return 0.5 * plain + 0.5 * flipped, pull
+
+
+# windows
+
+
+def _positions(
+    window: Window, counted: tuple[int, int]
+) -> Iterator[tuple[slice, slice]]:
+    """Yield the rows and columns that each entry of a window takes in all windows."""
+    for dy in range(window.size[0]):
+        for dx in range(window.size[1]):
+            yield (
+                every(dy, counted[0], window.stride[0]),
+                every(dx, counted[1], window.stride[1]),
+            )
+
+
+def _fold(at_patches: np.ndarray, window: Window, shape: tuple[int, ...]) -> np.ndarray:
+    """Add the entries of patches where they lie in images of a shape."""
+    n, rows, columns, _ = at_patches.shape
+    channels = shape[3]
+    (top, left), (bottom, right) = window.pads(shape[1:])
+    padded = np.zeros((n, shape[1] + top + bottom, shape[2] + left + right, channels))
+    for at, (down, across) in enumerate(_positions(window, (rows, columns))):
+        some = slice(at * channels, (at + 1) * channels)
+        padded[:, down, across] += at_patches[..., some]
+    return _inside(padded, window, shape)
+
+
+def _inside(padded: np.ndarray, window: Window, shape: tuple[int, ...]) -> np.ndarray:
+    """Remove the padding of images of a shape."""
+    top, left = window.pads(shape[1:]).before
+    return padded[:, top : top + shape[1], left : left + shape[2]]
