@@ -1,0 +1,334 @@
+"""Plots of contributions: heat maps over images, and filters for and against."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skdmn.display.drawing import pyplot
+from skdmn.inspection.contributions import Contributions, contributions
+from skdmn.utils.array_api import to_numpy
+
+_COLOURS = "RdBu_r"  # red for, blue against
+_QUANTILE = 0.99  # of the values, at which the colours end
+
+
+class ContributionDisplay:
+    """Plot what images contributed to logits: heat maps, and filters for and against.
+
+    Each row shows an image, what its pixels contribute to the logit, and the filters
+    that contribute most. Red pixels speak for the class, and blue ones against it; all
+    heat maps have one colour scale, which is symmetric. The title of a filter has the
+    class that it was computed from, its contribution, and the share of this in the sum
+    of the absolute contributions of all filters.
+
+    Parameters
+    ----------
+    contributions : Contributions
+        What to plot, as returned by `contributions`.
+    probabilities : array-like of shape (n,) or None, default=None
+        Probability of each target, for the titles.
+    max_images : int, default=6
+        Largest number of images to draw; the first ones are drawn.
+    n_filters : int, default=3
+        Largest number of filters to draw that speak for the class, and against it.
+
+    Attributes
+    ----------
+    limit_ : float
+        Contribution at which the colours of the heat maps end.
+    figure_ : matplotlib Figure
+        Figure that contains the plots.
+    axes_ : ndarray of matplotlib Axes, of shape (n_images, n_columns)
+        Axes of the image, the heat map and the filters of each row.
+
+    See Also
+    --------
+    contributions : Compute the contributions.
+    FilterDisplay : Plot all filters of a layer.
+
+    Notes
+    -----
+    A heat map has the sum over the channels of a pixel. Its colours end at the 99th
+    percentile of the absolute values of all maps. Filters with one or three channels
+    are drawn as by `FilterDisplay`. The channels of other filters are drawn side by
+    side, row by row.
+
+    Examples
+    --------
+    >>> from skdmn import recommended_dmn
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.inspection import ContributionDisplay
+    >>> X, y = load_digits_images()
+    >>> dmn = recommended_dmn(X.shape[1:], n_filters=30).fit(X[:1000], y[:1000])
+    >>> display = ContributionDisplay.from_estimator(dmn, X[1000:])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        contributions: Contributions,
+        probabilities: ArrayLike | None = None,
+        *,
+        max_images: int = 6,
+        n_filters: int = 3,
+    ) -> None:
+        self.contributions = contributions
+        self.probabilities = probabilities
+        self.max_images = max_images
+        self.n_filters = n_filters
+
+    @classmethod
+    def from_estimator(
+        cls,
+        model: Any,
+        X: Any,
+        target: Any = None,
+        *,
+        max_images: int = 6,
+        n_filters: int = 3,
+    ) -> Self:
+        """Compute the contributions of the first images, and plot them.
+
+        Parameters
+        ----------
+        model : classifier
+            Fitted classifier, as in `contributions`.
+        X : array-like of shape (n, height, width[, channels]) or (n, n_features)
+            Images or rows. The first `max_images` are used.
+        target : label, array-like of shape (n,) or None, default=None
+            Class whose logit is divided; None for the predicted class of each image.
+        max_images : int, default=6
+            Largest number of images to draw.
+        n_filters : int, default=3
+            Largest number of filters to draw for the class, and against it.
+
+        Returns
+        -------
+        ContributionDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        TypeError, ValueError, NotFittedError
+            As `contributions` does.
+        """
+        pyplot()  # raises before work starts
+        X = X[:max_images]
+        if target is not None and np.ndim(target) == 1:
+            target = target[:max_images]
+        found = contributions(model, X, target)
+        return cls.from_contributions(
+            found,
+            probabilities_of(model, X, found.target),
+            max_images=max_images,
+            n_filters=n_filters,
+        )
+
+    @classmethod
+    def from_contributions(
+        cls,
+        contributions: Contributions,
+        probabilities: ArrayLike | None = None,
+        *,
+        max_images: int = 6,
+        n_filters: int = 3,
+    ) -> Self:
+        """Plot contributions that were computed before.
+
+        Parameters
+        ----------
+        contributions : Contributions
+            Result of `contributions`.
+        probabilities : array-like of shape (n,) or None, default=None
+            Probability of each target, for the titles.
+        max_images : int, default=6
+            Largest number of images to draw; the first ones are drawn.
+        n_filters : int, default=3
+            Largest number of filters to draw for the class, and against it.
+
+        Returns
+        -------
+        ContributionDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
+        display = cls(
+            contributions, probabilities, max_images=max_images, n_filters=n_filters
+        )
+        return display.plot()
+
+    def plot(self, *, figure: Any = None) -> Self:
+        """Draw the plot.
+
+        Parameters
+        ----------
+        figure : matplotlib Figure or None, default=None
+            Figure to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
+        found = self.contributions
+        n_rows = min(self.max_images, len(found))
+        n_filters = 0 if found.filters is None else self.n_filters
+        n_columns = 2 + 2 * n_filters
+        maps = found.pixels[:n_rows].sum(axis=3)
+        self.limit_ = heat_limit(maps)
+        if figure is None:
+            size = (1.35 * n_columns + 1.2, 1.6 * n_rows + 0.5)
+            figure = pyplot().figure(figsize=size, layout="constrained")
+        axes = figure.subplots(n_rows, n_columns, squeeze=False)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for row in range(n_rows):
+            picture = as_picture(found.images[row])
+            _show(axes[row, 0], picture, self._title(row))
+            heat = heat_map(picture, maps[row], self.limit_)
+            _show(axes[row, 1], heat, f"logit {found.logits[row]:.2f}")
+            if n_filters:
+                self._draw_filters(axes[row, 2:], row)
+        self._draw_bar(figure, axes)
+        what = "Contributions to the logit of the class: red for it, blue against it"
+        if n_filters:
+            what += "\nFilters: class of origin, contribution and its share"
+        figure.suptitle(what, fontsize=9)
+        self.figure_, self.axes_ = figure, axes
+        return self
+
+    def _title(self, row: int) -> str:
+        """Return the class of a row, and its probability if that is known."""
+        title = f"class {self.contributions.target[row]}"
+        if self.probabilities is None:
+            return title
+        return f"{title}, p = {np.asarray(self.probabilities)[row]:.2f}"
+
+    def _draw_filters(self, axes: Any, row: int) -> None:
+        """Draw the filters with the largest and the smallest contributions."""
+        found = self.contributions
+        values, n = found.by_filter[row], len(axes) // 2
+        filters, total = found.filters, np.abs(values).sum()
+        order = np.argsort(-values, kind="stable")
+        chosen = [*order[:n][values[order[:n]] > 0]]
+        chosen += [None] * (n - len(chosen))
+        chosen += [i for i in order[::-1][:n] if values[i] < 0]
+        for axis, index in zip(axes, chosen, strict=False):
+            if index is None:
+                continue
+            picture, limit = filter_picture(filters[index])  # type: ignore[index]
+            axis.imshow(
+                picture, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest"
+            )
+            share = abs(values[index]) / total
+            axis.set_title(
+                f"{found.filter_classes[index]}\n{values[index]:+.2f} ({share:.0%})",
+                fontsize=8,
+                color="tab:red" if values[index] > 0 else "tab:blue",
+            )
+
+    def _draw_bar(self, figure: Any, axes: Any) -> None:
+        """Draw the colour bar of the heat maps."""
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+        scale = ScalarMappable(Normalize(-self.limit_, self.limit_), _COLOURS)
+        bar = figure.colorbar(scale, ax=axes, shrink=0.6, pad=0.02)
+        bar.set_label("contribution of a pixel", fontsize=8)
+        bar.ax.tick_params(labelsize=8)
+
+
+def probabilities_of(model: Any, X: Any, labels: np.ndarray) -> np.ndarray | None:
+    """Return the probability of a label of each image, or None if there is none."""
+    if not hasattr(model, "predict_proba"):
+        return None
+    rows = to_numpy(model.predict_proba(X))
+    codes = np.searchsorted(to_numpy(model.classes_), labels)
+    return rows[np.arange(len(rows)), codes]
+
+
+def heat_limit(maps: np.ndarray) -> float:
+    """Return the contribution at which the colours of heat maps end."""
+    values = np.abs(maps)
+    return float(np.quantile(values, _QUANTILE) or values.max() or 1.0)
+
+
+def as_picture(image: np.ndarray) -> np.ndarray:
+    """Return an image (height, width, channels) as RGB from 0 to 1.
+
+    Images of three channels are colour images. For other numbers of channels, the mean
+    of the channels is shown in grey. White is the largest value of the image, and black
+    is 0, or the smallest value if that is negative.
+    """
+    picture = image.astype(np.float64)
+    if picture.shape[2] != 3:
+        picture = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2)
+    low = min(0.0, picture.min())
+    return (picture - low) / ((picture.max() - low) or 1.0)
+
+
+def heat_map(picture: np.ndarray, values: np.ndarray, limit: float) -> np.ndarray:
+    """Return an RGB picture of contributions over a pale grey image.
+
+    Parameters
+    ----------
+    picture : ndarray of shape (height, width, 3)
+        Image, from 0 to 1.
+    values : ndarray of shape (height, width)
+        Contributions of the pixels.
+    limit : float
+        Contribution at which the colours end.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3)
+    """
+    relative = np.clip(values / limit, -1, 1)
+    colours = pyplot().colormaps[_COLOURS](0.5 + 0.5 * relative)[..., :3]
+    pale = 0.6 + 0.4 * picture.mean(axis=2, keepdims=True)
+    weight = np.sqrt(np.abs(relative))[..., np.newaxis]
+    return weight * colours + (1 - weight) * pale
+
+
+def filter_picture(kernel: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return a filter as a picture, and its largest absolute entry.
+
+    Parameters
+    ----------
+    kernel : ndarray of shape (kernel height, kernel width, channels)
+
+    Returns
+    -------
+    picture : ndarray of shape (height, width) or (height, width, 3)
+        RGB for three channels; else one number for each entry, with the channels side
+        by side, row by row.
+    limit : float
+    """
+    height, width, channels = kernel.shape
+    limit = float(np.abs(kernel).max()) or 1.0
+    if channels == 3:
+        return 0.5 + 0.5 * kernel / limit, limit
+    columns = math.ceil(math.sqrt(channels))
+    rows = math.ceil(channels / columns)
+    cells = np.full((rows * columns, height + 1, width + 1), np.nan)
+    cells[:channels, :height, :width] = np.moveaxis(kernel, 2, 0)
+    cells = cells.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
+    return cells.reshape(rows * (height + 1), -1)[:-1, :-1], limit
+
+
+def _show(axis: Any, picture: np.ndarray, title: str) -> None:
+    wide = picture.shape[1] > 6 * picture.shape[0]  # signals
+    aspect = "auto" if wide else "equal"
+    axis.imshow(picture, interpolation="nearest", aspect=aspect)
+    axis.set_title(title, fontsize=8)
