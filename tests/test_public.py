@@ -150,7 +150,7 @@ ESTIMATOR_TYPES = sorted({type(e) for e in ESTIMATORS.values()}, key=str)
 FUNCTIONS = [skdmn.make_dmn, skdmn.paper_dmn, skdmn.recommended_dmn]
 for room in (skdmn.export, skdmn.datasets):
     FUNCTIONS += [getattr(room, name) for name in room.__all__]
-FUNCTIONS += [skdmn.inspection.contributions]
+FUNCTIONS += [skdmn.inspection.contributions, skdmn.inspection.class_report]
 if importlib.util.find_spec("dask"):
     import skdmn.distributed
 
