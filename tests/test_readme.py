@@ -28,7 +28,7 @@ def write_photos(folder):
 def test_examples_run_one_after_the_other(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) == 10
+    assert len(blocks) == 11
     write_photos(tmp_path)
     names = {}
     for block in blocks:
