@@ -260,7 +260,8 @@ def _hardest_section(report: ClassReport) -> str:
 def _card(one: HardImage) -> str:
     """Return an image with its heat maps."""
     answer = "" if np.isnan(one.probability) else f", p = {one.probability:.3f}"
-    captions = [f"image {one.index}: class {_text(one.true)}{answer}"]
+    which = _text(one.name or f"image {one.index}")
+    captions = [f"{which}: class {_text(one.true)}{answer}"]
     pictures = [] if one.image is None else [as_picture(one.image)]
     if one.for_true is None or one.for_predicted is None:
         captions[0] += f", taken for {_text(one.predicted)}"

@@ -52,6 +52,8 @@ class HardImage:
     ----------
     index : int
         Index in X.
+    name : str
+        File name, if X holds file names or has an attribute ``filenames``; else empty.
     true, predicted : label
     probability : float
         Probability of the true class; NaN if the model has no probabilities.
@@ -63,6 +65,7 @@ class HardImage:
     """
 
     index: int
+    name: str
     true: Any
     predicted: Any
     probability: float
@@ -408,11 +411,21 @@ def _hard_image(
 ) -> HardImage:
     """Return an image with its contributions, if the model can be explained."""
     one = _some(X, slice(index, index + 1))
-    fields = index, true, predicted, float(probability)
+    fields = index, _name(X, one, index), true, predicted, float(probability)
     if not explain:
         return HardImage(*fields, _image(one), None, None)
     why, other = (contributions(model, one, label) for label in (true, predicted))
     return HardImage(*fields, why.images[0], why, other)
+
+
+def _name(X: Any, one: Any, index: int) -> str:
+    """Return the file name of an image; empty if there is none."""
+    if hasattr(X, "filenames"):
+        return str(X.filenames[index])
+    if array_api_compat.is_array_api_obj(one) and not isinstance(one, np.ndarray):
+        return ""
+    value = np.asarray(one, dtype=object).ravel()[0]
+    return os.fspath(value) if isinstance(value, str | os.PathLike) else ""
 
 
 def _image(one: Any) -> np.ndarray | None:

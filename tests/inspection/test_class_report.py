@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from stacks import conv, images_and_labels
 
-from skdmn import FlattenTransformer, SoftmaxClassifier
+from skdmn import FlattenTransformer, ImageReader, SoftmaxClassifier
 from skdmn.inspection import class_report, contributions
 from skdmn.inspection.report import Calibration
 
@@ -166,6 +166,19 @@ def test_models_without_probabilities_or_explanations():
     assert "GaussianNB is not linear" in report.unexplained
     assert "GaussianNB is not linear" in report._repr_html_()
     assert len(pictures(report._repr_html_())) == 3
+
+
+def test_images_of_files_are_told_by_their_names(tmp_path):
+    X, y = images_and_labels(20, shape=(8, 7, 3))
+    names = [tmp_path / f"{number}.png" for number in range(20)]
+    for name, image in zip(names, X, strict=True):
+        Image.fromarray(image).save(name)
+    model = make_pipeline(ImageReader(), conv(n_filters=2), SoftmaxClassifier())
+    model.fit(names, y)
+    for files in (names, pd.DataFrame({"file": list(map(str, names))})):
+        (one,) = class_report(model, files, y, n_hardest=1).hardest
+        assert one.name == str(names[one.index])
+        assert_array_equal(one.image, X[one.index])
 
 
 def test_errors_name_what_is_wrong(monkeypatch):
