@@ -217,6 +217,32 @@ def grid_search() -> str:
     )
 
 
+def shared_search() -> str:
+    """Return the table of CutoffSearchCV against GridSearchCV."""
+    results = read("shared_search")
+    rows = [
+        [
+            row["case"],
+            f"{row['settings']}",
+            f"{row['tol']:.0e}",
+            f"{row['seconds']['plain']:.1f}",
+            f"{row['seconds']['shared']:.1f}",
+            f"{row['ratio']:.1f}",
+            f"{row['one_fit']:.2f}",
+            f"{row['largest_difference']:.2f}",
+        ]
+        for row in results["rows"]
+    ]
+    head = ["network", "settings", "`tol`", "GridSearchCV, s", "CutoffSearchCV, s"]
+    more = ["ratio", "one fit, s", "largest difference of scores, points"]
+    return table([*head, *more], rows) + (
+        f"\n\n{results['folds']} folds of {results['data']}; GridSearchCV with "
+        "`memory`. `tol` is the tolerance of the softmax. One layer: 5 x 4 cutoffs and "
+        "5 values of C. Two layers: 3 x 3 numbers of filters and 3 values of C. "
+        + where(results, "shared_search")
+    )
+
+
 def at_a_glance() -> str:
     """Return the table of speedups over the fastest alternative for each task."""
     job = read("convnet")
@@ -274,4 +300,13 @@ def at_a_glance() -> str:
     )
 
 
-TABLES = (at_a_glance, convnet, density, forward, softmax, memory, grid_search)
+TABLES = (
+    at_a_glance,
+    convnet,
+    density,
+    forward,
+    softmax,
+    memory,
+    grid_search,
+    shared_search,
+)

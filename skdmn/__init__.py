@@ -15,6 +15,7 @@ from skdmn.layers.scaling import ChannelStandardScaler
 from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 from skdmn.layers.zca import ZCAWhitening
 from skdmn.linear_model.softmax import SoftmaxClassifier
+from skdmn.model_selection.search import CutoffSearchCV, RandomizedCutoffSearchCV
 from skdmn.network.lazy import LazyFeatures
 from skdmn.network.network import DensityMatrixNetwork
 from skdmn.presets import make_dmn, paper_dmn, recommended_dmn
@@ -23,6 +24,7 @@ __all__ = [
     "AveragePool2DTransformer",
     "ChannelStandardScaler",
     "ClassPCAPatchTransformer",
+    "CutoffSearchCV",
     "DensityMatrixNetwork",
     "FilterDisplay",
     "FlattenTransformer",
@@ -30,6 +32,7 @@ __all__ = [
     "LazyFeatures",
     "MaxPool2DTransformer",
     "OverlapPruner",
+    "RandomizedCutoffSearchCV",
     "SoftmaxClassifier",
     "WhitenedPCAPatchTransformer",
     "ZCAWhitening",

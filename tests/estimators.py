@@ -5,16 +5,19 @@ modules of tests that it then goes through.
 """
 
 import pytest
+from sklearn.pipeline import Pipeline
 
 from skdmn import (
     AveragePool2DTransformer,
     ChannelStandardScaler,
     ClassPCAPatchTransformer,
+    CutoffSearchCV,
     DensityMatrixNetwork,
     FlattenTransformer,
     ImageReader,
     MaxPool2DTransformer,
     OverlapPruner,
+    RandomizedCutoffSearchCV,
     SoftmaxClassifier,
     WhitenedPCAPatchTransformer,
     ZCAWhitening,
@@ -72,6 +75,17 @@ ESTIMATORS = {
     ),
     "zca": ZCAWhitening(),
     "reader": ImageReader(),
+}
+
+# searches hold estimators, whose pickles and states are tested by themselves
+_SEARCHED = Pipeline(
+    [("conv", ClassPCAPatchTransformer(2)), ("softmax", SoftmaxClassifier())]
+)
+SEARCHES = {
+    "search": CutoffSearchCV(_SEARCHED, {"conv__n_filters": [1, 2]}, cv=2),
+    "random_search": RandomizedCutoffSearchCV(
+        _SEARCHED, {"conv__n_filters": [1, 2]}, n_iter=2, cv=2
+    ),
 }
 
 

@@ -19,7 +19,7 @@ FLOORS = [
     ("datasets", "statistics", "operations"),
     ("layers",),
     ("linear_model", "network"),
-    ("presets",),
+    ("presets", "model_selection"),
     ("analysis",),
     ("distributed", "export", "display"),
     ("inspection",),

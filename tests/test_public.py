@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from estimators import (
     ESTIMATORS,
+    SEARCHES,
     image_estimators,
     one_of_each_type,
     takes_images,
@@ -34,6 +35,7 @@ COMMON = {  # modules of tests, and the estimators that each must go through
     "reliability/test_tampered_models.py": ESTIMATORS,
 }
 
+EVERY = [*ESTIMATORS.values(), *SEARCHES.values()]
 BASE_CLASSES = ("ImageTransformer", "ClassDensityTransformer", "NamedLayers")
 
 
@@ -74,7 +76,7 @@ def parametrized(module):
 
 def test_every_estimator_is_public_and_in_the_list():
     estimators = public_estimators()
-    assert estimators == {type(estimator) for estimator in ESTIMATORS.values()}
+    assert estimators == set(map(type, EVERY))
     assert {estimator.__name__ for estimator in estimators} <= set(skdmn.__all__)
 
 
@@ -143,10 +145,11 @@ def check_parameters(doc, signature):
                 assert not told, f"{name} has no default"
             else:
                 assert told, f"{name} without its default, {default!r}"
-                assert repr(ast.literal_eval(told)) == repr(default), name
+                value = told if told == "nan" else repr(ast.literal_eval(told))
+                assert value == repr(default), name
 
 
-ESTIMATOR_TYPES = sorted({type(e) for e in ESTIMATORS.values()}, key=str)
+ESTIMATOR_TYPES = sorted(set(map(type, EVERY)), key=str)
 FUNCTIONS = [skdmn.make_dmn, skdmn.paper_dmn, skdmn.recommended_dmn]
 for room in (skdmn.export, skdmn.datasets):
     FUNCTIONS += [getattr(room, name) for name in room.__all__]
@@ -171,7 +174,7 @@ def fitted(estimator):
 @pytest.mark.parametrize("kind", ESTIMATOR_TYPES, ids=lambda kind: kind.__name__)
 def test_docstring_describes_every_parameter_and_attribute(kind):
     doc = inspect.getdoc(kind)
-    instances = [e for e in ESTIMATORS.values() if type(e) is kind]
+    instances = [estimator for estimator in EVERY if type(estimator) is kind]
     signature = inspect.signature(kind)
     assert instances[0].get_params(deep=False).keys() == set(signature.parameters)
     check_parameters(doc, signature)

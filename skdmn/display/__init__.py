@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from skdmn.display.dynamics import ModeStrengthDisplay, SingularValueDisplay
     from skdmn.display.filters import FilterDisplay
     from skdmn.display.order import LearningOrderDisplay
+    from skdmn.display.search import SearchDisplay
     from skdmn.display.spectrum import (
         ClassOverlapDisplay,
         DensityMatrixDisplay,
@@ -33,10 +34,11 @@ __all__ = [
     "FluctuationDisplay",
     "LearningOrderDisplay",
     "ModeStrengthDisplay",
+    "SearchDisplay",
     "SingularValueDisplay",
     "TrainingDisplay",
 ]
-_MODULES = ("filters", "spectrum", "dynamics", "order", "convergence")
+_MODULES = ("filters", "spectrum", "dynamics", "order", "convergence", "search")
 
 
 def __getattr__(name: str) -> Any:

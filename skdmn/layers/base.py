@@ -202,6 +202,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     _one_to_one = False  # outputs correspond to inputs and keep their names
     _only_reshapes = False  # returns rows and computes nothing
     _needs_first_look = False  # needs another pass before the sums
+    # parameters that the sums do not depend on: a search computes the sums only once
+    _not_in_sums: ClassVar[frozenset[str]] = frozenset()
 
     image_shape: tuple[int, ...] | None
     device: str

@@ -247,6 +247,17 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         "_sums": part(DensityAccumulator).optional(),
     }
 
+    _not_in_sums = frozenset(
+        {
+            "n_filters",
+            "variance_cutoff",
+            "correlation_cutoff",
+            "signs",
+            "activation",
+            "stride",
+            "padding",
+        }
+    )
     filters_: Array
     _ranked_by = ("energies_", "energy in nats")  # the order of the filters, for plots
 

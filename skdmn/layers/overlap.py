@@ -119,6 +119,7 @@ class OverlapPruner(ImageTransformer):
         "n_overlap": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "min_gap": [Interval(Real, 0, None, closed="left")],
     }
+    _not_in_sums = frozenset({"n_overlap", "min_gap"})
     _state: ClassVar[State] = {
         "energies_": floats("channels", least=0, is_finite=False),
         "n_overlap_": count(),

@@ -78,6 +78,7 @@ class ChannelStandardScaler(ImageTransformer):
         "with_mean": ["boolean"],
         "with_std": ["boolean"],
     }
+    _not_in_sums = frozenset({"with_mean", "with_std"})
     _state: ClassVar[State] = {
         "mean_": floats("channels"),
         "var_": floats("channels", least=0),

@@ -232,6 +232,16 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         "threshold": [Interval(Real, 0, None, closed="left")],
         "mirrored": ["boolean"],
     }
+    _not_in_sums = frozenset(
+        {
+            "n_filters",
+            "variance_cutoff",
+            "correlation_cutoff",
+            "regularization",
+            "threshold",
+            "mirrored",
+        }
+    )
     _state: ClassVar[State] = {
         "filters_": floats("n_filters", *KERNEL, "channels"),
         "components_": floats(

@@ -1,0 +1,108 @@
+"""CutoffSearchCV against GridSearchCV with `memory`: time, and differences of scores.
+
+    python benchmarks/shared_search.py --data DIR
+
+The data are MNIST images in three folds, and the softmax is the package's own in both
+searches. The searches are run alternately; the times are medians, without the fit of
+the best setting to all data. The cache of `memory` is empty at the start of each
+search. The time of one fit is that of the best setting on two thirds of the images.
+"""
+
+import time
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import Pipeline
+
+import machine
+from skdmn import ClassPCAPatchTransformer, MaxPool2DTransformer, SoftmaxClassifier
+from skdmn.datasets import load_mnist
+from skdmn.model_selection import CutoffSearchCV
+
+FOLDS = 3
+IMAGES = 6_000
+ONE_LAYER = {
+    "conv1__variance_cutoff": [0.8, 0.9, 0.95, 0.98, 0.99],
+    "conv1__correlation_cutoff": [0.5, 0.7, 0.9, 0.95],
+    "softmax__C": [0.001, 0.003, 0.01, 0.03, 0.1],
+}
+TWO_LAYERS = {
+    "conv1__n_filters": [4, 6, 8],
+    "conv2__n_filters": [16, 32, 64],
+    "softmax__C": [0.003, 0.01, 0.03],
+}
+CASES = {"one layer": ONE_LAYER, "two layers": TWO_LAYERS}
+
+
+def network(case: str, tol: float, memory: str | None = None) -> Pipeline:
+    """Return the estimator of a case."""
+    layers = [("conv1", ClassPCAPatchTransformer(3, memory=memory))]
+    if case == "one layer":
+        layers += [("pool1", MaxPool2DTransformer(4, padding="same"))]
+    else:
+        layers += [
+            ("pool1", MaxPool2DTransformer(2)),
+            ("conv2", ClassPCAPatchTransformer(3, variance_cutoff=0.99, memory=memory)),
+            ("pool2", MaxPool2DTransformer(3)),
+        ]
+    return Pipeline([*layers, ("softmax", SoftmaxClassifier(tol=tol))])
+
+
+def seconds_of(search, X, y) -> float:
+    started = time.perf_counter()
+    search.fit(X, y)
+    return time.perf_counter() - started
+
+
+def compare(case: str, tol: float, repeats: int, X, y) -> dict:
+    """Run both searches alternately."""
+    how = {"cv": StratifiedKFold(FOLDS), "refit": False}
+    times: dict[str, list[float]] = {"plain": [], "shared": []}
+    for _ in range(repeats):
+        shared = CutoffSearchCV(network(case, tol), CASES[case], **how)
+        times["shared"].append(seconds_of(shared, X, y))
+        with TemporaryDirectory() as folder:
+            plain = GridSearchCV(network(case, tol, folder), CASES[case], **how)
+            times["plain"].append(seconds_of(plain, X, y))
+    scores = [one.cv_results_["mean_test_score"] for one in (plain, shared)]
+    best = clone(shared.estimator).set_params(**shared.best_params_)
+    some = len(X) * (FOLDS - 1) // FOLDS
+    fits = [seconds_of(clone(best), X[:some], y[:some]) for _ in range(3)]
+    seconds = {name: median(all_of_it) for name, all_of_it in times.items()}
+    return {
+        "case": case,
+        "tol": tol,
+        "settings": len(scores[0]),
+        "seconds": seconds,
+        "runs": times,
+        "ratio": seconds["plain"] / seconds["shared"],
+        "one_fit": median(fits),
+        "largest_difference": 100 * float(np.abs(scores[1] - scores[0]).max()),
+        "is_best_equal": plain.best_params_ == shared.best_params_,
+        "accuracy": 100 * float(shared.best_score_),
+    }
+
+
+def main() -> None:
+    parser = machine.timing_parser(__doc__.splitlines()[0], "shared_search.json")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    machine.limit(options.threads)
+    X, y = load_mnist("train", data_home=options.data)
+    n = IMAGES // 10 if options.quick else IMAGES
+    X, y = X[:n], y[:n]
+    rows = []
+    results = {"data": f"MNIST, {n} training images", "folds": FOLDS, "rows": rows}
+    for case in CASES:
+        compare(case, 1e-2, 1, X[: n // 10], y[: n // 10])  # load kernels
+        for tol in (1e-2, 1e-5):
+            rows.append(compare(case, tol, options.repeats, X, y))
+            print(rows[-1], flush=True)
+            machine.write(options.json, results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,486 @@
+"""Searches that share work, compared with scikit-learn's, which fit every setting."""
+
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import loguniform, randint
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, get_scorer, make_scorer
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    ParameterGrid,
+    RandomizedSearchCV,
+)
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from skdmn import (
+    ChannelStandardScaler,
+    ClassPCAPatchTransformer,
+    DensityMatrixNetwork,
+    FlattenTransformer,
+    MaxPool2DTransformer,
+    SoftmaxClassifier,
+    WhitenedPCAPatchTransformer,
+    make_dmn,
+    recommended_dmn,
+)
+from skdmn.model_selection import CutoffSearchCV, RandomizedCutoffSearchCV, fold
+from skdmn.statistics.density import DensityAccumulator
+
+ROWS, Y = load_digits(n_class=4, return_X_y=True)
+X, Y = ROWS[:90].reshape(-1, 8, 8).astype(np.float32), Y[:90]
+SOFTMAX = SoftmaxClassifier(C=0.1, tol=1e-9)
+
+
+def conv(**parameters):
+    return ClassPCAPatchTransformer(variance_cutoff=0.99, **parameters)
+
+
+ONE_LAYER = Pipeline(
+    [("conv", conv()), ("pool", MaxPool2DTransformer(3)), ("softmax", SOFTMAX)]
+)
+TWO_LAYERS = Pipeline(
+    [
+        ("conv1", conv(n_filters=4)),
+        ("pool1", MaxPool2DTransformer(2)),
+        ("scale", ChannelStandardScaler()),
+        ("conv2", conv(kernel_size=2, n_filters=5)),
+        ("flatten", FlattenTransformer()),
+        ("softmax", SOFTMAX),
+    ]
+)
+NETWORK = make_pipeline(
+    DensityMatrixNetwork(
+        [("conv", WhitenedPCAPatchTransformer(4, n_filters=6, position_grid=2))],
+        mirrored=True,
+    ),
+    SOFTMAX,
+)
+FOREIGN = Pipeline(
+    [
+        ("net", DensityMatrixNetwork([("conv", conv()), ("pool", conv(n_filters=3))])),
+        ("scale", StandardScaler()),
+        ("classifier", LogisticRegression()),
+    ]
+)
+
+# estimators, and values of their parameters to draw grids from
+SEARCHED = [
+    (
+        ONE_LAYER,
+        {
+            "conv__n_filters": [1, 3, 5, None],
+            "conv__correlation_cutoff": [0.3, 0.7, 1.0],
+            "conv__variance_cutoff": [0.5, 0.9, 0.999],
+            "conv__signs": ["one", "both"],
+            "conv__kernel_size": [2, 3, (1, 3)],
+            "conv__padding": ["same", "valid"],
+            "conv__activation": [None, "relu"],
+            "pool__pool_size": [2, 3],
+            "pool": [MaxPool2DTransformer(4), "passthrough"],
+            "softmax__C": [0.01, 0.1, 1.0],
+            "softmax__standardize": [True, False],
+        },
+    ),
+    (
+        TWO_LAYERS,
+        {
+            "conv1__n_filters": [2, 4],
+            "conv1__signs": ["one", "both"],
+            "scale__with_mean": [True, False],
+            "conv2__n_filters": [2, 5],
+            "conv2__kernel_size": [1, 2],
+            "softmax__C": [0.01, 0.1],
+            "softmax": [SOFTMAX, LogisticRegression(C=0.1)],
+        },
+    ),
+    (
+        NETWORK,
+        {
+            "densitymatrixnetwork__conv__n_filters": [2, 6],
+            "densitymatrixnetwork__conv__threshold": [0.0, 0.5],
+            "densitymatrixnetwork__conv__regularization": [0.1, 0.3],
+            "densitymatrixnetwork__conv__correlation_cutoff": [0.5, 0.9],
+            "densitymatrixnetwork__mirrored": [True, False],
+            "softmaxclassifier__C": [0.01, 0.1],
+        },
+    ),
+    (
+        FOREIGN,
+        {
+            "net__conv__n_filters": [2, 3],
+            "net__pool__n_filters": [1, 3],
+            "scale__with_std": [True, False],
+            "classifier__C": [0.1, 1.0],
+        },
+    ),
+]
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """Return a list of the settings that are fitted one by one."""
+    found = []
+    evaluate = fold._Fold._evaluate_alone
+
+    def evaluate_alone(self, number):
+        found.append(number)
+        evaluate(self, number)
+
+    monkeypatch.setattr(fold._Fold, "_evaluate_alone", evaluate_alone)
+    return found
+
+
+def check_equal(shared, plain):
+    """Compare all results of two searches but times."""
+    assert shared.cv_results_.keys() == plain.cv_results_.keys()
+    assert shared.cv_results_["params"] == plain.cv_results_["params"]
+    for key, value in plain.cv_results_.items():
+        if key.startswith(("split", "mean_t", "std_t")):
+            found = shared.cv_results_[key]
+            assert_allclose(found, value, rtol=1e-5, atol=1e-6, err_msg=key)
+        elif key.startswith("rank"):
+            assert_array_equal(shared.cv_results_[key], value)
+
+
+@st.composite
+def searches(draw):
+    estimator, values = draw(st.sampled_from(SEARCHED))
+    names = draw(
+        st.lists(st.sampled_from(sorted(values)), min_size=1, max_size=3, unique=True)
+    )
+    return estimator, {
+        name: draw(st.lists(st.sampled_from(values[name]), min_size=1, max_size=2))
+        for name in names
+    }
+
+
+def compare(estimator, grid):
+    how = {"cv": 2, "refit": False, "return_train_score": True}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of LogisticRegression
+        shared = CutoffSearchCV(estimator, grid, **how).fit(X, Y)
+        check_equal(shared, GridSearchCV(estimator, grid, **how).fit(X, Y))
+
+
+# fails in both searches in some grids: `pool` is replaced, and then has no pool_size
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+@pytest.mark.filterwarnings("ignore:One or more of the t:UserWarning")
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(searches())
+def test_results_are_those_of_a_plain_search(search):
+    compare(*search)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+@pytest.mark.filterwarnings("ignore:One or more of the t:UserWarning")
+@settings(max_examples=500, deadline=None)
+@given(searches())
+def test_results_are_those_of_a_plain_search_for_many_grids(search):
+    compare(*search)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "grid"),
+    [
+        (ONE_LAYER, {"conv__n_filters": [1, 3], "conv__signs": ["one", "both"]}),
+        (TWO_LAYERS, {"conv1__n_filters": [2, 4], "conv2__n_filters": [2, 5]}),
+        (NETWORK, {"densitymatrixnetwork__conv__n_filters": [2, 6]}),
+        (FOREIGN, {"net__conv__n_filters": [2, 3], "scale__with_std": [True, False]}),
+        (make_dmn(), {"conv2__correlation_cutoff": [0.5, 0.9]}),
+        (recommended_dmn((8, 8), n_filters=9), {"features__pool__power": [0.5, 1.0]}),
+    ],
+    ids=["one layer", "two layers", "network", "foreign", "make_dmn", "recommended"],
+)
+def test_every_setting_shares(alone, estimator, grid):
+    CutoffSearchCV(estimator, grid, cv=2, refit=False).fit(X, Y)
+    assert not alone
+
+
+def test_statistics_are_computed_once_for_each_fold_and_kernel_size(monkeypatch):
+    seen = []
+    update = DensityAccumulator.update
+
+    def counted(self, images, labels):
+        seen.append(len(images))
+        return update(self, images, labels)
+
+    monkeypatch.setattr(DensityAccumulator, "update", counted)
+    grid = {
+        "conv__kernel_size": [2, 3],
+        "conv__n_filters": [2, 4, None],
+        "conv__correlation_cutoff": [0.5, 0.9],
+        "conv__signs": ["one", "both"],
+        "softmax__C": [0.1, 1.0],
+    }
+    CutoffSearchCV(ONE_LAYER, grid, cv=3, refit=False).fit(X, Y)
+    assert sum(seen) == 2 * 3 * 60
+
+
+def test_features_are_computed_once_for_all_settings(monkeypatch):
+    computed = []
+    original = fold._computed
+
+    def counted(variant, operations, data):
+        computed.append(len(operations[0].filters))
+        return original(variant, operations, data)
+
+    monkeypatch.setattr(fold, "_computed", counted)
+    grid = {"conv__n_filters": [1, 2, 4], "softmax__C": [0.1, 1.0]}
+    CutoffSearchCV(ONE_LAYER, grid, cv=2, refit=False).fit(X, Y)
+    assert computed == [4] * 4  # training and test images of two folds
+
+
+def test_a_union_that_does_not_fit_is_computed_in_parts(monkeypatch):
+    grid = {"conv__n_filters": [1, 2, 4, 8], "conv__variance_cutoff": [1.0]}
+    how = {"cv": 2, "refit": False}
+    expected = CutoffSearchCV(ONE_LAYER, grid, **how).fit(X, Y)
+    sizes = []
+    original = fold._computed
+
+    def measured(variant, operations, data):
+        found = original(variant, operations, data)
+        sizes.append(found.nbytes)
+        return found
+
+    monkeypatch.setattr(fold, "_computed", measured)
+    budget = 90 * 2 * 2 * 3 * 4  # bytes of 90 images with 2 x 2 positions and 3 filters
+    with config_context(working_memory=2 * budget / 2**20):
+        found = CutoffSearchCV(ONE_LAYER, grid, **how).fit(X, Y)
+    check_equal(found, expected)
+    per_part = np.add(sizes[::2], sizes[1::2]).reshape(2, -1)
+    # 1 and 2 filters together, and 4 and 8 alone, which are larger than the budget
+    assert_array_equal(per_part // (90 * 2 * 2 * 4), [[2, 4, 8]] * 2)
+
+
+# scores, metadata and failures
+
+
+def custom_score(estimator, images, labels):
+    assert isinstance(estimator, Pipeline)
+    assert len(estimator["conv"].filters_) <= 3
+    assert images.shape[1:] == (8, 8)
+    return {"right": estimator.score(images, labels), "size": len(images)}
+
+
+@pytest.mark.parametrize(
+    ("scoring", "refit"),
+    [
+        (["accuracy", "neg_log_loss"], "neg_log_loss"),
+        ({"a": make_scorer(accuracy_score)}, lambda results: 1),
+        (custom_score, "right"),
+        ("roc_auc_ovr", True),
+        (None, False),
+    ],
+    ids=["several", "a function chooses", "own function", "name", "no refit"],
+)
+def test_scoring_and_refit_are_those_of_a_plain_search(scoring, refit):
+    grid = {"conv__n_filters": [1, 3], "softmax__C": [0.01, 0.1]}
+    how = {"scoring": scoring, "refit": refit, "cv": 2}
+    shared = CutoffSearchCV(ONE_LAYER, grid, **how).fit(X, Y)
+    plain = GridSearchCV(ONE_LAYER, grid, **how).fit(X, Y)
+    check_equal(shared, plain)
+    names = ["best_index_", "best_params_", "best_score_", "multimetric_", "n_splits_"]
+    for name in names:
+        assert hasattr(shared, name) == hasattr(plain, name)
+        assert getattr(shared, name, None) == pytest.approx(getattr(plain, name, None))
+    if refit:
+        assert_array_equal(shared.predict(X), plain.predict(X))
+        assert callable(refit) or shared.score(X, Y) == plain.score(X, Y)
+
+
+def test_the_best_setting_is_fitted_as_if_alone():
+    search = CutoffSearchCV(ONE_LAYER, {"conv__n_filters": [2, 3]}, cv=2).fit(X, Y)
+    alone = clone(ONE_LAYER).set_params(**search.best_params_).fit(X, Y)
+    assert_array_equal(search.best_estimator_["softmax"].coef_, alone["softmax"].coef_)
+    assert search.refit_time_ > 0
+    assert_array_equal(search.classes_, [0, 1, 2, 3])
+
+
+def test_times_add_up_to_that_of_the_search():
+    grid = {"conv__n_filters": [1, 3], "softmax__C": [0.01, 0.1]}
+    results = CutoffSearchCV(ONE_LAYER, grid, cv=2, refit=False).fit(X, Y).cv_results_
+    for kind in ("fit", "score"):
+        assert (results[f"mean_{kind}_time"] > 0).all()
+
+
+def test_numbers_of_features_are_those_that_the_classifier_gets():
+    grid = {"conv__n_filters": [1, 3], "conv__signs": ["one", "both"]}
+    search = CutoffSearchCV(ONE_LAYER, grid, cv=2, refit=False).fit(X, Y)
+    assert_array_equal(search.n_features_of_settings_, [4, 8, 12, 24])
+
+
+def test_a_setting_that_fails_scores_as_in_a_plain_search(alone):
+    grid = {"conv__kernel_size": [3, 9], "conv__n_filters": [2, 3]}
+    how = {"cv": 2, "error_score": -1.0}
+    with pytest.warns(FitFailedWarning, match="4 fits failed"):
+        shared = CutoffSearchCV(ONE_LAYER, grid, **how).fit(X, Y)
+    with pytest.warns(FitFailedWarning):
+        check_equal(shared, GridSearchCV(ONE_LAYER, grid, **how).fit(X, Y))
+    assert set(alone) == {2, 3}
+    raising = CutoffSearchCV(ONE_LAYER, grid, cv=2, error_score="raise")
+    with pytest.raises(ValueError, match="kernel_size=9 is larger than the images"):
+        raising.fit(X, Y)
+
+
+def test_settings_are_fitted_one_by_one_if_what_they_share_fails(alone, monkeypatch):
+    def no_memory(*arguments):
+        raise MemoryError("a union")
+
+    monkeypatch.setattr(fold, "_computed", no_memory)
+    grid = {"conv__n_filters": [2, 3]}
+    with pytest.warns(UserWarning, match="one by one.*MemoryError: a union"):
+        shared = CutoffSearchCV(ONE_LAYER, grid, cv=2, refit=False).fit(X, Y)
+    check_equal(shared, GridSearchCV(ONE_LAYER, grid, cv=2, refit=False).fit(X, Y))
+    assert alone == [0, 1, 0, 1]
+
+
+def test_estimators_that_share_nothing_are_fitted_one_by_one(alone):
+    unhashable = Pipeline(
+        [("flat", FunctionTransformer(lambda rows: rows[:, :9])), ("softmax", SOFTMAX)]
+    )
+    for estimator, name in ((unhashable, "softmax__C"), (SOFTMAX, "C")):
+        how = {"param_grid": {name: [0.1, 1.0]}, "cv": 2, "refit": False}
+        rows = X.reshape(-1, 64)
+        shared = CutoffSearchCV(estimator, **how).fit(rows, Y)
+        check_equal(shared, GridSearchCV(estimator, **how).fit(rows, Y))
+    assert len(alone) == 8
+
+
+def test_weights_of_samples_reach_the_classifier(alone):
+    weights = np.where(Y == 2, 5.0, 0.2)
+    grid = {"conv__n_filters": [1, 2], "softmax__C": [0.01, 0.1]}
+    how = {"cv": 2, "refit": False, "scoring": "neg_log_loss"}
+    fit = {"softmax__sample_weight": weights}
+    shared = CutoffSearchCV(ONE_LAYER, grid, **how).fit(X, Y, **fit)
+    check_equal(shared, GridSearchCV(ONE_LAYER, grid, **how).fit(X, Y, **fit))
+    with config_context(enable_metadata_routing=True):
+        routed = clone(ONE_LAYER).set_params(
+            softmax=clone(SOFTMAX).set_fit_request(sample_weight=True)
+        )
+        score = get_scorer("neg_log_loss").set_score_request(sample_weight=False)
+        again = CutoffSearchCV(routed, grid, **{**how, "scoring": score})
+        again.fit(X, Y, sample_weight=weights)
+    check_equal(again, shared)
+    assert not alone
+    unweighted = CutoffSearchCV(ONE_LAYER, grid, **how).fit(X, Y)
+    difference = (
+        unweighted.cv_results_["mean_test_score"]
+        - shared.cv_results_["mean_test_score"]
+    )
+    assert (np.abs(difference) > 1e-3).all()
+
+
+def test_groups_reach_the_splitter():
+    grid, groups = {"conv__n_filters": [1, 2]}, np.arange(90) // 15
+    how = {"cv": GroupKFold(3), "refit": False}
+    shared = CutoffSearchCV(ONE_LAYER, grid, **how).fit(X, Y, groups=groups)
+    plain = GridSearchCV(ONE_LAYER, grid, **how).fit(X, Y, groups=groups)
+    check_equal(shared, plain)
+
+
+def test_a_random_search_draws_the_settings_of_scikit_learns():
+    drawn = {"conv__n_filters": randint(1, 5), "softmax__C": loguniform(1e-2, 1)}
+    how = {"n_iter": 4, "random_state": 0, "cv": 2}
+    shared = RandomizedCutoffSearchCV(ONE_LAYER, drawn, **how).fit(X, Y)
+    plain = RandomizedSearchCV(ONE_LAYER, drawn, **how).fit(X, Y)
+    check_equal(shared, plain)
+    assert shared.best_params_ == plain.best_params_
+
+
+def test_folds_may_be_evaluated_at_the_same_time():
+    grid = {"conv__n_filters": [1, 2]}
+    alone = CutoffSearchCV(ONE_LAYER, grid, cv=2).fit(X, Y)
+    with joblib.parallel_config("threading"):
+        both = CutoffSearchCV(ONE_LAYER, grid, cv=2, n_jobs=2).fit(X, Y)
+    check_equal(both, alone)
+
+
+def test_an_empty_grid_is_refused():
+    with pytest.raises(ValueError, match="has 0 settings and 5 folds"):
+        CutoffSearchCV(ONE_LAYER, []).fit(X, Y)
+    with pytest.raises(ValueError, match="'param_grid' parameter"):
+        CutoffSearchCV(ONE_LAYER, 3).fit(X, Y)
+
+
+# progress
+
+
+class Recorder:
+    """A callback that counts what it is told."""
+
+    def __init__(self):
+        self.events = []
+
+    def setup(self, estimator, context):
+        self.events.append("setup")
+
+    def teardown(self, estimator, context):
+        self.events.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.events.append(context.task_name)
+
+    def on_fit_task_end(self, estimator, context):
+        self.events.append(f"end of {context.task_name}")
+
+
+def test_callbacks_are_told_of_every_setting_as_in_a_plain_search():
+    grid, recorders = {"conv__n_filters": [1, 2], "softmax__C": [0.1, 1.0]}, []
+    for search in (CutoffSearchCV, GridSearchCV):
+        recorders.append(Recorder())
+        search(ONE_LAYER, grid, cv=2).set_callbacks(recorders[-1]).fit(X, Y)
+    shared, plain = (recorder.events for recorder in recorders)
+    assert shared == plain
+    assert shared.count("end of candidate-split-evaluation") == 8
+
+
+def test_progress_is_printed(capsys):
+    grid = {"conv__n_filters": [1, 2]}
+    CutoffSearchCV(ONE_LAYER, grid, cv=2, refit=False, verbose=2).fit(X, Y)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "[CutoffSearchCV] 2 settings, 2 folds"
+    assert lines[1].startswith(
+        "[CutoffSearchCV] fold 1 of 2, 1 of 2 settings: conv__n_filters=1: score 0."
+    )
+    assert len(lines) == 6
+
+
+# warm starts
+
+
+def test_a_softmax_that_does_not_converge_is_the_same_as_alone():
+    short = clone(ONE_LAYER).set_params(softmax__max_iter=3)
+    grid = {"conv__n_filters": [1, 2], "softmax__C": [0.01, 0.1]}
+    with pytest.warns(ConvergenceWarning):
+        shared = CutoffSearchCV(short, grid, cv=2, refit=False).fit(X, Y)
+    with pytest.warns(ConvergenceWarning):
+        plain = GridSearchCV(short, grid, cv=2, refit=False).fit(X, Y)
+    check_equal(shared, plain)
+
+
+def test_equal_settings_are_fitted_once(monkeypatch):
+    fits = []
+    fit = SoftmaxClassifier.fit
+
+    def counted(self, *arguments, **metadata):
+        fits.append(self.C)
+        return fit(self, *arguments, **metadata)
+
+    monkeypatch.setattr(SoftmaxClassifier, "fit", counted)
+    grid = {"conv__n_filters": [500, None], "conv__variance_cutoff": [1.0]}
+    search = CutoffSearchCV(ONE_LAYER, grid, cv=2, refit=False).fit(X, Y)
+    assert len(fits) == 2
+    assert len(list(ParameterGrid(grid))) == len(search.cv_results_["params"]) == 2
