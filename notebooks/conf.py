@@ -65,6 +65,7 @@ numpydoc_xref_aliases = {
     "Axes": "matplotlib.axes.Axes",
     "Figure": "matplotlib.figure.Figure",
     "DensityMatrixNetwork": "skdmn.DensityMatrixNetwork",
+    "IncrementalRidgeClassifier": "skdmn.IncrementalRidgeClassifier",
     "SoftmaxClassifier": "skdmn.SoftmaxClassifier",
 }
 

@@ -14,6 +14,7 @@ from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
 from skdmn.layers.scaling import ChannelStandardScaler
 from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 from skdmn.layers.zca import ZCAWhitening
+from skdmn.linear_model.ridge import IncrementalRidgeClassifier
 from skdmn.linear_model.softmax import SoftmaxClassifier
 from skdmn.model_selection.search import CutoffSearchCV, RandomizedCutoffSearchCV
 from skdmn.network.lazy import LazyFeatures
@@ -29,6 +30,7 @@ __all__ = [
     "FilterDisplay",
     "FlattenTransformer",
     "ImageReader",
+    "IncrementalRidgeClassifier",
     "LazyFeatures",
     "MaxPool2DTransformer",
     "OverlapPruner",

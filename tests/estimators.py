@@ -15,6 +15,7 @@ from skdmn import (
     DensityMatrixNetwork,
     FlattenTransformer,
     ImageReader,
+    IncrementalRidgeClassifier,
     MaxPool2DTransformer,
     OverlapPruner,
     RandomizedCutoffSearchCV,
@@ -73,6 +74,7 @@ ESTIMATORS = {
     "softmax_balanced": SoftmaxClassifier(
         C=0.1, standardize=False, class_weight="balanced"
     ),
+    "ridge": IncrementalRidgeClassifier(),
     "zca": ZCAWhitening(),
     "reader": ImageReader(),
 }

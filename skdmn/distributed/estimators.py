@@ -25,9 +25,11 @@ from skdmn.distributed.blocks import (
     small_neighbours,
 )
 from skdmn.distributed.layers import fit_network
+from skdmn.distributed.ridge import fit_ridge
 from skdmn.distributed.softmax import fit_softmax
 from skdmn.layers.base import ImageTransformer
-from skdmn.linear_model.softmax import SoftmaxClassifier
+from skdmn.linear_model.base import _LinearClassifier
+from skdmn.linear_model.ridge import IncrementalRidgeClassifier
 from skdmn.network.network import DensityMatrixNetwork
 from skdmn.utils.labels import check_sample_weight
 
@@ -41,9 +43,9 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
 
     Parameters
     ----------
-    estimator : layer, DensityMatrixNetwork, SoftmaxClassifier or Pipeline of these
+    estimator : layer, DensityMatrixNetwork, classifier of skdmn or Pipeline of these
         Estimator to fit. A Pipeline has layers, or one network, and optionally a
-        SoftmaxClassifier as its last step.
+        classifier (SoftmaxClassifier, IncrementalRidgeClassifier) as its last step.
     X : dask array of shape (n, height, width[, channels]) or (n, n_features)
         Images or rows in blocks of NumPy arrays. Blocks are used along the first axis;
         chunks along other axes are merged. Blocks may differ in size and may be empty.
@@ -84,7 +86,9 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
 
     For the SoftmaxClassifier, the features are computed once and stay in the memory of
     the workers: 4 bytes per value, or 8 for float64 images. Each step of the solver is
-    one pass over them. A sample of at most 256 MiB is copied to this process.
+    one pass over them. A sample of at most 256 MiB is copied to this process. For the
+    IncrementalRidgeClassifier, the features are computed once and not kept: the sums
+    over the blocks are merged.
 
     Dask needs some milliseconds per block and pass. Blocks of 10 to 100 MB are best;
     smaller neighbouring blocks are joined to about 10 MB of floats. The blocks affect
@@ -136,7 +140,9 @@ def fit(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> Any
         if softmax is not None:
             blocks = _features_of(blocks, network)
     if softmax is not None:
-        learned.append(fit_softmax(softmax, blocks, y, sample_weight))
+        is_ridge = isinstance(softmax, IncrementalRidgeClassifier)
+        fit_head = fit_ridge if is_ridge else fit_softmax
+        learned.append(fit_head(softmax, blocks, y, sample_weight))
     for step, attributes in zip(_all(layers, softmax), learned, strict=True):
         step.__dict__ = attributes.copy()
     return estimator
@@ -181,7 +187,7 @@ def transform(estimator: Any, X: Any) -> da.Array:
     layers, softmax = _split(estimator, fitted=True)
     if softmax is not None:
         raise TypeError(
-            "A SoftmaxClassifier has no transform; pass the layers before it, "
+            f"A {type(softmax).__name__} has no transform; pass the layers before it, "
             "pipeline[:-1], or call predict."
         )
     return _transformed(checked(X), _network(layers), layers[-1][1]._gives_rows())
@@ -192,7 +198,7 @@ def predict(estimator: Any, X: Any) -> da.Array:
 
     Parameters
     ----------
-    estimator : SoftmaxClassifier, or Pipeline that ends with one
+    estimator : classifier of skdmn, or Pipeline that ends with one
         Fitted estimator, by `fit` of this module or by its own.
     X : dask array of shape (n, height, width[, channels]) or (n, n_features)
         Images or rows, as in `fit`. Blocks may have unknown sizes.
@@ -215,7 +221,7 @@ def predict_proba(estimator: Any, X: Any) -> da.Array:
 
     Parameters
     ----------
-    estimator : SoftmaxClassifier, or Pipeline that ends with one
+    estimator : classifier of skdmn, or Pipeline that ends with one
         Fitted estimator, by `fit` of this module or by its own.
     X : dask array of shape (n, height, width[, channels]) or (n, n_features)
         Images or rows, as in `fit`. Blocks may have unknown sizes.
@@ -328,11 +334,11 @@ def _joined(X: da.Array) -> da.Array:
 
 def _split(
     estimator: Any, fitted: bool = False
-) -> tuple[Steps, SoftmaxClassifier | None]:
+) -> tuple[Steps, _LinearClassifier | None]:
     """Return an estimator's layers, or its network, and its softmax."""
     pipeline = isinstance(estimator, Pipeline)
     steps = list(estimator.steps) if pipeline else [("estimator", estimator)]
-    softmax = steps.pop()[1] if isinstance(steps[-1][1], SoftmaxClassifier) else None
+    softmax = steps.pop()[1] if isinstance(steps[-1][1], _LinearClassifier) else None
     for _, step in steps:
         is_layer = isinstance(step, ImageTransformer) and not _is_a_network(step)
         if not (is_layer or _is_network(steps)):
@@ -347,7 +353,7 @@ def _split(
     return steps, softmax
 
 
-def _all(steps: Steps, softmax: SoftmaxClassifier | None) -> list[Any]:
+def _all(steps: Steps, softmax: _LinearClassifier | None) -> list[Any]:
     return [step for _, step in steps] + ([] if softmax is None else [softmax])
 
 
@@ -407,7 +413,7 @@ def _features(block: np.ndarray, network: DensityMatrixNetwork) -> np.ndarray:
 def _predictions(
     block: np.ndarray,
     network: DensityMatrixNetwork | None,
-    softmax: SoftmaxClassifier,
+    softmax: _LinearClassifier,
     method: str,
 ) -> np.ndarray:
     rows = block if network is None else network.lazy_features(block)

@@ -34,11 +34,10 @@ def register_converters() -> None:
     """Register skdmn's estimators with skl2onnx.
 
     After this call, ``skl2onnx.to_onnx`` and ``skl2onnx.convert_sklearn`` can convert
-    layers, `DensityMatrixNetwork` and `SoftmaxClassifier`, alone, in Pipelines with
-    other estimators, and in the meta-estimators that skl2onnx converts. An
-    `ImageReader` passes on images, and reads no files.
-    `SoftmaxClassifier` has the options of LogisticRegression: "zipmap", "nocl",
-    "output_class_labels" and "raw_scores".
+    layers, `DensityMatrixNetwork` and the classifiers, alone, in Pipelines with other
+    estimators, and in the meta-estimators that skl2onnx converts. An `ImageReader`
+    passes on images, and reads no files. The classifiers have the options of
+    LogisticRegression: "zipmap", "nocl", "output_class_labels" and "raw_scores".
 
     Raises
     ------

@@ -46,7 +46,7 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
     Parameters
     ----------
     fitted : estimator
-        A layer of skdmn, `DensityMatrixNetwork`, `SoftmaxClassifier`, scikit-learn's
+        A layer of skdmn, `DensityMatrixNetwork`, a classifier of skdmn, scikit-learn's
         StandardScaler or LogisticRegression, or a Pipeline of these. An `ImageReader`
         at its beginning is left out, because ONNX cannot read files.
     example : array of shape (n, height, width[, channels]) or (n, n_features)

@@ -40,7 +40,7 @@ def to_torch(
     Parameters
     ----------
     fitted : estimator
-        A layer of skdmn, `DensityMatrixNetwork`, `SoftmaxClassifier`, scikit-learn's
+        A layer of skdmn, `DensityMatrixNetwork`, a classifier of skdmn, scikit-learn's
         StandardScaler or LogisticRegression, or a Pipeline of these. An `ImageReader`
         at its beginning is left out, because modules cannot read files.
     dtype : torch.dtype or None, default=None

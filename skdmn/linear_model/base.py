@@ -199,9 +199,9 @@ class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstima
             self._check_same_backend(backend, method)
         if not lazy:
             X = as_one_array(X)
-        products = FIT_PRODUCTS if reset else self.coef_.shape[0]
 
         def chosen(X: Any) -> Backend:
+            products = self._products(math.prod(X.shape[1:]), method)
             n_products = math.prod(X.shape) * products
             return compute_backend(backend, self.device, n_products)
 
@@ -244,6 +244,10 @@ class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstima
                 f"expecting {self.n_features_in_} features as input{hint}."
             )
         return rows, backend
+
+    def _products(self, n_features: int, method: str) -> int:
+        """Return the approximate number of products of each value in a method."""
+        return FIT_PRODUCTS if method == "fit" else self.coef_.shape[0]
 
     def _scores(self, X: Any, method: str) -> Array:
         """Return the logits of the rows; one column if there are two classes."""

@@ -116,6 +116,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
 
     See Also
     --------
+    IncrementalRidgeClassifier : Least squares from sums, often better for few images.
     sklearn.linear_model.LogisticRegression : Other penalties and solvers, sparse data.
 
     Notes

@@ -125,6 +125,7 @@ REFUSED = {  # all the others must be computed
     "network_mirrored": FLAT | NARROW_TINY | UNIT_MATTERS,
     "softmax": NARROW_TINY | UNIT_MATTERS,
     "softmax_balanced": NARROW_TINY | UNIT_MATTERS,
+    "ridge": NARROW_TINY | UNIT_MATTERS,
     "whitened_pca": FLAT | NARROW_TINY | UNIT_MATTERS,
     "whitened_pca_naive": FLAT | NARROW_TINY | UNIT_MATTERS,
     "dmn": NARROW_TINY | UNIT_MATTERS,
