@@ -363,3 +363,21 @@ def test_bright_images_keep_their_contrast(rng):
     how = some_encoding(rng, "f4")._replace(floor=1e-3)
     expected = loop_encode(images, how)
     assert_allclose(dispatch.encode(images, how), expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("module", [kernels, contrast])
+def test_float64_images_whose_squares_overflow(rng, module):
+    images, how = rng.normal(size=(3, 9, 8, 2)), some_encoding(rng)
+    how, huge = how._replace(floor=1e-30), how._replace(floor=1e290)
+    expected = loop_encode(images, how)
+    found = module.encode_and_pool(1e160 * images, huge, WHOLE, 1.0)
+    assert_allclose(found, expected, atol=1e-9)
+    arguments = np.arange(3), (3, 4), (1, 2)
+    sums = module.contrast_moments(1e160 * images, *arguments, 1e290)
+    assert_allclose(sums, module.contrast_moments(images, *arguments, 1e-30))
+
+
+def test_patches_of_equal_pixels_are_zero_for_any_floor():
+    for dtype in ("f4", "f8"):
+        patches = np.full((5, 24), 255.1, dtype)
+        assert not by_contrast(patches, 1e-30).any()

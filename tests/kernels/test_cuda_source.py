@@ -17,7 +17,7 @@ from skdmn.kernels.reference import convolution as definition
 
 SOURCE = "\n".join(
     files("skdmn.kernels.cuda").joinpath(name).read_text()
-    for name in ("numbers.cuh", "convolution.cu")
+    for name in ("numbers.cuh", "convolution.cu", "average.cu")
 )
 COMPILER = shutil.which("c++")
 TYPES = {
@@ -64,6 +64,15 @@ def wrappers():
             f'extern "C" bool max_pool_{read}_{computed}{arguments} {{ '
             "return launch(grid, block, shared, [=] { "
             f"max_pool<{types}>(images, out, start, n, *g); }}); }}"
+        )
+
+    for two_sided in ("false", "true"):
+        yield (
+            f'extern "C" bool average_{two_sided}(const float* images, float* out, '
+            "long long n, float threshold, Windows* g) { "
+            "return launch(5, 32, 0, [=] { "
+            f"average<float, float, {two_sided}>(images, out, n, 1.0f, threshold, *g); "
+            "}); }"
         )
 
 
@@ -244,3 +253,42 @@ def test_convolution_keeps_nan(kernels, rng, window, activation):
     expected = definition.convolve_and_pool(*arguments)
     assert 0.1 < np.isnan(expected).mean() < 0.9
     assert_array_equal(convolved(kernels, *arguments), expected)
+
+
+def averaged(kernels, images, window, threshold=None):
+    rows, columns = window.output_size(images.shape[1:3])
+    n_channels = images.shape[3] * (1 if threshold is None else 2)
+    out = np.full((len(images), rows, columns, n_channels), np.nan, np.float32)
+    before = window.pads(images.shape[1:]).before
+    shape = images.shape[1:]
+    g = np.array(
+        [*shape, *window.size, *window.stride, *before, rows, columns], np.int32
+    )
+    name = f"average_{str(threshold is not None).lower()}"
+    assert getattr(kernels, name)(
+        *(ctypes.c_void_p(array.ctypes.data) for array in (images, out)),
+        ctypes.c_longlong(len(images)),
+        ctypes.c_float(threshold or 0),
+        ctypes.c_void_p(g.ctypes.data),
+    )
+    return out
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_averages_of_the_largest_floats_are_right(kernels, rng, padding):
+    largest, window = np.finfo("f4").max, Window((3, 2), (1, 1), padding)
+    X = rng.normal(size=(3, 6, 5, 2)).astype("f4") / 8
+    X[0] = 1
+    X[2, 0, 0] = -1
+    for scale in (np.float32(1), largest):
+        found = averaged(kernels, scale * X, window)
+        expected = definition.average_pool(scale * X, window, 1.0, np.float32)
+        assert_allclose(found / scale, expected / scale, rtol=1e-5, atol=1e-6)
+        both = np.concatenate([np.maximum(X, 0), np.maximum(-X, 0)], axis=3) * scale
+        found = averaged(kernels, scale * X, window, threshold=0.0)
+        expected = definition.average_pool(both, window, 1.0, np.float32)
+        assert_allclose(found / scale, expected / scale, rtol=1e-5, atol=1e-6)
+    X[1, 2, 2], X[1, 4, 4] = np.inf, np.nan
+    found = averaged(kernels, X, window)
+    expected = definition.average_pool(X, window, 1.0, np.float32)
+    assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-6)

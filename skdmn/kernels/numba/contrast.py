@@ -30,6 +30,7 @@ from skdmn.utils.threads import in_threads, n_threads, single_blas
 
 _PATCHES = 2**21  # values of patches that a thread holds at a time
 _ROUNDING = 100  # accepted difference of recombined filters, in machine epsilons
+_LARGE = 1e140  # the squares of larger values may overflow in sums
 _SUMS = 2**27  # bytes of the sums of all threads; one thread may exceed it
 
 
@@ -39,6 +40,7 @@ def encode_and_pool(
     """Encode, then average-pool; see `reference.contrast.encode_and_pool`."""
     check_encoding(images.shape[1:], how)
     n_filters, dtype = len(how.filters), how.filters.dtype
+    images, floor = _in_range(images, how.floor)
     g = plan(images, n_filters, how.size, (1, 1), "valid", window, dtype)
     # without the filters' means, the means of patches only contribute rounding errors
     first = how.filters.reshape(n_filters, -1)
@@ -50,7 +52,7 @@ def encode_and_pool(
         _as_columns(first, padded(len(first), dtype)),
         _as_columns(then, g.padded),
         *_segments(g),
-        *(_above_zero(how.floor, dtype), np.float64(power), dtype.type(how.threshold)),
+        *(_above_zero(floor, dtype), np.float64(power), dtype.type(how.threshold)),
     )
     return run(_encode, images, g, products, *operands)
 
@@ -77,6 +79,20 @@ def _above_zero(floor: float, dtype: np.dtype) -> np.float64:
     """Return a floor, at least the smallest whose inverse root is finite in a dtype."""
     limits = np.finfo(np.float64).smallest_subnormal, np.finfo(dtype).tiny
     return np.float64(max(floor, limits[0], float(limits[1]) ** 2))
+
+
+def _in_range(images: np.ndarray, floor: float) -> tuple[np.ndarray, float]:
+    """Return float64 images and a floor in a unit in which squares do not overflow.
+
+    The contrast-normalized patches stay the same.
+    """
+    if images.dtype != np.float64 or not images.size:
+        return images, floor
+    largest = max(images.max(), -images.min())
+    if not _LARGE < largest < np.inf:
+        return images, floor
+    unit = 2.0 ** -(math.frexp(largest)[1])
+    return images * unit, floor * unit * unit
 
 
 def _as_columns(filters: np.ndarray, width: int) -> np.ndarray:
@@ -112,6 +128,7 @@ def contrast_moments(
 ) -> np.ndarray:
     """Sum outer products by cell; see `reference.contrast.contrast_moments`."""
     dtype = np.dtype(np.float32 if images.dtype in NARROW else np.float64)
+    images, floor = _in_range(images, floor)
     g = plan(images, 1, size, (1, 1), "valid", WHOLE, dtype)
     check_members(members, len(images))
     check_window((g.rows, g.columns), cells, (1, 1), "valid")

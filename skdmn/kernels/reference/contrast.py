@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,15 +72,26 @@ def by_contrast(windows: Array, floor: float) -> Array:
     overflow nor underflow: the unit of the images does not matter.
     """
     xp = own_backend(windows).xp
-    limits = xp.finfo(windows.dtype)
-    root = min(max(math.sqrt(floor), float(limits.smallest_normal)), float(limits.max))
-    windows = windows - xp.mean(windows, axis=-1, keepdims=True)
+    root = root_of_floor(floor, xp.finfo(windows.dtype))
+    # first subtracting an entry keeps digits of bright patches, and makes patches of
+    # equal entries exactly 0, however small the floor is
+    windows = windows - windows[..., :1]
+    windows -= xp.mean(windows, axis=-1, keepdims=True)
     unit = xp.max(xp.abs(windows), axis=-1, keepdims=True)
     unit = xp.maximum(unit, xp.full_like(unit, root))
     windows /= unit
     variance = xp.mean(windows * windows, axis=-1, keepdims=True)
     windows /= xp.sqrt(variance + (root / unit) ** 2)
     return windows
+
+
+def root_of_floor(floor: float, limits: Any) -> float:
+    """Return the square root of a floor, as a normal number of a dtype.
+
+    `limits` is the `finfo` of the dtype.
+    """
+    least, most = float(limits.smallest_normal), float(limits.max)
+    return min(max(math.sqrt(floor), least), most)
 
 
 def cell_edges(length: int, cells: int) -> list[int]:
