@@ -45,6 +45,8 @@ class Model:
         True if the model takes rows, and so images of any shape with as many values.
     reader : ImageReader or None
         First step of the model, which reads files. It is not part of the operations.
+    values : str or None
+        Range of the values of the images of the fit, in words, if it is known.
     """
 
     shape: Shape
@@ -53,6 +55,7 @@ class Model:
     classes: np.ndarray | None
     takes_rows: bool = False
     reader: ImageReader | None = None
+    values: str | None = None
 
     @property
     def preparation(self) -> dict[str, Any] | None:
@@ -99,8 +102,10 @@ def model_of(fitted: Any, *, fold: bool = True) -> Model:
     last = operations[-1] if operations else None
     classes = to_numpy(last.classes) if isinstance(last, Scores) else None
     written = simplified(operations, fold)
+    found = getattr(steps[0], "_range", None)
+    values = None if found is None or found.is_empty else found.in_words()
     takes_rows = chain.takes is None
-    return Model(shape, ndim, written, classes, takes_rows, reader)
+    return Model(shape, ndim, written, classes, takes_rows, reader, values)
 
 
 def steps_of(fitted: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -159,6 +164,18 @@ def _(step: LogisticRegression) -> list[Operation]:
     coef = to_numpy(step.coef_)
     mean = np.zeros(coef.shape[1])
     return [Scores(coef, to_numpy(step.intercept_), mean, to_numpy(step.classes_))]
+
+
+def one_hot_kernels(height: int, width: int, channels: int) -> np.ndarray:
+    """Return kernels of a grouped convolution that copies the pixels of each patch.
+
+    Returns
+    -------
+    ndarray of shape (channels * height * width, 1, height, width), float64
+        A kernel for every entry of a patch, in C order of (channel, y, x).
+    """
+    kernels = np.eye(height * width).reshape(-1, 1, height, width)
+    return np.tile(kernels, (channels, 1, 1, 1))
 
 
 def refuse(operation: Operation, target: str) -> TypeError:

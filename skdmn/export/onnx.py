@@ -11,8 +11,9 @@ import numpy as np
 from skdmn._version import __version__
 from skdmn.data.reader import as_files
 from skdmn.export.graph import Graph, Nodes
-from skdmn.export.model import Model, model_of, refuse
+from skdmn.export.model import Model, model_of, one_hot_kernels, refuse
 from skdmn.kernels.geometry import Window
+from skdmn.kernels.reference.contrast import root_of_floor
 from skdmn.operations import (
     AverageFlips,
     AveragePool,
@@ -30,7 +31,7 @@ from skdmn.operations import (
     Unflatten,
 )
 from skdmn.utils.optional import import_onnx
-from skdmn.utils.validation import times
+from skdmn.utils.validation import times, warn_user
 
 if TYPE_CHECKING:
     import onnx
@@ -51,8 +52,9 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
         at its beginning is left out, because ONNX cannot read files.
     example : array of shape (n, height, width[, channels]) or (n, n_features)
         Example of the input, such as ``X[:1]``. The model takes any number of images or
-        rows of this shape and dtype. For uint8 images, its input is uint8. If `fitted`
-        begins with an ImageReader, the example may be files.
+        rows of this shape and dtype. For uint8 images, its input is uint8. Its byte
+        order is that of this machine. If `fitted` begins with an ImageReader, the
+        example may be files.
     opset : int, default=17
         Version of ONNX's operators, at least 13.
 
@@ -61,9 +63,12 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
     onnx.ModelProto
         Model that computes in float32 and needs no skdmn. Its input is "X". The outputs
         of a classifier are "label" and "probabilities"; the output of other models is
-        "features", as returned by ``transform``. ``metadata_props`` has "classes" of a
-        classifier and "preparation", what an `ImageReader` does to files before the
-        model, both in JSON.
+        "features", as returned by ``transform``.
+
+        ``metadata_props`` has, in JSON: "input", the dtype and layout of the input;
+        "values", the range of a sample of the images of the fit; "classes" of a
+        classifier, in the order of the probabilities; and "preparation", what an
+        `ImageReader` does to files before the model.
 
     Raises
     ------
@@ -76,6 +81,12 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
         does not have, or if the opset is too old or too new.
     NotFittedError
         If an estimator is not fitted.
+
+    Warns
+    -----
+    UserWarning
+        If the example is in another byte order, because onnxruntime would read such
+        arrays wrongly.
 
     See Also
     --------
@@ -108,7 +119,7 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
             f"opset={opset} is not one of {_LEAST_OPSET} to {newest}, which this "
             "version of onnx and skdmn write; pass one of these."
         )
-    _check_example(example, model)
+    example = _checked_example(example, model)
     graph = Graph(onnx)
     outputs = Writer(model, graph, "X", example.ndim, example.dtype).outputs()
     made = [
@@ -130,14 +141,19 @@ def to_onnx(fitted: Any, example: Any, *, opset: int = _OPSET) -> onnx.ModelProt
         producer_name="skdmn",
         producer_version=__version__,
     )
-    onnx.helper.set_model_props(written, _metadata(model))
+    onnx.helper.set_model_props(written, _metadata(model, example))
     onnx.checker.check_model(written, full_check=True)
     return written
 
 
-def _metadata(model: Model) -> dict[str, str]:
+def _metadata(model: Model, example: np.ndarray) -> dict[str, str]:
     """Return what users of the model need to know, in JSON."""
+    layouts = ["rows of images, in C order of (height, width, channels)"]
+    layouts += ["(n, height, width)", "(n, height, width, channels)"]
+    layout = "rows" if model.takes_rows else layouts[example.ndim - 2]
     known = {
+        "input": f"X: {example.dtype.name}, {layout}",
+        "values": model.values,
         "classes": None if model.classes is None else as_labels(model.classes).tolist(),
         "preparation": model.preparation,
     }
@@ -248,30 +264,55 @@ class Writer:
 
     def encode(self, operation: Encode) -> None:
         """Add contrast-normalized products with two-sided soft thresholding."""
-        window = self.window(operation.window)
-        _, height, width, channels = operation.filters.shape
-        # the mean has no effect on the result, but costs precision in float32
-        images = self.at
-        self.add("GlobalAveragePool")
-        self.add("Conv", np.full((1, channels, 1, 1), 1 / channels))
-        self.at = images = self.graph.node("Sub", images, self.at)
-        box = np.full((1, channels, height, width), 1 / (height * width * channels))
-        self.at = self.graph.node("Mul", images, images)
-        self.add("Conv", box, **window)
-        squares, self.at = self.at, images
-        self.add("Conv", box, **window)
-        mean_square = self.graph.node("Mul", self.at, self.at)
-        self.at = self.graph.node("Sub", squares, mean_square)
-        self.add("Relu")  # variances below 0 are rounding errors
-        self.add("Add", np.array(operation.floor))
-        self.add("Sqrt")
-        contrasts, self.at = self.at, images
-        self.add("Conv", np.moveaxis(operation.filters, 3, 1), **window)
-        self.at = self.graph.node("Div", self.at, contrasts)
+        self.normalized_patches(operation)
+        weights = np.moveaxis(operation.filters, 3, 1)
+        self.add("Conv", weights.reshape(len(weights), -1, 1, 1))
         opposite = self.graph.node("Neg", self.at)
         self.at = self.graph.node("Concat", self.at, opposite, axis=1)
         self.add("Sub", np.array(operation.threshold))
         self.add("Relu")
+
+    def normalized_patches(self, operation: Encode) -> None:
+        """Add contrast-normalized patches, with a channel for each entry (c, y, x).
+
+        As in the definition, deviations are computed before they are squared, in a unit
+        that depends on the patch: neither offsets, nor the unit of the images, nor
+        extreme pixels of other patches cost precision in float32.
+        """
+        _, height, width, channels = operation.filters.shape
+        d, images = height * width * channels, self.at
+        mean = np.full((1, d, 1, 1), 1 / d)
+        self.add("Conv", one_hot_kernels(height, width, channels), group=channels)
+        # the first pixel of every patch is subtracted, which is exact for similar ones
+        rows, columns = operation.window.output_size(self.shape)
+        ends = [np.array(values) for values in ([0, 0, 0], [1, rows, columns])]
+        axes = np.array([1, 2, 3])
+        constants = [self.graph.constant(values) for values in (*ends, axes)]
+        first = self.graph.node("Slice", images, *constants)
+        self.combine("Sub", self.at, first)
+        deviations = self.at
+        self.add("Conv", mean)
+        self.combine("Sub", deviations, self.at)
+        deviations = self.at
+        root = np.array(root_of_floor(operation.floor, np.finfo(self.precision)))
+        self.add("Abs")
+        self.add("Conv", mean)
+        self.add("Max", root)
+        unit = self.at
+        scaled = self.graph.node("Div", deviations, unit)
+        self.combine("Mul", scaled, scaled)
+        self.add("Conv", mean)
+        variance, self.at = self.at, unit
+        self.add("Reciprocal")
+        self.add("Mul", root)
+        self.combine("Mul", self.at, self.at)
+        self.combine("Add", variance, self.at)
+        self.add("Sqrt")
+        self.combine("Div", scaled, self.at)
+
+    def combine(self, kind: str, first: str, second: str) -> None:
+        """Add a node of two tensors."""
+        self.at = self.graph.node(kind, first, second)
 
     def average_flips(self, operations: tuple[Operation, ...]) -> None:
         """Add operations on images and on their horizontal flips, then average."""
@@ -369,8 +410,11 @@ def as_labels(classes: np.ndarray) -> np.ndarray:
     return classes.astype(classes.dtype.newbyteorder("="), copy=False)
 
 
-def _check_example(example: np.ndarray, model: Model) -> None:
-    """Raise if an example does not have the shape and dtype that the model needs."""
+def _checked_example(example: np.ndarray, model: Model) -> np.ndarray:
+    """Return an example in the byte order of this machine.
+
+    Raise if it does not have the shape and dtype that the model needs.
+    """
     shape, given = model.shape, example.shape[1:]
     expected = [shape, (math.prod(shape),)] + ([shape[:2]] if shape[2] == 1 else [])
     any_images = model.takes_rows and math.prod(given) == math.prod(shape)
@@ -383,14 +427,16 @@ def _check_example(example: np.ndarray, model: Model) -> None:
         raise ValueError(
             f"The example has dtype {example.dtype}; pass integers or floats."
         )
-    if not example.dtype.isnative:
-        raise ValueError(
-            f"The example has dtype {example.dtype.str!r}, which is not in this "
-            "machine's byte order; onnxruntime would read such arrays wrongly. Convert "
-            'X with X.astype(X.dtype.newbyteorder("=")), here and for the model.'
-        )
     if example.dtype.itemsize > 8:
         raise ValueError(
             f"The example has dtype {example.dtype}, which ONNX does not have; pass "
             "X[:1].astype(np.float64)."
         )
+    if not example.dtype.isnative:
+        warn_user(
+            f"The example has dtype {example.dtype.str!r}, which is not in this "
+            "machine's byte order; the model takes images in this order, and "
+            "onnxruntime would read others wrongly. Give the model "
+            'X.astype(X.dtype.newbyteorder("=")).'
+        )
+    return example.astype(example.dtype.newbyteorder("="), copy=False)

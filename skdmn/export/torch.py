@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skdmn.export.model import Model, model_of, refuse
+from skdmn.export.model import Model, model_of, one_hot_kernels, refuse
 from skdmn.kernels.geometry import Window
+from skdmn.kernels.reference.contrast import root_of_floor
 from skdmn.operations import (
     AverageFlips,
     AveragePool,
@@ -57,8 +59,9 @@ def to_torch(
     torch.nn.Sequential
         Modules of torch in evaluation mode. They can be loaded without skdmn.
 
-        The input has floats in the same range of values as the images of `fitted`, and
-        has channels first: (n, channels, height, width), also for one channel. If
+        The input has values in the same range as the images of `fitted`, integers or
+        floats, which are converted to the dtype of the parameters. It has channels
+        first: (n, channels, height, width), also for one channel. If
         `fitted` takes rows, or is a classifier alone, the input has rows. Rows of
         images are ``images.reshape(n, -1)`` of images with channels last.
 
@@ -109,6 +112,8 @@ def to_torch(
         parameter.requires_grad_(not freeze)
     if model.preparation is not None:
         module.preparation = model.preparation
+    names = [name for name, _ in module.named_parameters()]
+    module.register_forward_pre_hook(_as_floats(torch, names))
     device = torch.get_default_device() if device is None else device
     return module.to(dtype=dtype or torch.float32, device=device).eval()
 
@@ -172,7 +177,8 @@ class _Writer:
 
     def encode(self, operation: Encode) -> None:
         """Add an encoding: a convolution and functions of torch."""
-        self.convolve(Convolve(operation.filters))
+        filters = np.moveaxis(operation.filters, 3, 1)
+        self.convolve(Convolve(filters.reshape(len(filters), 1, 1, -1)))
         convolution = self.modules.pop()
         self.modules.append(_encoding(self.torch, convolution, operation))
 
@@ -282,28 +288,60 @@ class _Writer:
 # needs torch only
 
 
+def _as_floats(torch: Any, names: list[str]) -> Any:
+    """Return a hook that converts the input to the dtype of the named parameters.
+
+    Without parameters, integers become float32.
+    """
+    graph = torch.fx.Graph()
+    module, inputs = graph.placeholder("module"), graph.placeholder("inputs")
+    images = graph.call_function(operator.getitem, (inputs, 0))
+    if names:
+        first = graph.call_method("get_parameter", (module, names[0]))
+        dtype = graph.call_function(getattr, (first, "dtype"))
+    else:
+        dtype = graph.call_function(getattr, (images, "dtype"))
+        dtype = graph.call_function(torch.promote_types, (dtype, torch.float32))
+    graph.output(graph.call_method("to", (images, dtype)))
+    return torch.fx.GraphModule({}, graph, "AsFloats")
+
+
 def _encoding(torch: Any, convolution: Any, operation: Encode) -> Any:
-    """Return contrast-normalized products with two-sided soft thresholding."""
-    graph, functional = torch.fx.Graph(), torch.nn.functional
+    """Return contrast-normalized products with two-sided soft thresholding.
+
+    As in the definition, deviations are computed before they are squared, in a unit
+    that depends on the patch: neither offsets, nor the unit of the images, nor extreme
+    pixels of other patches cost precision in float32.
+    """
+    graph = torch.fx.Graph()
+    _, height, width, channels = operation.filters.shape
 
     def call(function: Any, *args: Any) -> Any:
         return graph.call_function(function, args)
 
-    def box(node: Any) -> Any:
-        of_channels = call(torch.mean, node, 1, True)
-        return call(functional.avg_pool2d, of_channels, operation.window.size, 1)
+    def mean(node: Any) -> Any:
+        return call(torch.mean, node, 1, True)
 
-    images = graph.placeholder("images")
-    # the mean has no effect on the result, but costs precision in float32
-    images = call(torch.sub, images, call(torch.mean, images, (1, 2, 3), True))
-    products = graph.call_module("products", (images,))
-    mean, squares = box(images), box(call(torch.mul, images, images))
-    variance = call(torch.sub, squares, call(torch.mul, mean, mean))
-    variance = call(torch.add, call(torch.relu, variance), operation.floor)
-    products = call(torch.div, products, call(torch.sqrt, variance))
+    images, kernels = graph.placeholder("images"), graph.get_attr("kernels")
+    settings = (None, 1, 0, 1, channels)  # bias, stride, padding, dilation, groups
+    patches = call(torch.nn.functional.conv2d, images, kernels, *settings)
+    # the first pixel of every patch is subtracted, which is exact for similar ones
+    inside = [slice(0, 1 - size or None) for size in (height, width)]
+    first = call(operator.getitem, images, (slice(None), slice(0, 1), *inside))
+    patches = call(torch.sub, patches, first)
+    patches = call(torch.sub, patches, mean(patches))
+    root = root_of_floor(operation.floor, np.finfo(np.float32))
+    unit = call(torch.clamp, mean(call(torch.abs, patches)), root)
+    patches = call(torch.div, patches, unit)
+    floor = call(torch.square, call(torch.mul, call(torch.reciprocal, unit), root))
+    variance = call(torch.add, mean(call(torch.square, patches)), floor)
+    patches = call(torch.div, patches, call(torch.sqrt, variance))
+    products = graph.call_module("products", (patches,))
     both = call(torch.cat, (products, call(torch.neg, products)), 1)
     graph.output(call(torch.relu, call(torch.sub, both, operation.threshold)))
-    return torch.fx.GraphModule({"products": convolution}, graph, "Encoding")
+    copies = torch.from_numpy(one_hot_kernels(height, width, channels))
+    parts = {"products": convolution, "kernels": copies}
+    return torch.fx.GraphModule(parts, graph, "Encoding")
 
 
 def _power(torch: Any, power: float) -> Any:

@@ -216,7 +216,7 @@ def test_exports_leave_the_reader_out_and_say_what_it_did(files, fitted):
     assert "resize the largest centred part" in steps
     assert "8 x 8 pixels (height x width) by bilinear" in steps
     bare = {prop.key for prop in to_onnx(fitted[1:], X[:1]).metadata_props}
-    assert bare == {"classes"}
+    assert bare == {"input", "values", "classes"}
 
 
 def test_torch_modules_say_what_the_reader_did(files, fitted):

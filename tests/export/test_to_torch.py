@@ -232,3 +232,21 @@ def test_missing_torch_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"skdmn\[torch\]"):
         to_torch(OverlapPruner())
+
+
+@pytest.mark.parametrize("layers", ["two layers", "conv prune pool"])
+def test_integers_are_converted(layers, tmp_path):
+    model, X, _ = fitted(layers, "softmax")
+    module = to_torch(model)
+    images = torch.tensor(np.moveaxis(X, 3, 1).copy())
+    assert images.dtype == torch.uint8
+    torch.save(module, tmp_path / "module.pt")
+    loaded = torch.load(tmp_path / "module.pt", weights_only=False)
+    expected = module(images.float())
+    for one in (module, loaded, copy.deepcopy(module)):
+        torch.testing.assert_close(one(images), expected)
+    double = copy.deepcopy(module).double()
+    assert double(images).dtype == torch.float64
+    pool = to_torch(MaxPool2DTransformer(2).fit(X))
+    torch.testing.assert_close(pool(images), pool(images.float()))
+    assert pool(images.double()).dtype == torch.float64
