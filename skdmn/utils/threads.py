@@ -25,7 +25,7 @@ def n_threads() -> int:
     The limits are those of joblib, Numba and BLAS.
     """
     limits = list(_saved_limits) if _other_thread_limits_blas() else _blas_limits()
-    return max(1, min(joblib.cpu_count(), *limits, *_numba_limits()))
+    return max(1, min([joblib.cpu_count(), *limits, *_numba_limits()]))
 
 
 def _numba_limits() -> list[int]:

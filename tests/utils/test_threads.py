@@ -61,8 +61,12 @@ def test_large_copies_are_shared_by_threads(monkeypatch):
 # how many
 
 
-def test_threads_are_as_many_as_cores_at_most():
-    assert 1 <= n_threads() <= joblib.cpu_count()
+@pytest.mark.parametrize("cores", [1, 3, 64])
+def test_threads_are_as_many_as_cores_without_numba_and_blas(monkeypatch, cores):
+    monkeypatch.delitem(threads.sys.modules, "numba", raising=False)
+    monkeypatch.setattr(threads._blas(), "lib_controllers", [])
+    monkeypatch.setattr(joblib, "cpu_count", lambda: cores)
+    assert n_threads() == cores
 
 
 def test_threads_follow_the_limit_of_blas():
@@ -130,11 +134,6 @@ def test_no_threading_layer_of_numba_is_started(monkeypatch):
 def test_threads_follow_the_limit_of_joblib(monkeypatch):
     monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
     assert n_threads() == 1
-
-
-def test_threads_are_counted_where_there_is_no_numba(monkeypatch):
-    monkeypatch.delitem(threads.sys.modules, "numba", raising=False)
-    assert 1 <= n_threads() <= joblib.cpu_count()
 
 
 def test_workers_of_joblib_share_the_cores():
