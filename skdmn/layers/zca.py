@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdmn.data import sizes
 from skdmn.statistics.density import LEAST_SQUARE
+from skdmn.utils.array_api import float_dtype
 from skdmn.utils.persistence import PortableMixin
 from skdmn.utils.state import State, count, floats, moments, strings
 from skdmn.utils.validation import as_one_array
@@ -171,7 +172,7 @@ class ZCAWhitening(
         """
         check_is_fitted(self)
         X = validate_data(self, as_one_array(X), dtype="numeric", reset=False)
-        white = np.empty(X.shape, dtype=_float_like(X))
+        white = np.empty(X.shape, dtype=float_dtype(X, np))
         for rows in _batches(X):
             white[rows] = (X[rows] - self.mean_) @ self.components_
         return white
@@ -199,7 +200,7 @@ class ZCAWhitening(
         check_is_fitted(self)
         X = validate_data(self, as_one_array(X), dtype="numeric", reset=False)
         colouring = solve(self.components_, np.eye(self.n_features_in_), assume_a="pos")
-        original = np.empty(X.shape, dtype=_float_like(X))
+        original = np.empty(X.shape, dtype=float_dtype(X, np))
         for rows in _batches(X):
             original[rows] = X[rows].astype(np.float64) @ colouring + self.mean_
         return original
@@ -224,7 +225,3 @@ def _check_range(X: np.ndarray, moments: np.ndarray) -> None:
 
 def _batches(X: np.ndarray) -> Any:
     return gen_batches(len(X), max(sizes.MOMENTS_BYTES // (8 * X.shape[1]), 1))
-
-
-def _float_like(X: np.ndarray) -> Any:
-    return X.dtype if X.dtype in (np.float32, np.float64) else np.float32

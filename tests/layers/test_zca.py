@@ -137,6 +137,15 @@ def test_other_numbers_become_float32(rng, dtype):
     assert_allclose(white, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [">f8", "longdouble"])
+def test_wide_numbers_become_float64(rng, dtype):
+    X = rows(rng)
+    zca = ZCAWhitening().fit(X)
+    white = zca.transform(X.astype(dtype))
+    assert white.dtype == zca.inverse_transform(X.astype(dtype)).dtype == np.float64
+    assert_allclose(white, zca.transform(X), rtol=1e-12)
+
+
 def test_batches_do_not_change_the_result(rng, monkeypatch):
     X = rows(rng, n=50)
     once = ZCAWhitening().fit(X)
