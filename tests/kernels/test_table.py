@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +132,17 @@ def test_every_function_of_dispatch_is_a_row_of_the_table():
         if not name.startswith("_")
     }
     assert functions - OTHER_FUNCTIONS == set(IMPLEMENTATIONS)
+
+
+def test_the_page_shows_the_table():
+    page = Path(__file__).parents[2].joinpath("CONTRIBUTING.md").read_text()
+    head = "| operation | `reference` | `numba` | `cuda` |\n| --- | --- | --- | --- |\n"
+    shown = page.partition(head)[2].partition("\n\n")[0]
+    rows = [
+        "| " + " | ".join(f"`{cell}`" if cell else "none" for cell in row) + " |"
+        for row in ((name, *found) for name, found in IMPLEMENTATIONS.items())
+    ]
+    assert shown.splitlines() == rows
 
 
 def test_every_operation_has_a_reference():
