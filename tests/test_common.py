@@ -31,7 +31,7 @@ def apply(estimator, X):
 
 
 def is_step_of_a_network(estimator):
-    """Whether export and Dask know it: layers, networks and classifiers."""
+    """Return True if export and Dask take it: layers, networks and classifiers."""
     return isinstance(estimator, ImageTransformer) or is_classifier(estimator)
 
 

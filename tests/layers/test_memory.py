@@ -175,10 +175,12 @@ def test_an_unseeded_subsample_is_not_cached(tmp_path, computed, subsample):
 
 
 @pytest.mark.parametrize("subsample", [0.5, 10])
-def test_a_seeded_subsample_is_cached(tmp_path, computed, subsample):
+@pytest.mark.parametrize("class_based", [True, False])
+def test_a_seeded_subsample_is_cached(tmp_path, computed, subsample, class_based):
     X, y = make_images()
+    params = {"subsample": subsample, "class_based": class_based}
     for seed in (0, 0, 1, 0):
-        layer(str(tmp_path), subsample=subsample, random_state=seed).fit(X, y)
+        layer(str(tmp_path), random_state=seed, **params).fit(X, y)
     assert len(computed) == n_cached(tmp_path) == 2
 
 

@@ -90,6 +90,13 @@ def test_whole_numbers_add_up_exactly():
     assert_array_equal(total.classes, expected.classes)
 
 
+def test_statistics_of_float64_and_float32_make_a_layer_of_float64():
+    layer = ClassPCAPatchTransformer(2)
+    wide, narrow = (layer.statistics(X.astype(dtype), Y) for dtype in ("f8", "f4"))
+    for total in (wide + narrow, narrow + wide):
+        assert clone(layer).finish(total).filters_.dtype == np.float64
+
+
 def test_a_layer_goes_on_from_statistics():
     layer = ClassPCAPatchTransformer(2)
     layer.finish(layer.statistics(X[:300], Y[:300])).partial_fit(X[300:], Y[300:])

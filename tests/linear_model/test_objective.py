@@ -12,6 +12,7 @@ from scipy.special import log_softmax
 from skdmn.data.rows import Rows
 from skdmn.kernels.reference.softmax import block_curvature, block_pass, probabilities
 from skdmn.linear_model import solver
+from skdmn.linear_model.lbfgs import LBFGS
 from skdmn.linear_model.objective import Objective, column_moments
 from skdmn.utils.array_api import HOST, Backend, own_backend, to_backend, to_numpy
 
@@ -199,6 +200,49 @@ def test_the_factor_inverts_the_second_derivative(rng, n_classes):
     matrix = second_derivative(objective, iterate)
     step = solver.factor_hessian(objective, iterate)(gradient)
     assert_allclose(step @ matrix, gradient, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@n_classes
+def test_the_hessian_is_the_slope_of_the_gradient(rng, n_classes, fit_intercept):
+    objective = problem(rng, n_classes, fit_intercept=fit_intercept)
+    iterate, direction = rng.normal(size=(2, *objective.shape))
+    iterate[:, -1] *= fit_intercept
+    direction[:, -1] *= fit_intercept
+    (_, behind), (_, ahead) = (
+        objective(iterate + length * direction) for length in (-1e-5, 1e-5)
+    )
+    product = objective.hessian(iterate)(direction)
+    assert_allclose(product, (ahead - behind) / 2e-5, atol=1e-8)
+
+
+@n_classes
+def test_conjugate_gradients_minimize_the_quadratic_model(rng, n_classes):
+    objective = problem(rng, n_classes)
+    start = rng.normal(size=objective.shape)
+    optimizer = LBFGS(objective, start, objective.diagonal())
+    hessian = objective.hessian(start)
+    units = np.eye(start.size).reshape(-1, *start.shape)
+    matrix = np.array([hessian(unit).ravel() for unit in units])
+    expected = np.linalg.lstsq(matrix, -optimizer.gradient.ravel(), rcond=1e-12)[0]
+    decrease, step = solver.newton_decrease(hessian, optimizer, np.inf, 100, 100)
+    assert_allclose(decrease, -expected @ optimizer.gradient.ravel() / 2, rtol=1e-6)
+    assert_allclose(matrix @ step.ravel(), matrix @ expected, atol=1e-6)
+
+
+def test_an_estimate_that_is_too_small_is_not_confirmed(rng):
+    objective = problem(rng)
+    confirm = solver._Confirmation(objective, objective, 1e-6)
+    optimizer = LBFGS(objective, objective.origin(), lambda gradient: 1e-9 * gradient)
+    too_small = optimizer.precondition
+    assert optimizer.suboptimality < 1e-7 * optimizer.values[-1]
+    assert not confirm(optimizer)
+    assert optimizer.precondition is not too_small
+    assert optimizer.suboptimality > 1e-2 * optimizer.values[-1]
+    for _ in range(30):
+        optimizer.step()
+    assert 0 < optimizer.suboptimality < 1e-7 * optimizer.values[-1]
+    assert confirm(optimizer)
 
 
 def few_rows(monkeypatch, objective, n):

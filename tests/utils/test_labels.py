@@ -6,7 +6,7 @@ from numpy.testing import assert_array_equal
 
 from skdmn import ClassPCAPatchTransformer, SoftmaxClassifier
 from skdmn.analysis.density import filter_membership
-from skdmn.utils.labels import union
+from skdmn.utils.labels import draw, union
 
 X = np.random.default_rng(0).random((12, 5, 5))
 CODES = np.arange(12) % 3
@@ -55,3 +55,16 @@ def test_dates_are_not_exported_as_strings():
     softmax = SoftmaxClassifier().fit(X, dates("D")[CODES])
     with pytest.raises(TypeError, match=r"labels are datetime64\[D\].*fit.* strings"):
         to_onnx(softmax, X[:1])
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.07, 7), (0.14, 14), (0.0701, 8)])
+def test_a_share_that_is_whole_but_for_rounding_is_not_rounded_up(share, n):
+    # 100 * 0.07 is 7.000000000000001
+    assert len(draw(np.zeros(100, int), share, np.random.RandomState(0))) == n
+
+
+@pytest.mark.parametrize("total", [4, 5, 9])
+def test_small_classes_keep_an_image_at_the_cost_of_large_ones(total):
+    codes = np.repeat([0, 1, 2, 3], [10, 1, 1, 1])
+    drawn = draw(codes, total, np.random.RandomState(0))
+    assert_array_equal(np.bincount(codes[drawn]), [total - 3, 1, 1, 1])

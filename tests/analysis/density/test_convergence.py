@@ -47,6 +47,14 @@ def test_the_variance_of_gaussian_vectors_is_that_of_their_moments(rng):
     assert_allclose(found.variances, exact_variance(SCALES), rtol=0.06)
 
 
+def test_the_variance_of_three_images_by_hand():
+    images = np.array([[[2.0, 0.0]], [[0.0, 1.0]], [[1.0, 1.0]]])
+    found = density_convergence(images, kernel_size=(1, 2), n_batches=3)
+    assert_allclose(found.densities[0], np.array([[5, 1], [1, 2]]) / 7)
+    # |phi|^2 of the images: 160, 52 and 68, in units of (1 / 7)^2 (3 / 7)^2
+    assert_allclose(found.variances, [(160 + 52 + 68) / 49 * 9 / 49 / 2])
+
+
 def test_errors_and_bounds_hold_for_new_draws(rng):
     truth = np.diag(SCALES**2 / np.sum(SCALES**2))
     # many batches: fewer leave the estimate of n, and so its bound, to chance
