@@ -1,8 +1,11 @@
 """Contributions: sums equal logits, and planted patterns are found."""
 
+import warnings
+
 import numpy as np
 import pytest
 import sklearn
+from estimators import each, image_estimators, one_of_each_type
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
@@ -78,6 +81,15 @@ def test_sums_equal_logits_of_all_stacks(stack):
     assert_array_equal(found.images, X)
 
 
+@each("layer", one_of_each_type(image_estimators()))
+def test_sums_equal_logits_of_every_layer(layer):
+    X, y = images_and_labels()
+    model = make_pipeline(clone(layer), SoftmaxClassifier(C=0.1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        check(model.fit(X, y), X)
+
+
 @pytest.fixture(scope="module")
 def features():
     """Return a fitted network whose filters have names as classes, and images."""
@@ -101,6 +113,32 @@ def test_sums_equal_logits_of_all_heads(features, head, n_classes):
     assert set(found.target) == {"ant"}
     assert set(found.class_labels) <= {"ant", "bee", "cat"}
     assert_array_equal(check(model, X[some], y[some]).target, y[some])
+
+
+@pytest.mark.parametrize("kind", ["pruned", "two-sided"])
+def test_regions_and_filters_sum_the_terms_of_the_classifier(kind):
+    X, y = images_and_labels()
+    pruned = [conv(signs="both"), OverlapPruner(2), MaxPool2DTransformer(2)]
+    whitened = WhitenedPCAPatchTransformer(3, n_filters=4, position_grid=1)
+    layers = pruned if kind == "pruned" else [whitened, AveragePool2DTransformer(2)]
+    model = make_pipeline(*layers, SoftmaxClassifier()).fit(X, y)
+    found, features, head = (
+        contributions(model, X, 1),
+        model[:-1].transform(X),
+        model[-1],
+    )
+    terms = (head.coef_[1] * (features.reshape(len(X), -1) - head.mean_)).reshape(
+        features.shape
+    )
+    close = {"rtol": 1e-3, "atol": 1e-4 * np.abs(terms).max()}
+    assert_allclose(found.by_region, terms.sum(axis=3), **close)
+    of_channels = terms.sum(axis=(1, 2))
+    if kind == "pruned":
+        expected = np.zeros((len(X), len(layers[0].filters_)))
+        expected[:, layers[1].get_support(indices=True)] = of_channels
+    else:
+        expected = of_channels[:, :4] + of_channels[:, 4:]
+    assert_allclose(found.by_filter, expected, **close)
 
 
 def test_two_classes_have_opposite_logits():

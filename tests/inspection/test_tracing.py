@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skdmn import operations
 from skdmn.inspection.tracing import CONVENTIONS, Share, check_known, step, trace
 from skdmn.kernels.geometry import Window
 from skdmn.operations import (
@@ -20,6 +21,7 @@ from skdmn.operations import (
     Rectify,
     ScaleChannels,
     ScaleValues,
+    Scores,
     Select,
     Unflatten,
     run,
@@ -94,10 +96,10 @@ def test_operations_on_rows(rng):
     assert_allclose(total(pull(share), rows), total(share, output))
 
 
-def pulled(operations, values, multipliers):
+def pulled(records, values, multipliers):
     """Return the terms of the input, for multipliers of the output."""
     values = np.asarray(values, dtype=float)
-    output, pull = trace(operations, values)
+    output, pull = trace(records, values)
     multipliers = np.broadcast_to(np.asarray(multipliers, dtype=float), output.shape)
     share = pull(Share(multipliers, np.zeros(output.shape), np.zeros(len(values))))
     return share.terms(values)
@@ -135,6 +137,16 @@ def test_a_constant_patch_and_one_of_zeros_contribute_nothing():
     assert_array_equal(pulled([encode, Power(0.5)], images, 1.0), 0)
 
 
+def test_every_record_has_a_rule():
+    records = {
+        value
+        for value in vars(operations).values()
+        if isinstance(value, type) and issubclass(value, Operation)
+    }
+    for record in records - {Operation, Scores}:
+        assert step.dispatch(record) is not step.dispatch(object), record
+
+
 @dataclass(frozen=True)
 class Square(Operation):
     def __call__(self, images):
@@ -143,6 +155,6 @@ class Square(Operation):
 
 def test_unknown_operations_are_refused_before_work_starts():
     nested = AverageFlips((Rectify(), Square()))
-    for operations in ([Rectify(), Square()], [nested]):
+    for records in ([Rectify(), Square()], [nested]):
         with pytest.raises(TypeError, match=r"Square is not an operation that .* can"):
-            check_known(operations)
+            check_known(records)
