@@ -454,7 +454,7 @@ class _Fold:
         """Fit the last step of settings that agree on all parameters, and score it."""
         final, y, params = settings[0].final, self.y.train, self._final_metadata
         with self._timed(settings, "fit"):
-            if takes_warm_start(final):
+            if takes_warm_start(final, data.train, y):
                 final = starts.fit(final, channels, data.train, y, **params)
             elif y is None:
                 final = clone(final).fit(data.train, **params)
