@@ -47,7 +47,7 @@ _TOP = {
     "data": ("Files", "Models that take files; folders: :mod:`skdmn.datasets`."),
     "presets": ("Ready networks", "Functions that return an unfitted Pipeline."),
     "network": ("Networks", "Stacks of layers that run batch by batch."),
-    "linear_model": ("Classifier", "The softmax on top."),
+    "linear_model": ("Classifiers", "Linear models of features."),
     "model_selection": ("Model selection", "Searches that share work."),
     "display": ("Filters as pictures", "More pictures: :mod:`skdmn.display`."),
 }
@@ -56,6 +56,7 @@ _MODULES = {
     "skdmn.data.files": "Images in files",
     "skdmn.export": "Export",
     "skdmn.distributed": "Dask",
+    "skdmn.federated": "Sums of several sites",
     "skdmn.display": "Pictures",
     "skdmn.inspection": "Why this answer",
 }

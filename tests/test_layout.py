@@ -21,7 +21,7 @@ FLOORS = [
     ("linear_model", "network"),
     ("presets", "model_selection"),
     ("analysis",),
-    ("distributed", "export", "display"),
+    ("distributed", "export", "display", "federated"),
     ("inspection",),
     ("cli",),
 ]

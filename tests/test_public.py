@@ -22,6 +22,7 @@ from sklearn.base import BaseEstimator, clone
 import skdmn
 import skdmn.datasets
 import skdmn.export
+import skdmn.federated
 import skdmn.inspection
 
 TESTS = Path(__file__).parent
@@ -151,6 +152,7 @@ def check_parameters(doc, signature):
 
 ESTIMATOR_TYPES = sorted(set(map(type, EVERY)), key=str)
 FUNCTIONS = [skdmn.make_dmn, skdmn.paper_dmn, skdmn.recommended_dmn]
+FUNCTIONS.append(skdmn.federated.fit)
 for room in (skdmn.export, skdmn.datasets):
     FUNCTIONS += [getattr(room, name) for name in room.__all__]
 FUNCTIONS += [skdmn.inspection.contributions, skdmn.inspection.class_report]

@@ -149,15 +149,20 @@ class RowSums:
             self.rows = np.concatenate([self.rows[: self.n_rows], other.rows])
             self.row_weights = np.concatenate([self.row_weights, other.row_weights])
             return
-        if self.products is None:
-            self.products = np.zeros((len(self.mean),) * 2)
-            self._add_rows_to(self.products)
-            self.rows = self.row_weights = None
+        self.leave_rows_out()
+        assert self.products is not None
         if other.products is None:
             other._add_rows_to(self.products)
         else:
             self.products += other.products
         _add_outer_products(self.products, between[np.newaxis])
+
+    def leave_rows_out(self) -> None:
+        """Replace the rows, if they are kept, by their products."""
+        if self.products is None:
+            self.products = np.zeros((len(self.mean),) * 2)
+            self._add_rows_to(self.products)
+            self.rows = self.row_weights = None
 
     def _add_rows_to(self, products: np.ndarray) -> None:
         """Add the weighted outer products of the rows minus their mean."""
