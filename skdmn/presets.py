@@ -512,20 +512,17 @@ def recommended_dmn(
 
 def _check_image_shape(shape: Shape) -> None:
     """Raise or warn if a shape does not seem to be that of an image."""
-    hint = "if channels come first, pass np.moveaxis(X, 1, -1).shape[1:]"
-    first = bool(channels_first_hint(shape))
-    height, width, n_channels = shape
+    (height, width, n_channels), hint = shape, ""
+    if channels_first_hint(shape):
+        hint = "if channels come first, pass np.moveaxis(X, 1, -1).shape[1:]"
+    elif n_channels > 4 and height >= 8 * max(width, n_channels):
+        hint = "if the first number is that of images, pass X.shape[1:]"
     if min(height, width) < 4:
         raise ValueError(
             f"image_shape={shape} is not a shape of at least 4 x 4 pixels, but of "
-            f"{times(shape)}; {hint if first else 'pass X.shape[1:]'}."
+            f"{times(shape)}; {hint or 'pass X.shape[1:]'}."
         )
-    if n_channels > 4 and height >= 8 * max(width, n_channels):
-        raise ValueError(
-            f"image_shape={shape} is a shape of {times(shape)}; if its first number is "
-            "the number of images, pass X.shape[1:]."
-        )
-    if first:
+    if hint:
         warn_user(f"image_shape={shape} is read as {times(shape)}; {hint}.")
 
 
