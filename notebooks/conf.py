@@ -67,6 +67,7 @@ numpydoc_xref_aliases = {
     "DensityMatrixNetwork": "skdmn.DensityMatrixNetwork",
     "IncrementalRidgeClassifier": "skdmn.IncrementalRidgeClassifier",
     "SoftmaxClassifier": "skdmn.SoftmaxClassifier",
+    "SoftmaxClassifierCV": "skdmn.SoftmaxClassifierCV",
 }
 
 nb_execution_mode = "off"

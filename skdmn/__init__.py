@@ -16,6 +16,7 @@ from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
 from skdmn.layers.zca import ZCAWhitening
 from skdmn.linear_model.ridge import IncrementalRidgeClassifier
 from skdmn.linear_model.softmax import SoftmaxClassifier
+from skdmn.linear_model.softmax_cv import SoftmaxClassifierCV
 from skdmn.model_selection.search import CutoffSearchCV, RandomizedCutoffSearchCV
 from skdmn.network.lazy import LazyFeatures
 from skdmn.network.network import DensityMatrixNetwork
@@ -36,6 +37,7 @@ __all__ = [
     "OverlapPruner",
     "RandomizedCutoffSearchCV",
     "SoftmaxClassifier",
+    "SoftmaxClassifierCV",
     "WhitenedPCAPatchTransformer",
     "ZCAWhitening",
     "make_dmn",

@@ -20,6 +20,7 @@ from skdmn import (
     OverlapPruner,
     RandomizedCutoffSearchCV,
     SoftmaxClassifier,
+    SoftmaxClassifierCV,
     WhitenedPCAPatchTransformer,
     ZCAWhitening,
 )
@@ -74,6 +75,7 @@ ESTIMATORS = {
     "softmax_balanced": SoftmaxClassifier(
         C=0.1, standardize=False, class_weight="balanced"
     ),
+    "softmax_cv": SoftmaxClassifierCV([0.1, 1.0], cv=2, store_coefs_paths=True),
     "ridge": IncrementalRidgeClassifier(),
     "zca": ZCAWhitening(),
     "reader": ImageReader(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,10 @@ from dask.delayed import delayed
 
 from skdmn.data.rows import Rows
 from skdmn.distributed.blocks import Blocks
-from skdmn.linear_model.objective import Objective, column_moments
+from skdmn.linear_model.folds import Folds, Model, fold_logits, fold_sums
+from skdmn.linear_model.objective import Objective, column_moments, group_moments
 from skdmn.linear_model.softmax import SoftmaxClassifier
+from skdmn.linear_model.softmax_cv import SoftmaxClassifierCV
 from skdmn.linear_model.solver import sample_bytes
 from skdmn.statistics.channels import merged_moments
 from skdmn.utils.array_api import HOST, Array, Backend, compute_backend
@@ -27,7 +29,7 @@ def fit_softmax(
 
     Parameters
     ----------
-    softmax : SoftmaxClassifier
+    softmax : SoftmaxClassifier or SoftmaxClassifierCV
         Classifier with the parameters; it is not changed.
     blocks : Blocks
         Rows, kept on the workers during the fit.
@@ -41,7 +43,8 @@ def fit_softmax(
     dict
         Attributes of the fitted copy.
     """
-    copy = _DistributedSoftmax()
+    searches = isinstance(softmax, SoftmaxClassifierCV)
+    copy = _DistributedSoftmaxCV() if searches else _DistributedSoftmax()
     copy.__dict__ = vars(softmax).copy()
     return copy.fit(blocks, y, sample_weight).__dict__
 
@@ -114,18 +117,49 @@ class BlockObjective(Objective):
         return self._on_device["blocks"]
 
 
-class _DistributedSoftmax(SoftmaxClassifier):
-    """SoftmaxClassifier whose X is `Blocks`, with NumPy labels and weights."""
+@dataclass(frozen=True)
+class BlockFolds(Folds):
+    """Objectives of folds of rows in blocks on the workers."""
 
-    _objective_type = BlockObjective
+    def _sums(
+        self, center: np.ndarray, coef: np.ndarray, intercept: np.ndarray
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the sum of the folds' mean losses and its gradient, in one pass."""
+        rows: Any = self.rows
+        if not self._on_device:
+            weights, unit = self._scaled_weights()
+            sent = [
+                delayed(o, traverse=False) for o in rows.data.cut(self.codes, weights)
+            ]
+            self._on_device.update(blocks=list(dask.persist(*sent)), unit=unit)
+        blocks, unit = self._on_device["blocks"], self._on_device["unit"]
+        shared = (center, coef, intercept), (rows.device, rows.dtype)
+        sums = rows.data.reduce(_fold_sums, _add_sums, blocks, *shared)
+        loss, by_coef, by_intercept = sums
+        return loss / unit, by_coef / unit, by_intercept / unit
+
+    def _held_out(self, model: Model, chosen: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Compute the logits of some rows of each fold on the workers."""
+        rows: Any = self.rows
+        by_block = list(zip(*map(rows.data.find, chosen), strict=True))
+        settings = rows.device, rows.dtype
+        return rows.data.reduce(_fold_logits, _join_logits, by_block, model, settings)
+
+
+class _OnBlocks:
+    """Mixin for a SoftmaxClassifier whose X is `Blocks`, with NumPy labels."""
+
+    _objective_type: type[Objective] = BlockObjective
 
     def _check_rows(
         self, X: Blocks, *, reset: bool, method: str = "fit"
     ) -> tuple[Rows, Backend]:
         one_row = np.zeros((1, *X.sample_shape), X.dtype)
-        rows, backend = super()._check_rows(one_row, reset=reset, method=method)
-        compute = compute_backend(HOST, self.device)  # for more than that one row
-        settings = compute, rows.dtype, True, self.device
+        checked: Any = super()._check_rows  # type: ignore[misc]
+        rows, backend = checked(one_row, reset=reset, method=method)
+        device: str = self.device  # type: ignore[attr-defined]
+        compute = compute_backend(HOST, device)  # for more than that one row
+        settings = compute, rows.dtype, True, device
         return BlockRows(X.persisted(), *settings), backend
 
     @staticmethod
@@ -137,6 +171,31 @@ class _DistributedSoftmax(SoftmaxClassifier):
     def _moments(rows: Any, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute each feature's weighted mean and variance on the workers."""
         return rows.moments(weights)
+
+
+class _DistributedSoftmax(_OnBlocks, SoftmaxClassifier):
+    """SoftmaxClassifier whose X is `Blocks`."""
+
+
+class _DistributedSoftmaxCV(_OnBlocks, SoftmaxClassifierCV):
+    """SoftmaxClassifierCV whose X is `Blocks`."""
+
+    _folds_type: type[Folds] = BlockFolds
+
+    @staticmethod
+    def _seen_by_splitter(X: Any, n: int) -> Any:
+        """Return as many rows as X has, without features."""
+        return np.empty((n, 0))
+
+    @staticmethod
+    def _group_moments(
+        rows: Any, weights: np.ndarray, groups: np.ndarray, n_groups: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Compute each feature's mean and variance in groups of rows on the workers."""
+        arrays, settings = rows.data.cut(weights, groups), (rows.device, rows.dtype)
+        return rows.data.reduce(
+            _group_moments, _merge_groups, arrays, n_groups, settings
+        )
 
 
 def _fields(objective: Objective) -> dict[str, Any]:
@@ -158,6 +217,49 @@ def _moments(
 ) -> tuple:
     (weights,) = arrays
     return weights.sum(), *column_moments(_rows(block, settings), weights)
+
+
+def _group_moments(
+    block: np.ndarray,
+    arrays: tuple[np.ndarray, np.ndarray],
+    n_groups: int,
+    settings: tuple[str, str],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return group_moments(_rows(block, settings), *arrays, n_groups)
+
+
+def _merge_groups(
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, ...]:
+    """Merge the moments of each group."""
+    merged = [
+        merged_moments(of_group)
+        for of_group in zip(*(zip(*part, strict=True) for part in parts), strict=True)
+    ]
+    return tuple(map(np.stack, zip(*merged, strict=True)))
+
+
+def _fold_sums(
+    block: np.ndarray,
+    arrays: tuple[np.ndarray, np.ndarray],
+    model: Model,
+    settings: tuple[str, str],
+) -> tuple[float, np.ndarray, np.ndarray]:
+    return fold_sums(_rows(block, settings), model, *arrays)
+
+
+def _fold_logits(
+    block: np.ndarray,
+    chosen: tuple[np.ndarray, ...],
+    model: Model,
+    settings: tuple[str, str],
+) -> list[np.ndarray]:
+    return fold_logits(_rows(block, settings), model, chosen)
+
+
+def _join_logits(parts: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """Concatenate the logits of each fold in the order of the blocks."""
+    return [np.concatenate(of_fold) for of_fold in zip(*parts, strict=True)]
 
 
 def _first_row(

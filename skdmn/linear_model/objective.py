@@ -21,16 +21,13 @@ from skdmn.kernels.reference.softmax import (
 )
 from skdmn.kernels.reference.sums import to_float64
 from skdmn.linear_model.lbfgs import Preconditioner
-from skdmn.utils.array_api import Array, to_backend, to_numpy
+from skdmn.utils.array_api import Array, take, to_backend, to_numpy
 
 _MIN_SHARE = 1e-6  # added to the shares of classes, because one without weight has 0
 
 
-@np.errstate(invalid="ignore", over="ignore")
 def column_moments(rows: Rows, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute each feature's weighted mean and variance in one pass.
-
-    The blocks' moments are merged with the formula of Chan, Golub and LeVeque (1983).
 
     Parameters
     ----------
@@ -43,31 +40,76 @@ def column_moments(rows: Rows, weights: np.ndarray) -> tuple[np.ndarray, np.ndar
     mean, var : ndarrays of shape (n_features,), float64
         NaN or infinite for features with such values.
     """
-    xp = rows.compute.xp
-    mean, var, total = np.zeros(rows.n_features), np.zeros(rows.n_features), 0.0
-    for some, block in rows.blocks():
-        added = float(weights[some].sum())
-        if not added:
-            continue
-        values = xp.astype(block, getattr(xp, rows.dtype), copy=False)
-        w = to_backend(weights[some] / added, rows.compute)
-        w = xp.astype(w, values.dtype)
-        # Subtract the first value, so that a constant feature has exactly zero
-        # variance; then the block's mean, so that squares lose no digits if the first
-        # value is an outlier.
-        with np.errstate(invalid="ignore", over="ignore"):
-            first = values[int(np.flatnonzero(weights[some])[0]), :]
-            center = first + w @ (values - first)
-            values = values - center
-            rest = to_numpy(w @ values).astype(np.float64)
-            block_var = to_numpy(w @ (values * values)) - rest**2
-        block_mean = to_numpy(center).astype(np.float64) + rest
-        share = added / (total + added)
-        total += added
-        difference = block_mean - mean
-        var += share * (block_var - var + (1 - share) * difference**2)
-        mean += share * difference
-    return mean, np.maximum(var, 0.0)
+    _, mean, var = group_moments(rows, weights, np.zeros(len(rows), int), 1)
+    return mean[0], var[0]
+
+
+@np.errstate(invalid="ignore", over="ignore")
+def group_moments(
+    rows: Rows, weights: np.ndarray, groups: np.ndarray, n_groups: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute each feature's weighted mean and variance in groups of rows.
+
+    All groups are computed in one pass. The blocks' moments are merged with the formula
+    of Chan, Golub and LeVeque (1983).
+
+    Parameters
+    ----------
+    rows : Rows
+    weights : ndarray of shape (n,), float64
+        Weight of each row.
+    groups : ndarray of shape (n,), int
+        Index of the group of each row.
+    n_groups : int
+
+    Returns
+    -------
+    total : ndarray of shape (n_groups,), float64
+        Total weight of each group.
+    mean, var : ndarrays of shape (n_groups, n_features), float64
+        NaN or infinite for features with such values.
+    """
+    xp, shape = rows.compute.xp, (n_groups, rows.n_features)
+    total, mean, var = np.zeros(n_groups), np.zeros(shape), np.zeros(shape)
+    # a part of a block for each group is as large as a block for one group
+    in_cache = rows.compute.is_numpy and n_groups > 1
+    size = n_groups * sizes.CACHE_BYTES if in_cache else None
+    for some, block in rows.blocks(size):
+        for group, members in _members(groups[some], n_groups):
+            of_members = weights[some][members]
+            added = float(of_members.sum())
+            if not added:
+                continue
+            is_whole = len(of_members) == block.shape[0]
+            part = block if is_whole else take(block, members, 0)
+            values = xp.astype(part, getattr(xp, rows.dtype), copy=False)
+            w = to_backend(of_members / added, rows.compute)
+            w = xp.astype(w, values.dtype)
+            # Subtract the first value, so that a constant feature has exactly zero
+            # variance; then the part's mean, so that squares lose no digits if the
+            # first value is an outlier.
+            with np.errstate(invalid="ignore", over="ignore"):
+                first = values[int(np.flatnonzero(of_members)[0]), :]
+                center = first + w @ (values - first)
+                values = values - center
+                rest = to_numpy(w @ values).astype(np.float64)
+                part_var = to_numpy(w @ (values * values)) - rest**2
+            part_mean = to_numpy(center).astype(np.float64) + rest
+            share = added / (total[group] + added)
+            total[group] += added
+            difference = part_mean - mean[group]
+            var[group] += share * (part_var - var[group] + (1 - share) * difference**2)
+            mean[group] += share * difference
+    return total, mean, np.maximum(var, 0.0)
+
+
+def _members(groups: np.ndarray, n_groups: int) -> Iterator[tuple[int, Any]]:
+    """Yield each group that occurs, and the indices of its rows."""
+    if n_groups == 1:
+        yield 0, slice(None)
+        return
+    for group in np.unique(groups).tolist():
+        yield group, np.flatnonzero(groups == group)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class Progress:
         First iterate.
     data : dict
         X, y and metadata, passed to the callbacks.
+    context : CallbackContext or None, default=None
+        Task of which the steps are parts; None means the fit itself.
     """
 
     def __init__(
@@ -40,15 +42,18 @@ class Progress:
         fitted: Callable[[np.ndarray], dict[str, Any]],
         start: np.ndarray,
         data: dict[str, Any],
+        context: Any = None,
     ) -> None:
         self.estimator, self.objective = estimator, objective
         self.fitted, self.data = fitted, data
         self.started = self.reported = time.monotonic()
         # one more than max_iter: a step's task begins before it is known if the
         # step will be taken
-        self.context = estimator._init_callback_context(
-            max_subtasks=estimator.max_iter + 1
-        )
+        most = estimator.max_iter + 1
+        if context is None:
+            self.context = estimator._init_callback_context(max_subtasks=most)
+        else:
+            self.context = context.subcontext(task_name="refit", max_subtasks=most)
         self.context.call_on_fit_task_begin(estimator=estimator, **data)
         self._begin_task(start)
 
@@ -88,7 +93,7 @@ class Progress:
     def _report(self, optimizer: LBFGS, objective: Objective) -> None:
         share = f" of {objective.share:.0%} of the rows" if objective.share < 1 else ""
         report(
-            "SoftmaxClassifier",
+            self.estimator._name,
             f"loss {optimizer.values[-1]:.6g}{share}, about "
             f"{optimizer.suboptimality / optimizer.values[-1]:.0e} of it above the "
             f"minimum, {sum(objective.passes):.1f} passes over the data",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -20,6 +21,7 @@ from skdmn.linear_model.solver import minimize
 from skdmn.utils.array_api import (
     DEVICES,
     HOST,
+    Backend,
     backend_of,
     to_backend,
     to_numpy,
@@ -116,6 +118,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
 
     See Also
     --------
+    SoftmaxClassifierCV : Chooses C by cross-validation.
     IncrementalRidgeClassifier : Least squares from sums, often better for few images.
     sklearn.linear_model.LogisticRegression : Other penalties and solvers, sparse data.
 
@@ -183,6 +186,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
     }
 
     _objective_type: type[Objective] = Objective
+    _name = "SoftmaxClassifier"  # in messages; subclasses may be private
 
     def __init__(
         self,
@@ -244,11 +248,18 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
         rows, backend = self._check_rows(X, reset=True)
         classes, codes = self._check_labels(y, len(rows))
-        rows = rows.resident()
-        if backend != rows.compute and not rows.is_lazy and not rows.are_finite():
-            raise ValueError("X contains NaN or infinity; remove or impute them.")
+        rows = _resident(rows, backend)
         objective = self._objective(rows, classes, codes, sample_weight)
         start = self._last_solution(objective, classes)
+        fitted = self._model_of(objective, classes, backend, y)
+        data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
+        self._minimize(objective, start, fitted, self._callback_data(data))
+
+    @staticmethod
+    def _model_of(
+        objective: Objective, classes: np.ndarray, backend: Backend, y: Any
+    ) -> Callable[[np.ndarray], dict[str, Any]]:
+        """Return a function that turns an iterate into the attributes of a model."""
         dtype = widest_float(backend)
         labels_backend = backend_of(y) if classes.dtype.kind in "biuf" else HOST
 
@@ -269,9 +280,19 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
             )
             return model
 
+        return fitted
+
+    def _minimize(
+        self,
+        objective: Objective,
+        start: np.ndarray | None,
+        fitted: Callable[[np.ndarray], dict[str, Any]],
+        data: dict[str, Any],
+        context: Any = None,
+    ) -> None:
+        """Minimize the objective, and set the fitted attributes."""
         iterate = objective.origin() if start is None else start
-        data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
-        progress = Progress(self, objective, fitted, iterate, self._callback_data(data))
+        progress = Progress(self, objective, fitted, iterate, data, context)
         optimizer, is_done = minimize(
             objective, start, self.tol, self.max_iter, progress
         )
@@ -283,28 +304,32 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         progress.finish(optimizer)
         if not is_done:
             advice = self._advice(optimizer)
-            warnings.warn(advice, ConvergenceWarning, stacklevel=4)
+            warnings.warn(advice, ConvergenceWarning, stacklevel=5)
 
     def _advice(self, optimizer: LBFGS) -> str:
         """Return why a fit stopped before it converged, and what to do."""
         n_iter = len(optimizer.values) - 1
         suboptimality = optimizer.suboptimality / optimizer.values[-1]
-        stopped = f"SoftmaxClassifier stopped after {n_iter} iterations"
+        stopped = f"{self._name} stopped after {n_iter} iterations"
         if optimizer.is_stuck:
             return (
                 f"{stopped}, because rounding errors hide a further decrease of the "
-                f"objective; scale the features, or lower C={self.C:g}."
+                f"objective; scale the features, or lower {self._told_C()}."
             )
         if suboptimality <= self.tol:
             return (
                 f"{stopped}, before the objective converged; raise max_iter="
-                f"{self.max_iter}, scale the features, or lower C={self.C:g}."
+                f"{self.max_iter}, scale the features, or lower {self._told_C()}."
             )
         return (
             f"{stopped} with an estimated relative suboptimality of "
             f"{suboptimality:.0e}, above tol={self.tol:.0e}; "
-            f"raise max_iter={self.max_iter} or tol, or lower C={self.C:g}."
+            f"raise max_iter={self.max_iter} or tol, or lower {self._told_C()}."
         )
+
+    def _told_C(self) -> str:
+        """Return the regularization for a message."""
+        return f"C={self.C:g}"
 
     @staticmethod
     def _check_moments(
@@ -331,14 +356,14 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         """Return the sorted classes, and the class index of each label."""
         if y is None:
             raise ValueError(
-                "SoftmaxClassifier requires y to be passed, but the target y is None; "
-                "pass a label for each row."
+                f"{self._name} requires y to be passed, but the target y is None; pass "
+                "a label for each row."
             )
         classes, codes = encode_labels(y, n_rows)
         if len(classes) < 2:
             raise ValueError(
-                f"y contains one class only, {classes.tolist()[0]!r}; "
-                "SoftmaxClassifier needs samples of at least 2 classes."
+                f"y contains one class only, {classes.tolist()[0]!r}; {self._name} "
+                "needs samples of at least 2 classes."
             )
         if isinstance(self.class_weight, dict):
             _by_class(self.class_weight, classes)  # raises before X is read
@@ -352,8 +377,29 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         weights, exponent = _of_order_one(check_sample_weight(sample_weight, len(rows)))
         mean, var = self._moments(rows, weights)
         self._check_moments(rows, weights, mean, var)
+        return self._objective_of(
+            rows, classes, codes, weights, exponent, (mean, var), len(rows), self.C
+        )
+
+    def _objective_of(
+        self,
+        rows: Rows,
+        classes: np.ndarray,
+        codes: np.ndarray,
+        weights: np.ndarray,
+        exponent: int,
+        moments: tuple[np.ndarray, np.ndarray],
+        n_rows: int,
+        C: float,
+    ) -> Objective:
+        """Return the objective for rows whose mean and variance are known.
+
+        The weights of the rows are `weights` times 2**exponent. `n_rows` is the number
+        of rows in use.
+        """
+        mean, var = moments
         # StandardScaler's test for constant features
-        rounding = len(rows) * np.finfo(np.float64).eps
+        rounding = n_rows * np.finfo(np.float64).eps
         constant = var <= rounding * var + (rounding * mean) ** 2
         scale = np.where(constant | (not self.standardize), 1.0, np.sqrt(var))
         if not (self.standardize or self.fit_intercept):
@@ -372,7 +418,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
                     "a positive number for each class."
                 )
         # C sum(weights) with the weights as given
-        strength = np.ldexp(self.C, exponent) * weights.sum()
+        strength = np.ldexp(C, exponent) * weights.sum()
         with np.errstate(divide="ignore", over="ignore"):
             penalty = min(1 / strength, np.finfo(np.float64).max)
         return self._objective_type(
@@ -404,6 +450,14 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
             return None
         free = (intercept + coef @ objective.mean) * self.fit_intercept
         return np.column_stack([coef * objective.scale, free]).astype(np.float64)
+
+
+def _resident(rows: Rows, backend: Backend) -> Rows:
+    """Return rows that were sent to the GPU that computes, if they fit there."""
+    rows = rows.resident()
+    if backend != rows.compute and not rows.is_lazy and not rows.are_finite():
+        raise ValueError("X contains NaN or infinity; remove or impute them.")
+    return rows
 
 
 def _balanced(codes: np.ndarray, weights: np.ndarray, n_classes: int) -> np.ndarray:

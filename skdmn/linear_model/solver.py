@@ -267,6 +267,26 @@ def factor_hessian(objective: Objective, iterate: np.ndarray) -> Preconditioner:
     return precondition
 
 
+def preconditioner(
+    objective: Objective, sample: Objective, iterate: np.ndarray
+) -> Preconditioner:
+    """Return the factor of a sample's Hessian, or a diagonal if that is faster."""
+    if _is_factor_worthwhile(objective):
+        return factor_hessian(sample, iterate)
+    return objective.diagonal()
+
+
+def factor_sample(objective: Objective) -> Objective:
+    """Return the objective of the rows that a factor is computed from, as a copy.
+
+    If many factors are computed, the rows are then read only once.
+    """
+    n_columns = objective.shape[1]
+    by_rows = _uses_gram_matrix(objective)
+    n_rows = FEW_ROWS if by_rows else max(FACTOR_ROWS, n_columns)
+    return objective.in_memory(n_rows)
+
+
 def _factor_gram_matrix(objective: Objective, iterate: np.ndarray) -> Preconditioner:
     """Return the inverse of the approximate Hessian from the rows' Gram matrix.
 
@@ -287,8 +307,9 @@ def _factor_gram_matrix(objective: Objective, iterate: np.ndarray) -> Preconditi
     gram = rows @ rows.T
     # a larger c keeps the preconditioner positive definite in spite of rounding in the
     # difference above
-    largest = xp.max(xp.sum(xp.abs(gram), axis=1))
-    c = objective.penalty + 10 * objective.rounding * float(largest)
+    # it is 0 if all rows are classified without a doubt
+    largest = float(xp.max(xp.sum(xp.abs(gram), axis=1))) or 1.0
+    c = objective.penalty + 10 * objective.rounding * largest
     _diagonal(gram)[:] += c
     solve = _factored(gram)
 

@@ -34,6 +34,7 @@ TRUSTED_TYPES = (
     "skdmn.layers.whitened_pca.WhitenedPCAPatchTransformer",
     "skdmn.linear_model.ridge.IncrementalRidgeClassifier",
     "skdmn.linear_model.softmax.SoftmaxClassifier",
+    "skdmn.linear_model.softmax_cv.SoftmaxClassifierCV",
     "skdmn.network.network.DensityMatrixNetwork",
     "skdmn.layers.zca.ZCAWhitening",
 )

@@ -22,6 +22,7 @@ from skdmn import (
     MaxPool2DTransformer,
     OverlapPruner,
     SoftmaxClassifier,
+    SoftmaxClassifierCV,
     WhitenedPCAPatchTransformer,
     make_dmn,
     recommended_dmn,
@@ -601,6 +602,19 @@ def test_softmax_goes_on_from_the_last_solution(digits):
     softmax = SoftmaxClassifier(C=0.1, warm_start=True)
     first = distributed.fit(softmax, cut(X), y).n_iter_
     assert distributed.fit(softmax, cut(X), y).n_iter_ < first / 2
+
+
+def test_folds_are_those_of_one_process(digits):
+    X, y = digits[0] + np.float32(30), digits[1]
+    weights = np.arange(N) % 4 * 1.5
+    softmax = SoftmaxClassifierCV([1e-3, 0.1], cv=3, scoring="neg_log_loss", tol=1e-9)
+    expected = clone(softmax).fit(X, y, weights)
+    ours = distributed.fit(softmax, cut(X), y, cut(weights, (N - 9, 9)))
+    assert type(ours) is SoftmaxClassifierCV
+    assert_allclose(ours.scores_, expected.scores_, rtol=1e-3)
+    assert ours.C_ == expected.C_
+    assert_allclose(ours.coef_, expected.coef_, atol=1e-3)
+    assert_array_equal(distributed.predict(ours, cut(X)), expected.predict(X))
 
 
 @pytest.mark.parametrize(

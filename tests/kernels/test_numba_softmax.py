@@ -45,7 +45,8 @@ def assert_same_pass(block, *rest, rounding=None):
     total = float(weights.sum()) + 1e-300
     deviations = np.abs(block.astype("f8") - centre.astype("f8"))
     # no gradient by a coefficient is larger
-    largest = (weights[:, np.newaxis] * deviations).sum(axis=0) + 1e-300
+    by_row = weights.reshape(len(block), -1).max(axis=1)
+    largest = (by_row[:, np.newaxis] * deviations).sum(axis=0) + 1e-300
     assert isinstance(loss, float)
     assert by_coef.dtype == by_intercept.dtype == np.float64
     assert abs(loss - float(expected[0])) <= rounding * (abs(loss) + total)
@@ -213,3 +214,32 @@ def test_threads_and_blocks_change_rounding_only(rng, monkeypatch, threads, rows
         assert_allclose(one, other, rtol=1e-11, atol=1e-9)
     for one, other in zip(ours, module.block_pass(*args), strict=True):
         assert_array_equal(one, other)  # the same bytes for the same threads
+
+
+@pytest.mark.parametrize(("n_models", "size"), [(1, 3), (3, 1), (4, 5)])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_several_models_in_one_pass_are_those_of_a_pass_each(
+    rng, n_models, size, dtype
+):
+    block, centre, coef, intercept, codes, _ = problem(
+        *(rng, 90, 23, n_models * size), dtype, dtype
+    )
+    codes %= max(size, 2)
+    weights = rng.random((90, n_models)).astype(dtype)
+    weights[rng.random((90, n_models)) < 0.3] = 0
+    found = assert_same_pass(block, centre, coef, intercept, codes, weights)
+    alone = [
+        module.block_pass(block, centre, *model, codes, np.ascontiguousarray(own))
+        for *model, own in zip(
+            np.split(coef, n_models),
+            np.split(intercept, n_models),
+            weights.T,
+            strict=True,
+        )
+    ]
+    rounding = 10 * ROUNDING[dtype]
+    assert_allclose(found[0], sum(one[0] for one in alone), rtol=rounding)
+    together = np.concatenate([one[1] for one in alone])
+    assert_allclose(found[1], together, atol=rounding * np.abs(together).max())
+    with pytest.raises(ValueError, match="needs"):
+        module.block_pass(block, centre, coef, intercept, codes, weights[:, :0])

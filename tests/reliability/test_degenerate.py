@@ -125,13 +125,17 @@ REFUSED = {  # all the others must be computed
     "network_mirrored": FLAT | NARROW_TINY | UNIT_MATTERS,
     "softmax": NARROW_TINY | UNIT_MATTERS,
     "softmax_balanced": NARROW_TINY | UNIT_MATTERS,
+    "softmax_cv": NARROW_TINY | UNIT_MATTERS | {"one image per class": "n_splits=2"},
     "ridge": NARROW_TINY | UNIT_MATTERS,
     "whitened_pca": FLAT | NARROW_TINY | UNIT_MATTERS,
     "whitened_pca_naive": FLAT | NARROW_TINY | UNIT_MATTERS,
     "dmn": NARROW_TINY | UNIT_MATTERS,
     "zca": UNIT_MATTERS,
 }
-STOPPED = {"softmax_balanced": ["largest integers", "mixed scales"]}  # not standardized
+STOPPED = {
+    "softmax_balanced": ["largest integers", "mixed scales"],  # not standardized
+    "softmax_cv": ["mixed scales"],  # its folds are centred together
+}
 
 
 def fit_and_apply(estimator, X, y):

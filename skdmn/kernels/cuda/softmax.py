@@ -6,7 +6,7 @@ import cupy
 import numpy as np
 
 from skdmn.kernels.cuda.launch import blocks, c_type, kernel
-from skdmn.kernels.reference.softmax import check_pass
+from skdmn.kernels.reference.softmax import check_pass, n_models
 from skdmn.utils.array_api import Array
 
 _THREADS = 128
@@ -27,14 +27,20 @@ def block_pass(
     check_pass(block, centre, coef, intercept, codes, weights)
     with block.device:
         rows = block.astype(centre.dtype, copy=False) - centre
-        rest = cupy.ascontiguousarray(rows @ coef.T)
-        losses = cupy.empty(len(rows), centre.dtype)
-        if len(rows):
+        rest, codes = rows @ coef.T, codes.astype(np.int64, copy=False)
+        groups = n_models(weights)
+        n, outputs = len(rows) * groups, len(coef) // groups
+        if groups > 1:  # one line for each row and model
+            rest += intercept
+            intercept, codes = cupy.zeros_like(intercept), cupy.repeat(codes, groups)
+        rest = cupy.ascontiguousarray(rest)
+        losses = cupy.empty(n, centre.dtype)
+        if n:
             compute = kernel("softmax", f"residuals<{c_type(centre.dtype)}>")
             arguments = (
-                *(rest, intercept, codes.astype(np.int64, copy=False)),
+                *(rest, intercept, codes),
                 *(cupy.ascontiguousarray(weights), losses),
-                *(np.int64(len(rows)), np.int32(len(coef))),
+                *(np.int64(n), np.int32(outputs)),
             )
-            compute((blocks(len(rows), _THREADS),), (_THREADS,), arguments)
+            compute((blocks(n, _THREADS),), (_THREADS,), arguments)
         return losses.sum(dtype=np.float64), rest.T @ rows, rest.sum(axis=0)

@@ -19,11 +19,13 @@ from skdmn.kernels.numba.blocks import (
     padded,
 )
 from skdmn.kernels.numba.compiling import kernel
-from skdmn.kernels.reference.softmax import check_pass
-from skdmn.utils.threads import in_threads, n_threads
+from skdmn.kernels.reference.softmax import check_pass, n_models
+from skdmn.utils.threads import in_threads, n_threads, single_blas
 
 _BLOCK = 2**19  # bytes of a block of rows
 _FEWEST, _MOST = 32, 256  # rows of a block
+_CACHED = 2**19  # bytes of coefficients that the cache of a core holds
+_ROWS_OF_MODELS = 256  # rows of a block for more coefficients
 _ALONE = 2**23  # fewer products take less time than the start of threads
 
 
@@ -37,9 +39,13 @@ def block_pass(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Compute loss and gradient of any number of rows; see `reference.softmax`."""
     check_pass(block, centre, coef, intercept, codes, weights)
-    _check_codes(codes, max(len(coef), 2))
+    groups = n_models(weights)
+    _check_codes(codes, max(len(coef) // groups, 2))
+    weights = weights.reshape(len(block), groups)
     n, d = block.shape
     n_outputs, dtype = len(coef), centre.dtype
+    if groups > 1 and coef.nbytes > _CACHED:
+        return _pass_of_models(block, centre, coef, intercept, codes, weights)
     # rounded up, because vectors may exceed the last feature and the last output
     width, outputs = padded(d, dtype), padded(n_outputs, dtype)
     transposed = np.zeros((d, outputs), dtype)
@@ -64,6 +70,62 @@ def block_pass(
     return float(total[-1]), by_coef, total[n_outputs * width : -1]
 
 
+def _pass_of_models(
+    block: np.ndarray,
+    centre: np.ndarray,
+    coef: np.ndarray,
+    intercept: np.ndarray,
+    codes: np.ndarray,
+    weights: np.ndarray,
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Compute a pass of several models, with the products of BLAS.
+
+    BLAS is faster than the kernel if the coefficients do not fit in the cache.
+    """
+    n, d = block.shape
+    dtype = centre.dtype
+    threads = n_threads() if n * coef.size > _ALONE else 1
+    cuts = [n * part // threads for part in range(threads + 1)]
+    sums = np.zeros((threads, *coef.shape))
+    others = np.zeros((threads, len(coef) + 1))  # by intercept, and the loss
+    transposed = np.ascontiguousarray(coef.T)
+
+    def work(part: int) -> None:
+        end = cuts[part + 1]
+        room = np.empty((min(_ROWS_OF_MODELS, end - cuts[part]), d), dtype)
+        for first in range(cuts[part], end, _ROWS_OF_MODELS):
+            some = slice(first, min(first + _ROWS_OF_MODELS, end))
+            rows = room[: some.stop - first]
+            np.subtract(block[some], centre, out=rows, casting="same_kind")
+            scores = rows @ transposed
+            labels = codes[some], weights[some]
+            _residuals(scores.ravel(), len(coef), intercept, *labels, others[part])
+            sums[part] += scores.T @ rows
+
+    with single_blas():
+        in_threads(work, [(part,) for part in range(threads)], threads)
+    total = others.sum(axis=0)  # in a fixed order, for reproducible bytes
+    return float(total[-1]), sums.sum(axis=0), total[:-1]
+
+
+@kernel
+def _residuals(scores, stride, intercept, codes, weights, sums):
+    """Replace scores by weights (p - label); add these and the loss to sums."""
+    n, n_models = weights.shape
+    size = (len(sums) - 1) // n_models
+    for i in range(n):
+        for model in range(n_models):
+            first, weight = model * size, weights[i, model]
+            part = scores[i * stride + first : i * stride + first + size]
+            if weight == 0:  # a row that this model leaves out
+                part[:] = 0
+                continue
+            own = intercept[first : first + size]
+            sums[-1] += weight * _rest(part, own, codes[i], weight)
+            for k in range(size):
+                sums[first + k] += part[k]
+
+
 def _check_codes(codes: np.ndarray, n_classes: int) -> None:
     """Raise if codes are not indices of classes; the kernel does not check."""
     is_int = codes.dtype.kind in "iu"
@@ -81,6 +143,7 @@ def _pass(block, centre, coef, intercept, codes, weights, most, lane, sums):
     outputs, dtype = len(intercept), centre.dtype
     width = -(-d // lane) * lane
     n_outputs = (len(sums) - 1) // (width + 1)
+    others = sums[n_outputs * width :]
     room = TALL * width
     rows = np.zeros(most * width + room, dtype)
     scores = np.zeros((most + TALL) * outputs, dtype)
@@ -92,12 +155,8 @@ def _pass(block, centre, coef, intercept, codes, weights, most, lane, sums):
             for j in range(d):  # slices, which LLVM turns into vector code
                 to[j] = values[j] - centre[j]
         _score(rows, some, width, d, coef, outputs, lane, scores)
-        for i in range(some):
-            score = scores[i * outputs : i * outputs + n_outputs]
-            weight = weights[first + i]
-            sums[-1] += weight * _rest(score, intercept, codes[first + i], weight)
-            for k in range(n_outputs):
-                sums[n_outputs * width + k] += score[k]
+        labels = slice(first, first + some)
+        _residuals(scores, outputs, intercept, codes[labels], weights[labels], others)
         _gradient(rows, some, width, scores, n_outputs, outputs, lane, gradient)
         for j in range(n_outputs * width):
             sums[j] += gradient[j]

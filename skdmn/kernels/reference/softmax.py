@@ -42,17 +42,23 @@ def check_pass(
 ) -> None:
     """Raise if the shapes of the arguments of `block_pass` do not fit each other."""
     n, d = block.shape
-    n_outputs = coef.shape[0]
+    n_outputs, groups = coef.shape[0], n_models(weights)
     arrays = centre, coef, intercept, codes, weights
     shapes = [tuple(array.shape) for array in arrays]
-    expected = [(d,), (n_outputs, d), (n_outputs,), (n,), (n,)]
-    if shapes != expected or not n_outputs or centre.dtype.itemsize not in (4, 8):
+    expected = [(d,), (n_outputs, d), (n_outputs,), (n,), (n, groups)[: weights.ndim]]
+    whole = groups and n_outputs and n_outputs % groups == 0
+    if shapes != expected or not whole or centre.dtype.itemsize not in (4, 8):
         raise ValueError(
             "centre, coef, intercept, codes and weights have shapes "
             f"{', '.join(map(str, shapes))} and dtype {centre.dtype}, but a block of "
             f"shape {(n, d)} needs {', '.join(map(str, expected))}, and float32 or "
             "float64."
         )
+
+
+def n_models(weights: Array) -> int:
+    """Return the number of models that `block_pass` computes at once."""
+    return int(weights.shape[1]) if weights.ndim == 2 else 1
 
 
 def block_pass(
@@ -69,6 +75,10 @@ def block_pass(
     R = diag(weights) (P - Y). The loss is -sum(weights log P[Y]). Its gradients are
     R^T (X - centre) for W and the sum of the rows of R for b.
 
+    Several models of the same rows and labels, each with its own weights, are computed
+    in one pass: W and b then hold one model after the other, and the loss is the sum
+    over the models.
+
     Parameters
     ----------
     block : array of shape (rows, n_features), any real dtype
@@ -81,7 +91,7 @@ def block_pass(
         b
     codes : array of shape (rows,), int
         Each label's index among the classes.
-    weights : array of shape (rows,)
+    weights : array of shape (rows,) or (rows, n_models)
 
     Returns
     -------
@@ -91,11 +101,18 @@ def block_pass(
     """
     xp, device = own_backend(centre)
     rows = xp.astype(block, centre.dtype, copy=False) - centre
-    p, log_p = probabilities(rows @ coef.T + intercept)
+    n, groups = block.shape[0], n_models(weights)
+    outputs = coef.shape[0] // groups
+    # one line for each row and model
+    scores = xp.reshape(rows @ coef.T + intercept, (n * groups, outputs))
+    codes = xp.reshape(xp.broadcast_to(codes[:, None], (n, groups)), (-1,))
+    weights = xp.reshape(weights, (-1,))
+    p, log_p = probabilities(scores)
     is_label = codes[:, None] == xp.arange(p.shape[1], device=device)[None, :]
     loss = -xp.sum(weights * xp.sum(xp.where(is_label, log_p, 0.0), axis=1))
     rest = (p - xp.astype(is_label, p.dtype)) * weights[:, None]
-    rest = rest[:, -coef.shape[0] :]  # with two classes, only the second
+    rest = rest[:, -outputs:]  # with two classes, only the second
+    rest = xp.reshape(rest, (n, groups * outputs))
     return float(loss), rest.T @ rows, xp.sum(rest, axis=0)
 
 
