@@ -1,15 +1,18 @@
 """The command, as its user meets it."""
 
+import csv
 import inspect
 import json
 import re
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import skdmn
 from skdmn import cli, make_dmn
 from skdmn.datasets import load_digits_images
 
@@ -40,26 +43,30 @@ def mnist(tmp_path):
 
 
 def test_demo_prints_filters_energies_accuracies_and_times(capsys, tmp_path):
-    assert run() == 0
+    assert run("--picture", "filters.png") == 0
     printed = capsys.readouterr().out
     assert "digits: 1347 training, 450 test images of 8 x 8" in printed
-    for words in ("conv1:", "conv2:", "energies", "nats", "raw pixels", "accuracy"):
+    for words in ("conv1:", "conv2:", "energies", "nats"):
         assert words in printed
-    assert "filters of conv1 drawn in skdmn-filters.png" in printed
-    assert (tmp_path / "skdmn-filters.png").stat().st_size > 1000
+    names = ("recommended_dmn", "the papers' layers", "raw pixels")
+    at = [re.search(rf"{name} +accuracy 9\d", printed).start() for name in names]
+    assert at == sorted(at)
+    assert "filters of conv1 drawn in filters.png" in printed
+    assert (tmp_path / "filters.png").stat().st_size > 1000
 
 
 def test_json_says_what_was_printed(tmp_path):
     one_layer = ["--layers", "1", "--variance-cutoff", "0.9", "--signs", "one"]
-    assert run(*one_layer, "--picture", "", "--json", "out.json") == 0
+    assert run(*one_layer, "--json", "out.json") == 0
     result = json.loads((tmp_path / "out.json").read_text())
     assert result["dataset"] == "digits"
     assert len(result["layers"]) == 1
     layer = result["layers"][0]
     assert layer["filters"][0] == len(layer["energies"]) == len(layer["filter_classes"])
     assert 0.9 < result["accuracy"] <= 1
+    assert result["recommended"]["accuracy"] > 0.97
     assert result["options"]["variance_cutoff"] == 0.9
-    assert not (tmp_path / "skdmn-filters.png").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
 
 
 def test_official_files_of_a_folder(mnist, capsys):
@@ -71,7 +78,7 @@ def test_official_files_of_a_folder(mnist, capsys):
 
 def test_without_matplotlib_it_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert run("--layers", "1") == 0
+    assert run("--layers", "1", "--picture", "x.png") == 0
     assert 'pip install "skdmn[plot]"' in capsys.readouterr().out
 
 
@@ -106,7 +113,6 @@ def test_errors_are_one_line_without_a_traceback(arguments, message, capsys):
         ("demo --variance-cutoff 1.5", "--variance-cutoff: '1.5' is not above 0"),
         ("demo --seed -1", "is not a seed"),
         ("demo -C 0", "-C: '0' is not a positive number"),
-        ("", "command"),
         ("nonsense", "nonsense"),
     ],
 )
@@ -151,12 +157,204 @@ def test_an_interrupt_exits_with_130(monkeypatch, capsys):
     def interrupt(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "demo", interrupt)
+    monkeypatch.setattr("skdmn.cli.demo.demo", interrupt)
     assert run() == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert capsys.readouterr().err == "skdmn: interrupted\n"
+
+
+def test_an_interrupt_during_an_import_is_one(monkeypatch, capsys, tmp_path):
+    """Packages may raise another error when an import inside them is interrupted."""
+    (tmp_path / "half_imported.py").write_text(
+        "import signal\n"
+        "try:\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        "    raise ImportError('half imported')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(cli.COMMANDS, "demo", ("half_imported", "demo"))
+    assert run() == 130
+    assert capsys.readouterr().err == "skdmn: interrupted\n"
+
+
+def test_no_arguments_print_the_help(capsys):
+    assert cli.main([]) == 0
+    printed = capsys.readouterr().out
+    for command in cli.COMMANDS:
+        assert f"\n    {command} " in printed
+
+
+def test_the_help_imports_nothing_that_takes_long():
+    code = (
+        "import sys; from skdmn.cli import main; main([]);"
+        "assert not {'numpy', 'sklearn', 'numba'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_python_m_skdmn():
     command = [sys.executable, "-m", "skdmn", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip()
+
+
+# from a folder to a model
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Write ten dark and ten bright pictures of equal size, and one that is broken."""
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name, step in (("coarse", 4), ("fine", 2)):
+        (folder / name).mkdir()
+        for number in range(10):
+            pixels = rng.integers(0, 60, (20, 24, 3), dtype=np.uint8)
+            pixels[:, number % 2 :: step] += 120
+            image.fromarray(pixels).save(folder / name / f"{number}.png")
+    (folder / "fine" / "broken.png").write_bytes(b"nothing")
+    return folder
+
+
+TRAIN = ["--n-filters", "6", "--folds", "2", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def model(pictures, tmp_path_factory):
+    """Return the file of a model of the pictures."""
+    pytest.importorskip("skops", reason="needs skops")
+    out = tmp_path_factory.mktemp("model") / "model.skops"
+    with pytest.warns(UserWarning, match="1 of 21 files cannot be used"):
+        assert cli.main(["train", str(pictures), "--out", str(out), *TRAIN]) == 0
+    return str(out)
+
+
+def rows_of(text):
+    return list(csv.DictReader(text.splitlines()))
+
+
+def predicted(model, *arguments):
+    return cli.main(["predict", model, *map(str, arguments)])
+
+
+@pytest.mark.filterwarnings("ignore:1 of 21 files")
+def test_train_prints_accuracy_and_writes_only_what_is_asked(
+    pictures, capsys, tmp_path
+):
+    assert cli.main(["train", str(pictures), *TRAIN]) == 0
+    printed = capsys.readouterr()
+    assert "20 pictures of 2 classes, read as 20 x 24 x 3" in printed.out
+    assert "accuracy 100.00% (standard error 0.00%) by cross-valid" in printed.out
+    assert "not saved; pass --out" in printed.out
+    assert re.fullmatch(r"(fold \d of 2: accuracy 100.00%, [\d.]+ s\n){2}", printed.err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_predict_prints_a_line_for_each_file(pictures, model, capsys):
+    files = [pictures / "fine" / "1.png", pictures / "coarse" / "2.png"]
+    assert predicted(model, *files) == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert [row["file"] for row in rows] == [str(file) for file in files]
+    assert [row["label"] for row in rows] == ["fine", "coarse"]
+    assert all(0.5 < float(row["probability"]) <= 1 for row in rows)
+    assert predicted(model, "--format", "jsonl", "--all", *files) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["label"] for line in lines] == ["fine", "coarse"]
+    assert sum(lines[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_goes_on_after_a_file_that_cannot_be_read(pictures, model, capsys):
+    assert predicted(model, pictures, "--out", "out.csv") == 1
+    assert "broken.png cannot be read: not an image" in capsys.readouterr().err
+    rows = rows_of(Path("out.csv").read_text())
+    assert [Path(row["file"]).parent.name for row in rows] == [
+        row["label"] for row in rows
+    ]
+    assert len(rows) == 20
+    assert predicted(model, pictures, "--out", "out.csv") == 1
+    assert "out.csv exists already; pass --force" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:1 of 21 files")
+def test_large_folders_are_read_batch_by_batch(pictures, model, monkeypatch, capsys):
+    """Images are decoded in every pass, and features are in a temporary file."""
+    monkeypatch.setattr("skdmn.cli.train.IN_MEMORY", 1000)
+    assert cli.main(["train", str(pictures), "--out", "lazy.skops", *TRAIN]) == 0
+    capsys.readouterr()
+    assert predicted(model, pictures / "fine") == 1
+    expected = rows_of(capsys.readouterr().out)
+    assert predicted("lazy.skops", pictures / "fine") == 1
+    found = rows_of(capsys.readouterr().out)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours["label"] == theirs["label"]
+        assert float(ours["probability"]) == pytest.approx(
+            float(theirs["probability"]), abs=1e-3
+        )
+
+
+def test_info_tells_layers_files_and_training(model, capsys):
+    assert cli.main(["info", model]) == 0
+    printed = capsys.readouterr().out
+    for words in (
+        "WhitenedPCAPatchTransformer",
+        "turn it as its EXIF orientation says",
+        "20 pictures of 2 classes: coarse (10), fine (10)",
+        "1 files left out",
+        "accuracy 100.00% (standard error 0.00%) by cross-validation in 2 folds",
+        f"skdmn {skdmn.__version__}",
+    ):
+        assert words in printed, words
+    assert cli.main(["info", model, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["classes"] == ["coarse", "fine"]
+    assert told["training"]["accuracies"] == [1, 1]
+
+
+def test_export_writes_models_that_predict_the_same(pictures, model, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    assert cli.main(["export", model, "--onnx", "m.onnx"]) == 0
+    assert "onnx model written to m.onnx" in capsys.readouterr().out
+    session = onnxruntime.InferenceSession("m.onnx", providers=["CPUExecutionProvider"])
+    file = pictures / "fine" / "1.png"
+    image = np.asarray(pytest.importorskip("PIL.Image").open(file))
+    label, probabilities = session.run(None, {"X": image[np.newaxis]})
+    assert predicted(model, file) == 0
+    (row,) = rows_of(capsys.readouterr().out)
+    assert label == [row["label"]]
+    assert probabilities.max() == pytest.approx(float(row["probability"]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train FOLDER --out model.pkl", "must end in .skops"),
+        ("train FOLDER --out no/such.skops", "cannot be written"),
+        ("train FOLDER --out MODEL", "exists already; pass --force"),
+        ("train FOLDER --folds 20", "coarse has 10 pictures, but --folds 20"),
+        ("train FOLDER --strict", "1 of 21 files cannot be used"),
+        ("train FOLDER --columns a b", "columns and root are for tables"),
+        ("train nowhere", "nowhere does not exist"),
+        ("predict nowhere.skops x.png", "nowhere.skops does not exist"),
+        ("predict NOTHING x.png", "is not a model that skdmn train saved"),
+        ("export MODEL", "pass --onnx OUT, --torch OUT or both"),
+        ("export MODEL --onnx no/such.onnx", "cannot be written"),
+    ],
+)
+def test_what_cannot_work_fails_before_the_work(
+    arguments, message, pictures, model, monkeypatch, capsys
+):
+    def fit(*_):
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr("skdmn.cli.train._fitted", fit)
+    names = {
+        "FOLDER": str(pictures),
+        "MODEL": model,
+        "NOTHING": str(pictures / "fine" / "broken.png"),
+    }
+    assert cli.main([names.get(word, word) for word in arguments.split()]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("skdmn: error: ")
+    assert error.count("\n") == 1

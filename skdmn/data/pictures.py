@@ -40,6 +40,10 @@ class UnreadableImageError(ValueError):
     """Raised if a file cannot be decoded or prepared; the message is the reason."""
 
 
+class UnequalSizesError(ValueError):
+    """Raised if images differ in size, and no size was asked for."""
+
+
 class Header(NamedTuple):
     """Size, number of channels and dtype of an image, as the file declares them."""
 
@@ -221,7 +225,7 @@ def _only_size(headers: Sequence[Header], names: Sequence[str]) -> tuple[int, in
     if len(first) > 1:
         some = [f"{h} x {w} ({name})" for (h, w), name in sorted(first.items())]
         shown = some if len(some) <= 4 else [*some[:2], "...", *some[-2:]]
-        raise ValueError(
+        raise UnequalSizesError(
             f"The images have {len(first)} different sizes (height x width): "
             f"{', '.join(shown)}. Pass size=(height, width) to bring them to one size, "
             "and fit='crop', 'pad' or 'stretch' to say how."

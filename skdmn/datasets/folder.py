@@ -168,10 +168,7 @@ default="bilinear"
         extensions,
         on_error,
     )
-    found, bad = images.decoded(np.arange(len(images)))
-    if bad:
-        images = images._without(bad)
-        found = np.delete(found, list(bad), axis=0)
+    found, images = images._loaded()
     images._report(on_error)
     if return_X_y:
         return found, images.target
@@ -380,6 +377,13 @@ default="bilinear"
         part.filenames, part.target = self.filenames[chosen], self.target[chosen]
         return part
 
+    def _loaded(self) -> tuple[np.ndarray, Self]:
+        """Decode all images; return them, and this folder without damaged files."""
+        found, bad = self.decoded(np.arange(len(self)))
+        if not bad:
+            return found, self
+        return np.delete(found, list(bad), axis=0), self._without(bad)
+
     def _damaged(self) -> dict[int, tuple[str, str]]:
         """Decode all images; return those that cannot be decoded."""
         bad = {}
@@ -496,7 +500,7 @@ def _of_folder(folder: Path, extensions: Any) -> _Listing:
     names: list[str] = []
     labels: list[Any] = []
     for entry in classes:
-        found = sorted(_walk(entry, frozenset()))
+        found = files_below(str(entry))
         if wanted is not None:
             found = [name for name in found if Path(name).suffix.lower() in wanted]
         if not found:
@@ -517,6 +521,11 @@ def _wanted(extensions: Any) -> set[str] | None:
             "('.jpg', '.png'), or None."
         )
     return {f".{extension.lower().lstrip('.')}" for extension in extensions}
+
+
+def files_below(folder: str) -> list[str]:
+    """Return the names of the files below a folder, in order, joined by slashes."""
+    return sorted(_walk(Path(folder), frozenset()))
 
 
 def _walk(folder: Path, above: frozenset[str]) -> Iterator[str]:
