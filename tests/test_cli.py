@@ -57,14 +57,13 @@ def test_demo_prints_filters_energies_accuracies_and_times(capsys, tmp_path):
 
 def test_json_says_what_was_printed(tmp_path):
     one_layer = ["--layers", "1", "--variance-cutoff", "0.9", "--signs", "one"]
-    assert run(*one_layer, "--json", "out.json") == 0
+    assert run(*one_layer, "--images", "400", "--json", "out.json") == 0
     result = json.loads((tmp_path / "out.json").read_text())
     assert result["dataset"] == "digits"
     assert len(result["layers"]) == 1
     layer = result["layers"][0]
     assert layer["filters"][0] == len(layer["energies"]) == len(layer["filter_classes"])
-    assert 0.9 < result["accuracy"] <= 1
-    assert result["recommended"]["accuracy"] > 0.97
+    assert 0.8 < result["accuracy"] <= result["recommended"]["accuracy"] <= 1
     assert result["options"]["variance_cutoff"] == 0.9
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
 
@@ -78,7 +77,7 @@ def test_official_files_of_a_folder(mnist, capsys):
 
 def test_without_matplotlib_it_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert run("--layers", "1", "--picture", "x.png") == 0
+    assert run("--layers", "1", "--images", "60", "--picture", "x.png") == 0
     assert 'pip install "skdmn[plot]"' in capsys.readouterr().out
 
 
@@ -92,7 +91,7 @@ def test_without_matplotlib_it_says_how_to_get_it(monkeypatch, capsys):
         (["--json", "no/such/folder.json"], "folder.json"),
         (["--json", "."], "cannot be written"),
         (["--picture", "no/such/x.png"], "x.png"),
-        (["--picture", "x.nonsense", "--layers", "1", "--json", "o.json"], "nonsense"),
+        (["--picture", "x.nonsense", "--images", "60", "--layers", "1"], "nonsense"),
         (["--device", "cuda"], "skdmn[cuda12]"),
         (["--layers", "9"], "kernel_size=3 is larger than the images"),
     ],
@@ -126,13 +125,14 @@ def test_wrong_usage_exits_with_2_and_names_the_option(arguments, message, capsy
 
 
 def test_results_are_written_before_the_picture_fails(tmp_path):
-    arguments = ["--layers", "1", "--picture", "x.nonsense", "--json", "o.json"]
+    few = ["--layers", "1", "--images", "60"]
+    arguments = [*few, "--picture", "x.nonsense", "--json", "o.json"]
     assert run(*arguments) == 1
     assert (tmp_path / "o.json").exists()
 
 
 def test_a_closed_pipe_is_no_error(tmp_path):
-    command = f"{sys.executable} -m skdmn demo --layers 1 --picture '' | head -n 1"
+    command = f"{sys.executable} -m skdmn demo --images 60 | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stdout.startswith("digits")
     assert done.stderr == ""
@@ -311,6 +311,24 @@ def test_info_tells_layers_files_and_training(model, capsys):
     assert told["training"]["accuracies"] == [1, 1]
 
 
+@pytest.mark.filterwarnings("ignore:1 of 21 files")
+def test_report_writes_a_page_about_labelled_pictures(pictures, model, capsys):
+    pytest.importorskip("matplotlib")
+    arguments = ["report", model, str(pictures), "--hardest", "2"]
+    assert cli.main([*arguments, "--out", "page.html"]) == 0
+    printed = capsys.readouterr().out
+    assert "20 images, accuracy 1.0000" in printed
+    page = Path("page.html").read_text()
+    assert "coarse" in page
+    assert "<img" in page
+    (Path("other") / "cat").mkdir(parents=True)
+    (Path("other") / "cat" / "0.png").write_bytes(
+        (pictures / "fine" / "0.png").read_bytes()
+    )
+    assert cli.main(["report", model, "other"]) == 1
+    assert "does not know the classes cat" in capsys.readouterr().err
+
+
 def test_export_writes_models_that_predict_the_same(pictures, model, capsys):
     onnxruntime = pytest.importorskip("onnxruntime")
     assert cli.main(["export", model, "--onnx", "m.onnx"]) == 0
@@ -337,6 +355,8 @@ def test_export_writes_models_that_predict_the_same(pictures, model, capsys):
         ("train nowhere", "nowhere does not exist"),
         ("predict nowhere.skops x.png", "nowhere.skops does not exist"),
         ("predict NOTHING x.png", "is not a model that skdmn train saved"),
+        ("report MODEL FOLDER --out no/such.html", "cannot be written"),
+        ("report MODEL FOLDER --strict", "1 of 21 files cannot be used"),
         ("export MODEL", "pass --onnx OUT, --torch OUT or both"),
         ("export MODEL --onnx no/such.onnx", "cannot be written"),
     ],

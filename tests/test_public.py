@@ -100,6 +100,7 @@ def test_scikit_learns_array_api_checks_are_not_left_out():
 
 
 def test_all_names_are_there_and_documented():
+    assert skdmn._MODULES.keys() == {*skdmn.__all__}
     for name in skdmn.__all__:
         assert inspect.getdoc(getattr(skdmn, name)), name
 

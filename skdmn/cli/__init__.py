@@ -19,6 +19,7 @@ from skdmn.cli.parser import make_parser
 COMMANDS = {
     "train": ("skdmn.cli.train", "train"),
     "predict": ("skdmn.cli.use", "predict"),
+    "report": ("skdmn.cli.use", "report"),
     "export": ("skdmn.cli.use", "export"),
     "info": ("skdmn.cli.use", "info"),
     "demo": ("skdmn.cli.demo", "demo"),

@@ -22,6 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command")
     _add_train(commands)
     _add_predict(commands)
+    _add_report(commands)
     _add_export(commands)
     _add_info(commands)
     _add_demo(commands)
@@ -75,23 +76,7 @@ def _add_train(commands: Any) -> None:
         default="auto",
         help="uint8 scales 16 bits to 8 [auto]",
     )
-    add(
-        "--columns",
-        nargs=2,
-        metavar=("FILES", "LABELS"),
-        help="columns of a CSV file [its two columns]",
-    )
-    add(
-        "--extensions",
-        nargs="+",
-        metavar="EXT",
-        help="extensions of the pictures in a folder, such as jpg [all files]",
-    )
-    add(
-        "--strict",
-        action="store_true",
-        help="stop if a file cannot be read, instead of leaving it out",
-    )
+    _add_listing(add)
     add = run.add_argument_group("network").add_argument
     add(
         "--mirrored",
@@ -135,6 +120,53 @@ def _add_predict(commands: Any) -> None:
     add("--all", action="store_true", help="print the probabilities of all classes")
     add("--out", metavar="FILE", help="write to a file instead of the terminal")
     add("--force", action="store_true", help="replace an existing FILE")
+
+
+def _add_report(commands: Any) -> None:
+    run = commands.add_parser(
+        "report",
+        help="show where a model is right and wrong, and why",
+        description="Classify labelled pictures that the model was not fitted to, and "
+        "write a page about the accuracy, the confusions and the hardest pictures.",
+    )
+    run.add_argument("model", help="file of the model")
+    run.add_argument(
+        "folder",
+        help="folder that has a subfolder for each class, or CSV file of files and "
+        "labels",
+    )
+    add = run.add_argument
+    add("--out", metavar="FILE", help="file of the page, .html [none]")
+    add("--force", action="store_true", help="replace an existing FILE")
+    add(
+        "--hardest",
+        type=_count,
+        default=12,
+        metavar="N",
+        help="number of hardest pictures to show [12]",
+    )
+    _add_listing(add)
+
+
+def _add_listing(add: Callable[..., Any]) -> None:
+    """Add the options that say which files are pictures."""
+    add(
+        "--columns",
+        nargs=2,
+        metavar=("FILES", "LABELS"),
+        help="columns of a CSV file [its two columns]",
+    )
+    add(
+        "--extensions",
+        nargs="+",
+        metavar="EXT",
+        help="extensions of the pictures in a folder, such as jpg [all files]",
+    )
+    add(
+        "--strict",
+        action="store_true",
+        help="stop if a file cannot be read, instead of leaving it out",
+    )
 
 
 def _add_export(commands: Any) -> None:

@@ -114,12 +114,7 @@ def _images(options: argparse.Namespace) -> tuple[Any, ImageFolder]:
         "background": options.background,
         "dtype": options.dtype,
     }
-    others = {
-        "root": None,
-        "columns": options.columns,
-        "extensions": options.extensions,
-        "on_error": "raise" if options.strict else "warn",
-    }
+    others = listing(options)
     try:
         folder = ImageFolder._made(options.folder, preparation, **others)
         is_large = max(folder.shape[1:3]) > LARGE
@@ -128,6 +123,21 @@ def _images(options: argparse.Namespace) -> tuple[Any, ImageFolder]:
     if options.size is None and is_large:
         preparation["size"] = USUAL
         folder = ImageFolder._made(options.folder, preparation, **others)
+    return in_memory_if_small(folder)
+
+
+def listing(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that say which files are pictures."""
+    return {
+        "root": None,
+        "columns": options.columns,
+        "extensions": options.extensions,
+        "on_error": "raise" if options.strict else "warn",
+    }
+
+
+def in_memory_if_small(folder: ImageFolder) -> tuple[Any, ImageFolder]:
+    """Return the images, decoded if they are small, and the folder of those."""
     if math.prod(folder.shape) * folder.dtype.itemsize <= IN_MEMORY:
         return folder._loaded()
     folder = folder._without(folder._damaged())

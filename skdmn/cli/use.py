@@ -1,4 +1,4 @@
-"""Commands that use a model: ``predict``, ``export`` and ``info``."""
+"""Commands that use a model: ``predict``, ``report``, ``export`` and ``info``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from skdmn.cli.output import Progress, check_writable, in_table, write
-from skdmn.cli.train import said
+from skdmn.cli.train import in_memory_if_small, listing, said
 from skdmn.data.reader import ImageReader
-from skdmn.datasets.folder import files_below
+from skdmn.datasets.folder import ImageFolder, files_below
 from skdmn.utils.optional import import_optional
 from skdmn.utils.persistence import TRUSTED_TYPES
 
@@ -133,6 +133,57 @@ def _row_writer(stream: TextIO, options: argparse.Namespace, classes: list[Any])
         stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     return write_csv if options.format == "csv" else write_json
+
+
+# report
+
+
+def report(options: argparse.Namespace) -> None:
+    """Print, and write to a page, where a model is right and wrong."""
+    from skdmn.inspection import class_report
+
+    out = check_writable(options.out, options.force) if options.out else None
+    if out is not None:
+        import_optional("matplotlib", "skdmn report --out", "plot")
+    model = load(options.model)
+    reader: ImageReader = model[0]
+    images, folder = in_memory_if_small(_as_read(reader, options))
+    labels = np.array(folder.target_names)[folder.target]
+    unknown = sorted({*labels.tolist()} - {*model.classes_.tolist()}, key=str)
+    if unknown:
+        raise ValueError(
+            f"The model does not know the classes {', '.join(map(str, unknown[:9]))}; "
+            f"its classes are {', '.join(map(str, model.classes_[:9]))}. Pass a folder "
+            "with subfolders of these names."
+        )
+    folder._report("raise" if options.strict else "warn")
+    found = class_report(model, images, labels, n_hardest=options.hardest)
+    print(found)
+    if out is not None:
+        found.to_html(out)
+        print(f"report written to {out}")
+
+
+def _as_read(reader: ImageReader, options: argparse.Namespace) -> ImageFolder:
+    """Return a folder whose images are prepared as those of the training."""
+    channels = (*reader.image_shape_, 1)[2]
+    preparation = {
+        "size": reader.size,
+        "color": {1: "grey", 3: "rgb"}.get(channels, "auto"),
+        "fit": reader.fit_mode,
+        "resampling": reader.resampling,
+        "background": reader.background,
+        "dtype": reader.dtype,
+    }
+    folder = ImageFolder._made(options.folder, preparation, **listing(options))
+    prepared = reader._preparation()
+    if folder.preparation != prepared:
+        raise ValueError(
+            f"The images become {folder.preparation.shape}, {folder.dtype}, but the "
+            f"model takes {prepared.shape}, {prepared.dtype}; pass images such as "
+            "those of the training."
+        )
+    return folder
 
 
 # export
