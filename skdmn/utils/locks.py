@@ -146,9 +146,12 @@ def _owner(path: Path) -> str:
 
 def _release(file: BinaryIO, path: Path) -> None:
     """Remove a file and its lock."""
+    if sys.platform == "win32":
+        with contextlib.suppress(OSError):  # without it, Windows may take its time
+            file.seek(_BYTE)
+            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+        file.close()  # open files cannot be removed
     with contextlib.suppress(OSError):
-        if sys.platform == "win32":  # open files cannot be removed
-            file.close()
         path.unlink()
     file.close()
 

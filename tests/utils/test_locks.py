@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
@@ -169,3 +170,40 @@ def test_a_read_only_file_system_is_named(tmp_path, monkeypatch):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         wait_for(tmp_path / "none" / "f.npy")
+
+
+class Windows:
+    """Locks of a byte at the position of a file, as in `msvcrt`."""
+
+    LK_NBLCK, LK_UNLCK = "lock", "unlock"
+
+    def __init__(self):
+        self.held, self.done = set(), []
+
+    def locking(self, number, mode, n_bytes):
+        at = os.lseek(number, 0, os.SEEK_CUR), n_bytes
+        self.done.append(mode)
+        if mode == self.LK_NBLCK:
+            if at in self.held:
+                raise PermissionError(errno.EACCES, "locked")
+            self.held.add(at)
+        else:
+            self.held.remove(at)
+
+
+def test_windows_locks_and_unlocks_the_same_byte(tmp_path, monkeypatch):
+    windows = Windows()
+    monkeypatch.setattr(locks, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(locks, "msvcrt", windows, raising=False)
+    target, byte = tmp_path / "file", {(locks._BYTE, 1)}
+    first, second = Lock(target), Lock(target)
+    first.__enter__()
+    assert windows.held == byte
+    threading.Timer(0.1, first.__exit__).start()
+    with pytest.warns(UserWarning, match=f"written by process {os.getpid()} on"):
+        second.__enter__()
+    assert windows.held == byte
+    second.__exit__()
+    assert windows.done.count("unlock") == 2
+    assert not windows.held
+    assert not list(tmp_path.iterdir())
