@@ -23,8 +23,9 @@ from sklearn.model_selection import (
     train_test_split,
 )
 
-from skdmn import make_dmn
+from skdmn import CutoffSearchCV, make_dmn
 from skdmn.datasets import load_digits_images
+from skdmn.display import SearchDisplay
 
 X, y = load_digits_images()
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
@@ -73,6 +74,35 @@ for kept, memory in {"without": None, "with": Memory(folder, verbose=0)}.items()
         one.fit(X_train, y_train)
     times[kept] = (time.perf_counter() - started) / len(layers)
 print(", ".join(f"{1e3 * t:.1f} ms per fit {kept} memory" for kept, t in times.items()))
+
+# %% [markdown]
+# ## The same search in less time
+#
+# `CutoffSearchCV` gives the same results, and computes only once what settings have in
+# common: density matrices, features, and solutions of the softmax that differ little.
+
+# %%
+started = time.perf_counter()
+shared = CutoffSearchCV(dmn, grid, cv=folds).fit(X_train, y_train)
+shared_seconds = time.perf_counter() - started
+difference = (
+    shared.cv_results_["mean_test_score"] - search.cv_results_["mean_test_score"]
+)
+n_different = np.abs(difference).max() * len(X_train)
+print(
+    f"{seconds / shared_seconds:.1f} times faster than GridSearchCV, and at most "
+    f"{n_different:.0f} of {len(X_train)} images differ in the labels of a setting"
+)
+
+# %% [markdown]
+# `SearchDisplay` shows the scores of all settings. On the right, no setting is better
+# than those on the Pareto front with the same number of features or fewer.
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained")
+variance, correlation = "conv1__variance_cutoff", "conv1__correlation_cutoff"
+SearchDisplay.from_search(shared, variance, group=correlation, ax=axes[0])
+display = SearchDisplay.from_search(shared, group="conv1__n_filters", ax=axes[1])
 
 # %% [markdown]
 # ## The results as a table

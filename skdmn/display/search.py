@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdmn.display.drawing import axes_or_new, colours
 
 _MARKERS = "osD^vP*X"
+_FRONT = "Pareto front"
 _WIDE = 30  # ratio of the largest and the least value from which an axis is logarithmic
 _COSTS = {
     "n_features": "number of features",
@@ -254,14 +255,18 @@ class SearchDisplay:
                 markersize=9,
                 markerfacecolor="none",
                 zorder=3,
-                label="Pareto front",
+                label=_FRONT,
             )
         ax.set(xlabel=self.xlabel, ylabel=self.ylabel, xscale=self.xscale)
         if self.ticks is not None:
             ax.set_xticks(range(len(self.ticks)), self.ticks)
         ax.spines[["top", "right"]].set_visible(False)
         if self.labels is not None or self.front is not None:
+            handles, names = ax.get_legend_handles_labels()
+            order = sorted(range(len(names)), key=lambda i: names[i] == _FRONT)
             ax.legend(
+                [handles[i] for i in order],
+                [names[i] for i in order],
                 fontsize=8,
                 title=self.legend_title,
                 title_fontsize=8,

@@ -393,6 +393,8 @@ class _Fold:
                 data = maps.map(partial(_selected, channels=channels, variant=variant))
             done = (*fitted, *zip(variant.steps, variant.layers, strict=True))
             self._go_on(every, depth + len(variant.steps), channels, data, done, starts)
+            starts.release()
+            del data  # before the features of the next setting are selected
 
     def _continue(
         self, settings: Sequence[Setting], depth: int, data: Pair, fitted: Fitted

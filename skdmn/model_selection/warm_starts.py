@@ -161,6 +161,10 @@ class WarmStarts:
         self._solved.append(Solution(classifier.C, channels, others, iterate))
         return fitted
 
+    def release(self) -> None:
+        """Release the features of the last fit; solutions are kept."""
+        self._problem = None
+
     def _problem_of(
         self,
         classifier: SoftmaxClassifier,
