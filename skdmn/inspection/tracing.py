@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skdmn.kernels.geometry import Window, every
+from skdmn.kernels.reference.contrast import root_of_floor
 from skdmn.kernels.reference.convolution import (
     pad,
     patches,
@@ -198,8 +199,12 @@ def _(operation: Encode, values: np.ndarray) -> tuple[np.ndarray, Pull]:
     window, shape = operation.window, values.shape
     weights = operation.filters.reshape(len(operation.filters), -1)
     windows = patches(values, window.size)
+    # first subtracting an entry makes patches of equal entries exactly 0
+    first = windows[..., :1]
+    windows = windows - first
     means = windows.mean(axis=-1, keepdims=True)
-    windows = windows - means
+    windows -= means
+    means += first
     contrasts = _contrasts(windows, operation.floor)
     products = (windows / contrasts) @ weights.T
     magnitudes = np.maximum(np.abs(products) - operation.threshold, 0)
@@ -228,9 +233,10 @@ def _(operation: Encode, values: np.ndarray) -> tuple[np.ndarray, Pull]:
 def _contrasts(centred: np.ndarray, floor: float) -> np.ndarray:
     """Return the square root of variance plus floor, of patches without their means."""
     # in units of the largest value, whose square does not overflow or underflow
-    unit = np.maximum(np.abs(centred).max(axis=-1, keepdims=True), math.sqrt(floor))
+    root = root_of_floor(floor, np.finfo(np.float64))
+    unit = np.maximum(np.abs(centred).max(axis=-1, keepdims=True), root)
     variance = ((centred / unit) ** 2).mean(axis=-1, keepdims=True)
-    return unit * np.sqrt(variance + (math.sqrt(floor) / unit) ** 2)
+    return unit * np.sqrt(variance + (root / unit) ** 2)
 
 
 @step.register

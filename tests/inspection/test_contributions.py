@@ -22,6 +22,7 @@ from skdmn import (
     AveragePool2DTransformer,
     ChannelStandardScaler,
     FlattenTransformer,
+    IncrementalRidgeClassifier,
     MaxPool2DTransformer,
     OverlapPruner,
     SoftmaxClassifier,
@@ -36,6 +37,7 @@ from skdmn.operations import Convolve, Operation, Rectify
 HEADS = {
     "softmax": [SoftmaxClassifier(C=0.1)],
     "plain": [SoftmaxClassifier(C=1e-6, standardize=False)],
+    "ridge of sums": [IncrementalRidgeClassifier()],
     "scaled": [FlattenTransformer(), StandardScaler(), LogisticRegression(max_iter=5)],
     "svc": [FlattenTransformer(), StandardScaler(), LinearSVC(max_iter=20)],
     "ridge": [FlattenTransformer(), RidgeClassifier(fit_intercept=False)],

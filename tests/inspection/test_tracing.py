@@ -132,8 +132,9 @@ def test_contrast_normalized_features_are_divided_by_products_with_centred_pixel
 
 
 def test_a_constant_patch_and_one_of_zeros_contribute_nothing():
-    encode = Encode(np.array([1.0, -1.0]).reshape(1, 1, 2, 1), 0.1, 0.0)
-    images = np.array([[5.0, 5.0], [0.0, 0.0]]).reshape(2, 1, 2, 1)
+    assert np.mean([0.1] * 3) != 0.1
+    encode = Encode(np.array([1, 1, -2.0]).reshape(1, 1, 3, 1), 0.1, 0.0)
+    images = np.repeat([[0.1], [0.0]], 3, axis=1).reshape(2, 1, 3, 1)
     assert_array_equal(pulled([encode, Power(0.5)], images, 1.0), 0)
 
 
