@@ -26,6 +26,7 @@ from skdmn import (
     MaxPool2DTransformer,
     OverlapPruner,
     SoftmaxClassifier,
+    SoftmaxClassifierCV,
     WhitenedPCAPatchTransformer,
     make_dmn,
     recommended_dmn,
@@ -36,6 +37,7 @@ from skdmn.operations import Convolve, Operation, Rectify
 
 HEADS = {
     "softmax": [SoftmaxClassifier(C=0.1)],
+    "softmax cv": [SoftmaxClassifierCV([0.01, 0.1], cv=2)],
     "plain": [SoftmaxClassifier(C=1e-6, standardize=False)],
     "ridge of sums": [IncrementalRidgeClassifier()],
     "scaled": [FlattenTransformer(), StandardScaler(), LogisticRegression(max_iter=5)],
