@@ -7,6 +7,7 @@ import re
 import struct
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +231,26 @@ def model(pictures, tmp_path_factory):
     return str(out)
 
 
+def test_warnings_are_messages_of_the_command(monkeypatch, capsys):
+    def warn(options):
+        warnings.warn("of something", stacklevel=1)
+
+    monkeypatch.setattr("skdmn.cli.demo.demo", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "_showwarnmsg_impl", show_warning)
+        assert run() == 0
+    assert capsys.readouterr().err == "skdmn: warning: of something\n"
+
+
+def show_warning(message):
+    """Print a warning as Python does; pytest records warnings instead."""
+    text = warnings.formatwarning(
+        message.message, message.category, message.filename, message.lineno
+    )
+    print(text, end="", file=sys.stderr)
+
+
 def rows_of(text):
     return list(csv.DictReader(text.splitlines()))
 
@@ -272,6 +293,10 @@ def test_predict_goes_on_after_a_file_that_cannot_be_read(pictures, model, capsy
         row["label"] for row in rows
     ]
     assert len(rows) == 20
+    image = pytest.importorskip("PIL.Image").open(pictures / "fine" / "1.png")
+    image.resize((48, 40), 0).save("large.png")
+    assert predicted(model, "large.png") == 0
+    assert rows_of(capsys.readouterr().out)[0]["label"] == "fine"
     assert predicted(model, pictures, "--out", "out.csv") == 1
     assert "out.csv exists already; pass --force" in capsys.readouterr().err
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -57,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupts.append(1)
         raise KeyboardInterrupt
 
+    # as messages of the command, without the line of code that warns
+    formatted = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"skdmn: warning: {message}\n"
     before = signal.getsignal(signal.SIGINT)
     try:
         signal.signal(signal.SIGINT, interrupt)
@@ -78,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"skdmn: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     finally:
+        warnings.formatwarning = formatted
         if before is not None:
             signal.signal(signal.SIGINT, before)
 

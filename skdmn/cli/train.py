@@ -123,6 +123,9 @@ def _images(options: argparse.Namespace) -> tuple[Any, ImageFolder]:
     if options.size is None and is_large:
         preparation["size"] = USUAL
         folder = ImageFolder._made(options.folder, preparation, **others)
+    # new files of another size are resized, even if those of the folder had one size
+    height, width = folder.shape[1:3]
+    folder.reader.size = (height, width)
     return in_memory_if_small(folder)
 
 

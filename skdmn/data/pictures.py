@@ -116,9 +116,10 @@ class Preparation:
                 "pad": "it as a whole, with background around it,",
                 "stretch": "it, whatever its aspect ratio,",
             }[self.fit]
+            smooth = "" if self.resampling == "nearest" else " with antialiasing"
             steps.append(
                 f"resize {how} to {height} x {width} pixels (height x width) by "
-                f"{self.resampling} resampling with antialiasing"
+                f"{self.resampling} resampling{smooth}"
             )
         else:
             steps.append(f"refuse other sizes than {height} x {width} pixels")
@@ -432,7 +433,7 @@ def _dtype_of_mode(mode: str) -> str:
         return {"I": "int32", "F": "float32"}[mode]
     except KeyError:
         raise UnreadableImageError(
-            f"has Pillow's mode {mode}, which is not known"
+            f"has the mode {mode} of Pillow, which is not known"
         ) from None
 
 
