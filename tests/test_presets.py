@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skdmn import make_dmn, paper_dmn, recommended_dmn
+from skdmn import SoftmaxClassifierCV, make_dmn, paper_dmn, recommended_dmn
 from skdmn.datasets import load_digits_images
 
 
@@ -167,3 +167,18 @@ def test_what_is_not_computed_is_refused(architecture, message):
 def test_lists_of_the_papers_network_have_an_entry_for_each_convolution():
     with pytest.raises(ValueError, match="has 1 values for 2 layers"):
         paper_dmn("d6, m, d9", kernel_size=[3])
+
+
+@pytest.mark.parametrize("make", ["make_dmn", "recommended_dmn"])
+def test_C_may_be_chosen_by_cross_validation(make):
+    X, y = load_digits_images()
+    X, y = X[:200], y[:200]
+    if make == "make_dmn":
+        dmn = make_dmn(1, n_filters=2, C="auto")
+    else:
+        dmn = recommended_dmn((8, 8), n_filters=4, subsample=1.0, C="auto")
+    dmn.set_params(softmax__Cs=[0.01, 0.1], softmax__cv=2)
+    softmax = dmn.fit(X, y)[-1]
+    assert type(softmax) is SoftmaxClassifierCV
+    assert softmax.C_ in softmax.Cs_
+    assert dmn.score(X, y) > 0.9

@@ -56,7 +56,8 @@ Splits = list[tuple[np.ndarray, np.ndarray]]
 # Default grid, as C times the mean squared norm of the standardized rows: the variance
 # of the logits that the penalty expects
 LOWEST, HIGHEST = 1e-2, 1e3
-EXTENSIONS = 5  # maximum number of values that are added at the ends of the grid
+# The grid is extended by at most so many values, and to at most this factor
+EXTENSIONS, FARTHEST = 5, 1e3
 # Tolerance of the folds, for which scores are the same up to ties
 FOLD_SHARE, FOLD_TOL = 30, 3e-4
 OUTPUTS = 64  # of the folds that are computed together
@@ -163,7 +164,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
     prior of variance C for each coefficient. The prior variance of a logit is then
     :math:`C |x'|^2`. The values of C are spaced logarithmically, so that the mean of
     this variance goes from 0.01 to 1000. If the best value is at an end and better than
-    all others, up to five values are added beyond that end.
+    all others, up to five values are added, at most 1000 times beyond that end.
 
     **Solver.** All folds are minimized at once by L-BFGS, so that each pass over the
     data computes value and gradient of all folds. The values of C are taken in
@@ -537,6 +538,7 @@ class _Search:
         if grid is None:
             grid, ratio = self.estimator._grid(self.pooled)
         todo = np.unique(grid).tolist()
+        self.bounds = todo[0], todo[-1]
         most = len(todo) + (EXTENSIONS if ratio else 0)
         task = context.subcontext(task_name="search", max_subtasks=most)
         task.call_on_fit_task_begin(estimator=self.estimator, **data)
@@ -579,7 +581,9 @@ class _Search:
         best = means.index(max(means))
         if means.count(means[best]) > 1 or 0 < best < len(Cs) - 1:
             return []
-        return [Cs[0] / ratio if best == 0 else Cs[-1] * ratio]
+        low, high = self.bounds[0] / FARTHEST, self.bounds[1] * FARTHEST
+        further = Cs[0] / ratio if best == 0 else Cs[-1] * ratio
+        return [further] if low <= further <= high else []
 
     def results(self, grid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the values of C in the given order, and the scores by fold and C."""

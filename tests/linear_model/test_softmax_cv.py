@@ -175,11 +175,13 @@ def test_default_grid_is_extended_until_the_best_is_inside(
     monkeypatch.setattr(softmax_cv, "HIGHEST", high)
     ours = SoftmaxClassifierCV(2, cv=3, scoring="neg_log_loss").fit(*digits)
     assert 3 <= len(ours.Cs_) <= 2 + softmax_cv.EXTENSIONS
+    norm = np.ptp(digits[0], axis=0).astype(bool).sum()
+    assert low / 1001 < ours.Cs_[0] * norm
+    assert ours.Cs_[-1] * norm < 1001 * high
     assert_allclose(np.diff(np.log(ours.Cs_)), np.log(high / low))
     means = ours.scores_.mean(axis=0)
     assert ours.Cs_[means.argmax()] == ours.C_
-    added_below = low < 1e-3
-    assert (means.argmax() == 0) <= (not added_below or len(ours.Cs_) == 7)
+    assert (ours.Cs_[0] * norm < low / 2) == (low > 1)
 
 
 def test_given_values_are_taken_as_they_are(digits):
