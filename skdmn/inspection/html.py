@@ -13,6 +13,7 @@ import numpy as np
 from skdmn._version import __version__
 from skdmn.display.drawing import pyplot
 from skdmn.inspection.display import as_picture, heat_limit, heat_map
+from skdmn.utils.labels import as_objects
 
 if TYPE_CHECKING:
     from skdmn.inspection.report import Calibration, ClassReport, HardImage
@@ -120,10 +121,9 @@ def _head(report: ClassReport) -> str:
 
 def _classes(report: ClassReport) -> str:
     worst = {one.true: one for one in reversed(report.confusions)}
-    rows = []
+    rows, labels = [], as_objects(report.classes)
     for at in np.argsort(np.nan_to_num(report.class_accuracy, nan=2), kind="stable"):
-        label = report.classes.tolist()[at]
-        confused = worst.get(label)
+        confused = worst.get(labels[at])
         rows.append(
             [
                 _text(report.classes[at]),

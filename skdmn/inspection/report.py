@@ -325,7 +325,7 @@ def _indices(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     known = {label: index for index, label in enumerate(as_objects(classes))}
     unknown = [label for label in as_objects(labels) if label not in known]
     if unknown:
-        shown = ", ".join(map(repr, unknown))
+        shown = ", ".join(map(repr, unknown[:5])) + ", ..." * (len(unknown) > 5)
         raise ValueError(
             f"y has labels that the model does not know: {shown}; leave these images "
             "out, or fit the model on all classes."
