@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from skdmn.linear_model.softmax import SoftmaxClassifier
     from skdmn.linear_model.softmax_cv import SoftmaxClassifierCV
     from skdmn.model_selection.search import CutoffSearchCV, RandomizedCutoffSearchCV
+    from skdmn.network.compacting import compact
     from skdmn.network.lazy import LazyFeatures
     from skdmn.network.network import DensityMatrixNetwork
     from skdmn.presets import make_dmn, paper_dmn, recommended_dmn
@@ -46,6 +47,7 @@ __all__ = [
     "SoftmaxClassifierCV",
     "WhitenedPCAPatchTransformer",
     "ZCAWhitening",
+    "compact",
     "make_dmn",
     "paper_dmn",
     "recommended_dmn",
@@ -71,6 +73,7 @@ _MODULES = {
     "SoftmaxClassifierCV": "linear_model.softmax_cv",
     "WhitenedPCAPatchTransformer": "layers.whitened_pca",
     "ZCAWhitening": "layers.zca",
+    "compact": "network.compacting",
     "make_dmn": "presets",
     "paper_dmn": "presets",
     "recommended_dmn": "presets",
