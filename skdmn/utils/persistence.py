@@ -39,6 +39,10 @@ TRUSTED_TYPES = (
     "skdmn.layers.zca.ZCAWhitening",
 )
 
+_PLAIN = (bool, int, float, str)
+_valid_params: set[tuple] = set()  # classes with parameters that were found valid
+_MOST_VALID = 2**12
+
 # increase when attributes of fitted estimators change their names or meaning
 _FORMAT = 1
 
@@ -125,8 +129,31 @@ class PortableMixin:
 
     def _check_params(self) -> None:
         """Raise if a parameter is not valid."""
-        if not get_config()["skip_parameter_validation"]:
+        if get_config()["skip_parameter_validation"]:
+            return
+        plain = self._plain_params()
+        if plain is None or plain not in _valid_params:
             self._validate_params()  # type: ignore[attr-defined]
+        if plain is not None:
+            if len(_valid_params) > _MOST_VALID:
+                _valid_params.clear()
+            _valid_params.add(plain)
+
+    def _plain_params(self) -> tuple | None:
+        """Return all that the check of the parameters depends on, if it is plain.
+
+        The check takes longer than the rest of a `predict` of one image.
+        """
+        found: list[Any] = [type(self)]
+        for name, constraints in self._parameter_constraints.items():  # type: ignore[attr-defined]
+            value = getattr(self, name, self)
+            if value is None or type(value) in _PLAIN:
+                found.append((type(value), value))
+                continue
+            kinds = tuple(c for c in constraints if isinstance(c, type))
+            if not isinstance(value, kinds):
+                return None
+        return tuple(found)
 
     def _check_state(self) -> Sizes:
         """Raise if the fitted attributes are not what the class declares.

@@ -234,3 +234,14 @@ def test_exports_to_torch_name_the_parameter(digits):
         from_torch(torch.nn.Conv2d(1, 2, 3, bias=False), loader, y)
     with pytest.raises(ValueError, match=r"images\[1\] is None, not an image"):
         make_hybrid("d6, m, c20, de10", [X[:1], None], y[:2])
+
+
+def test_parameters_are_checked_again_when_they_change():
+    layer = ClassPCAPatchTransformer(3, n_filters=2)
+    X, y = np.random.default_rng(0).random((6, 5, 5)), [0, 1] * 3
+    layer.fit(X, y)
+    for name, value in [("n_filters", 2.5), ("variance_cutoff", 1.5)]:
+        with pytest.raises(ValueError, match=f"The '{name}' parameter"):
+            layer.set_params(**{name: value}).transform(X)
+        layer.set_params(n_filters=2, variance_cutoff=0.95)
+        layer.transform(X)
