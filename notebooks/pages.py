@@ -59,6 +59,7 @@ _MODULES = {
     "skdmn.federated": "Sums of several sites",
     "skdmn.display": "Pictures",
     "skdmn.inspection": "Why this answer",
+    "skdmn.kernels": "Compiled kernels",
 }
 _ANALYSIS = {
     "skdmn.analysis.density": "Theory: density matrices",

@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 import skdmn
 from skdmn import datasets
 from skdmn.cli.output import check_writable
+from skdmn.kernels.dispatch import compile_seconds
 from skdmn.network.network import DensityMatrixNetwork
 from skdmn.presets import make_dmn, recommended_dmn
 
@@ -145,9 +146,13 @@ def _fit_and_score(
     y_test: np.ndarray,
 ) -> tuple[float, float]:
     """Fit a model; return the time in seconds and the accuracy on test images."""
-    started = time.perf_counter()
+    started, compiled = time.perf_counter(), compile_seconds()
     model.fit(X, y)
     seconds = time.perf_counter() - started
+    compiled = compile_seconds() - compiled
+    if compiled > 0.1:
+        print(f"kernels compiled, once, in {compiled:.1f} s, not counted below")
+        seconds = max(0.0, seconds - compiled)
     return seconds, float(model.score(X_test, y_test))
 
 

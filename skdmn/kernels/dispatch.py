@@ -8,6 +8,7 @@ the one in `skdmn.kernels.reference`, up to rounding.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
@@ -194,6 +195,12 @@ def has_numba_kernel(operation: str) -> bool:
     """Return True if an operation has a Numba kernel and Numba can be imported."""
     found = IMPLEMENTATIONS[operation].numba
     return found is not None and numba_module(found.split(".")[0]) is not None
+
+
+def compile_seconds() -> float:
+    """Return the seconds that this process has spent on the compilation of kernels."""
+    compiling = sys.modules.get("skdmn.kernels.numba.compiling")
+    return compiling.compile_seconds() if compiling is not None else 0.0
 
 
 @functools.cache

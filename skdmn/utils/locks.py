@@ -36,6 +36,9 @@ class Lock:
     ----------
     target : Path
         The file or folder. It need not exist.
+    patience : float or None, default=None
+        Seconds to wait for another one, without a warning; then the context begins
+        without the lock. None waits with a warning, as long as it takes.
 
     Raises
     ------
@@ -45,20 +48,24 @@ class Lock:
         If no file can be created in that folder.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, patience: float | None = None) -> None:
         self._target = target
+        self._patience = patience
         self._path = target.with_name(target.name + ".lock")
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> None:
         try:
             self._file = _open_locked(self._path, self._target)
-            if self._file is None:
+            if self._file is None and self._patience is None:
                 warn_user(
                     f"{self._target} is being written by {_owner(self._path)}; "
                     "waiting until it is done."
                 )
+            until = time.monotonic() + (self._patience or 0.0)
             while self._file is None:
+                if self._patience is not None and time.monotonic() > until:
+                    return
                 time.sleep(POLL_SECONDS)
                 self._file = _open_locked(self._path, self._target)
             _held.add(self._file)

@@ -381,3 +381,12 @@ def test_patches_of_equal_pixels_are_zero_for_any_floor():
     for dtype in ("f4", "f8"):
         patches = np.full((5, 24), 255.1, dtype)
         assert not by_contrast(patches, 1e-30).any()
+
+
+def test_constants_of_an_encoding_follow_changed_filters(rng):
+    images, how = some_images(rng), some_encoding(rng, "f4")
+    before = kernels.encode_and_pool(images, how, WHOLE, 1.0)
+    how.filters[0] *= 2  # in place
+    after = kernels.encode_and_pool(images, how, WHOLE, 1.0)
+    assert_allclose(after, loop_encode(images, how), atol=1e-4)
+    assert not np.array_equal(before, after)

@@ -9,18 +9,22 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import skdmn
+from skdmn.kernels import dispatch, warming
+from skdmn.utils import locks
 
 compiling = pytest.importorskip(
     "skdmn.kernels.numba.compiling", reason="Numba compiles the kernels"
 )
 numba, PACKAGE = compiling.numba, compiling.__package__
-NAMES = ["blocks", "contrast", "convolution", "moments", "softmax"]
+NAMES = ["blocks", "contrast", "convolution", "moments", "shared", "softmax"]
 MODULES = [importlib.import_module(f"{PACKAGE}.{name}") for name in NAMES]
 blocks, softmax = MODULES[0], MODULES[-1]
 
@@ -205,16 +209,23 @@ def test_kernels_take_all_that_they_need_from_hashed_modules(module):
         for alias in node.names
         if not node.module.startswith(PACKAGE)
     }
-    kernels = [
-        node
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef) and node.decorator_list
-    ]
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    names = {
+        node.name: {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        for node in functions
+    }
+    compiled = {
+        node.name
+        for node in functions
+        for mark in node.decorator_list
+        for part in ast.walk(mark)
+        if getattr(part, "id", None) in ("kernel", "inner", "numba", "intrinsic")
+    }
+    # functions of `shared` have no decorator: `code` compiles them
+    kernels = compiled | ({*names} & names.get("code", set()))
     assert kernels
-    for node in kernels:
-        names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-        if {"kernel", "numba"} & names:
-            assert not names & unhashed, node.name
+    for name in kernels:
+        assert not names[name] & unhashed, name
     for node in ast.walk(tree):
         assert getattr(node, "arg", None) != "cache", "use `kernel`"
 
@@ -301,3 +312,90 @@ def test_damaged_caches_of_all_kernels_are_replaced(tmp_path, rng):
             path.write_bytes(damage(content))
         assert energies(tmp_path) == expected
         assert set(files(tmp_path)) == set(whole)
+
+
+def addressed(constant):
+    """Compile a function that returns by a pointer; return its address."""
+    names = {"constant": constant, "__name__": softmax.__name__}
+    exec(compile("def stored(to): to[0] = constant", __file__, "exec"), names)
+    types = numba.types
+    signature = types.void(types.CPointer(types.int64))
+    return compiling.address(names["stored"], signature)
+
+
+@numba.njit
+def call(address, array):
+    blocks.call(address, ((array, 1),), ())
+
+
+def test_functions_are_called_by_their_address_and_cached(folder):
+    for constant in (7, 8):
+        array = np.zeros(3, np.int64)
+        call(addressed(constant), array)
+        assert array.tolist() == [0, 7, 0]
+    (file,) = files(folder)
+    assert file.name.startswith("softmax.stored.")
+
+
+def test_the_dtype_of_images_does_not_compile_kernels_again(rng):
+    from skdmn.kernels.numba import contrast, convolution, moments
+
+    kernels = [
+        *(contrast._encode, contrast._by_contrast, convolution._convolve_fours),
+        *(convolution._convolve, convolution._max_pool, moments._multiply_images),
+        softmax._pass,
+    ]
+    dtypes = [np.dtype(name) for name in ("u1", "i1", "?", "u2", "i2", "i4", "i8")]
+    for dtype in dtypes:
+        warming._call_all(dtype, np.dtype("f4"))
+    for kernel in kernels:
+        assert len(kernel.signatures) <= 2, kernel  # float32 and float64
+
+
+def test_the_time_of_compilation_is_counted_and_told_once(folder, caplog, monkeypatch):
+    compiling._tell.cache_clear()
+    before = dispatch.compile_seconds()
+    with caplog.at_level("INFO", "skdmn"):
+        result(1)
+        spent = dispatch.compile_seconds()
+        result(2)  # from the cache
+    assert spent > before
+    assert dispatch.compile_seconds() == spent
+    assert [record.getMessage()[:23] for record in caplog.records] == [
+        "compiling kernels, once"
+    ]
+
+
+def test_a_process_waits_for_another_one_that_compiles_the_same_kernel(
+    folder, monkeypatch
+):
+    """The other one is a thread here, that holds the lock of the file and stores it."""
+    result(1)
+    (file,) = files(folder)
+    content = file.read_bytes()
+    file.unlink()
+    lock = locks.Lock(file)
+    lock.__enter__()
+
+    def finish():
+        file.write_bytes(content)
+        lock.__exit__()
+
+    other = threading.Timer(0.3, finish)
+    other.start()
+    assert result(2) == 1  # what the other one compiled
+    other.join()
+    assert files(folder) == [file]
+    file.unlink()
+    with locks.Lock(file):
+        monkeypatch.setattr(compiling, "_PATIENCE", 0.1)
+        assert result(3) == 3
+    assert files(folder) == [file]
+
+
+def test_a_failed_compilation_leaves_no_lock(folder):
+    names = {"__name__": softmax.__name__}
+    exec(compile("def failing(a): return a + 'text'", __file__, "exec"), names)
+    with pytest.raises(numba.TypingError):
+        compiling.kernel(names["failing"])(0)
+    assert not files(folder)

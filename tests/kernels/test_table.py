@@ -29,7 +29,12 @@ GROUPS = [np.array([3, 0, 4]), np.array([1])]  # of images
 # kernels for one group of images, which kernels for several groups call
 FOR_ONE_GROUP = {"second_moments", "contrast_moments"}
 # public names of `dispatch` that are not operations
-OTHER_FUNCTIONS = {"implementation", "has_numba_kernel", "numba_module"}
+OTHER_FUNCTIONS = {
+    "implementation",
+    "has_numba_kernel",
+    "numba_module",
+    "compile_seconds",
+}
 
 
 def parameters(subpackage, path):

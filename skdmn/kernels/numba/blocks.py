@@ -127,7 +127,8 @@ def multiply_block(typing, P, V, left, right, counts, to):
             a[a0 + p*ap + i*ai + j*aj + k*ak] * b[b0 + v + i*bi + j*bj + k*bk]
 
     for p < P and every v of V vectors. P and V are literals. a, b and out are flat
-    arrays of one floating dtype, the dtype of the sums. All other arguments are int.
+    arrays, or pointers, of one floating dtype, the dtype of the sums. All other
+    arguments are int.
     """
     rows, vectors = range(P.literal_value), range(V.literal_value)
     signature = types.void(P, V, left, right, counts, to)
@@ -269,6 +270,66 @@ def rectified_block(typing, values, n, threshold, to):
     return signature, generate
 
 
+@intrinsic
+def call(typing, code, pointers, numbers):
+    """Call a `skdmn.kernels.numba.shared` function by its address.
+
+    Its arguments are pointers to ``array[offset]`` for each pair of `pointers`, then
+    the `numbers`: ints and floats of the types in its signature, in tuples of tuples.
+    """
+    signature = types.void(code, pointers, numbers)
+
+    def generate(context, builder, signature, args):
+        address, pairs, numbers = args
+        values = []
+        pairs = cgutils.unpack_tuple(builder, pairs)
+        for pair, kind in zip(pairs, signature.args[1], strict=True):
+            array, offset = cgutils.unpack_tuple(builder, pair)
+            start = _data(context, builder, kind[0], array)
+            values.append(builder.gep(start, [offset]))
+        values += _flat(builder, signature.args[2], numbers)
+        # Numba's calling convention: the result, the exception, then the arguments
+        nothing = ir.IntType(8).as_pointer()
+        ends = [cgutils.alloca_once(builder, nothing) for _ in range(2)]
+        values = [*ends, *values]
+        function = ir.FunctionType(ir.IntType(32), [value.type for value in values])
+        builder.call(builder.inttoptr(address, function.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def at(typing, array, offset):
+    """Return a pointer to ``array[offset]``, from an array or a pointer.
+
+    Loops over pointers take less time to compile than loops over slices. The array must
+    be an argument of the kernel: Numba frees its own arrays after their last use.
+    """
+    signature = types.CPointer(array.dtype)(array, types.intp)
+
+    def generate(context, builder, signature, args):
+        start = _data(context, builder, signature.args[0], args[0])
+        return builder.gep(start, [args[1]])
+
+    return signature, generate
+
+
+def _flat(builder, kind, value):
+    """Return the values of a number, or of tuples of tuples of numbers."""
+    if not isinstance(kind, types.BaseTuple):
+        return [value]
+    parts = zip(kind, cgutils.unpack_tuple(builder, value), strict=True)
+    return [number for part in parts for number in _flat(builder, *part)]
+
+
+def _data(context, builder, array_type, array):
+    """Return the pointer to the first value of an array; a pointer stays as it is."""
+    if isinstance(array_type, types.CPointer):
+        return array
+    return context.make_array(array_type)(context, builder, array).data
+
+
 class _Vectors:
     """Generator of instructions on vectors of the dtype of an array."""
 
@@ -280,10 +341,8 @@ class _Vectors:
         self.bits = ir.VectorType(ir.IntType(8 * self.size), self.type.count)
 
     def pointer(self, array, offset):
-        struct = self.context.make_array(self.array_type)
-        return self.builder.gep(
-            struct(self.context, self.builder, array).data, [offset]
-        )
+        start = _data(self.context, self.builder, self.array_type, array)
+        return self.builder.gep(start, [offset])
 
     def sum_of(self, *products):
         """Return the sum of products of steps and constants."""

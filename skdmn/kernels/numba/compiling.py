@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 import pickle
 import sys
+import time
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,13 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
+from numba.core.sigutils import normalize_signature
 
 from skdmn.kernels.numba.blocks import ROWS, VECTOR_BYTES
+from skdmn.utils.locks import Lock
 
 _DIGEST = hashlib.sha256().digest_size
 # settings of Numba that change the machine code
@@ -49,6 +55,8 @@ def _hash_of_sources() -> str:
 
 
 _SOURCES = _hash_of_sources()
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+_PATIENCE = 60.0  # seconds to wait for another process that compiles the same kernel
 _COMPILER = (
     *(sys.version, numba.__version__, llvmlite.__version__, np.__version__),
     *(VECTOR_BYTES, ROWS),
@@ -60,13 +68,104 @@ def kernel(function: Callable) -> Callable:
 
     If there is no folder to cache it in, it is compiled in every process.
     """
-    compiled: Any = numba.njit(nogil=True)(function)
+    return _compiled(function)
+
+
+def inner(function: Callable) -> Callable:
+    """Compile a function that only kernels call, which takes less time."""
+    return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def _compiled(function: Callable, **options: Any) -> Callable:
+    compiled: Any = numba.njit(**_OPTIONS, **options)(function)
+    cache = _cache_of(function)
+    if cache is not None:
+        compiled._cache = cache
+    compile_ = compiled._compiler.compile
+
+    def timed(args: Any, return_type: Any) -> Any:
+        with _compiling(cache):
+            return compile_(args, return_type)
+
+    compiled._compiler.compile = timed
+    return compiled
+
+
+def address(function: Callable, signature: Any) -> int:
+    """Return the address of a compiled function of pointers and numbers.
+
+    It is cached as a kernel is. Only kernels can call it, because pointers have no
+    counterpart in Python, and it must not raise errors.
+    """
+    # Numba caches only functions with one of its wrappers; C callbacks have one that
+    # takes pointers
+    compiled: Any = CFunc(function, normalize_signature(signature), {}, _OPTIONS)
+    context, cache = compiled._targetdescr.target_context, _cache_of(function)
+    with global_compiler_lock:
+        found = cache.load_overload(compiled._sig, context) if cache else None
+        if found is None:
+            with _compiling(cache):
+                found = compiled._compile_uncached()
+            if cache:
+                cache.save_overload(compiled._sig, found)
+    _stays.append(found)
+    return found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+
+
+_stays: list[Any] = []  # code whose address was returned
+
+
+def _cache_of(function: Callable) -> KernelCache | None:
+    """Return a cache for a function, or None if there can be none."""
     ours = function.__module__.startswith(f"{__package__}.")
     # a source that changed since the import of this module may not be the hashed one
     if ours and _SOURCES and _hash_of_sources() == _SOURCES:
         with contextlib.suppress(RuntimeError, OSError):  # no writable folder
-            compiled._cache = KernelCache(function)
-    return compiled
+            return KernelCache(function)
+    return None
+
+
+class _Compilation:
+    """What this process has compiled; Numba compiles in one thread at a time."""
+
+    depth = 0  # a kernel that others call is compiled while they are
+    since = 0.0
+    seconds = 0.0
+
+
+def compile_seconds() -> float:
+    """Return the seconds that this process has spent on the compilation of kernels."""
+    return _Compilation.seconds
+
+
+@contextlib.contextmanager
+def _compiling(cache: KernelCache | None) -> Iterator[None]:
+    """Tell once that kernels are compiled, and measure the time."""
+    if not _Compilation.depth:
+        _tell()
+        _Compilation.since = time.perf_counter()
+    _Compilation.depth += 1
+    try:
+        yield
+    except BaseException:
+        if cache is not None:
+            cache.release()
+        raise
+    finally:
+        _Compilation.depth -= 1
+        if not _Compilation.depth:
+            _Compilation.seconds += time.perf_counter() - _Compilation.since
+
+
+@functools.cache
+def _tell() -> None:
+    """Tell once per process that kernels are compiled."""
+    message = "compiling kernels, once; later processes load them from the cache"
+    logger = logging.getLogger("skdmn")
+    logger.info(message)
+    listens = logger.isEnabledFor(logging.INFO) and logger.hasHandlers()
+    if not listens and sys.stderr is not None and sys.stderr.isatty():
+        print(f"skdmn: {message}", file=sys.stderr)
 
 
 class KernelCache(FunctionCache):
@@ -78,11 +177,26 @@ class KernelCache(FunctionCache):
     ``NUMBA_CACHE_DIR``, or the one of the module, or one of the user.
     """
 
+    _held: Lock | None = None
+
     def load_overload(self, sig, target_context):
-        """Return the compiled kernel for a signature, or None."""
+        """Return the compiled kernel for a signature, or None.
+
+        If it is None, the kernel must be compiled and saved. Other processes that need
+        it wait for that, some time.
+        """
         target_context.refresh()
+        path = self._path(sig, target_context.codegen())
+        found = self._load(path, target_context)
+        if found is None and self._lock(path):
+            found = self._load(path, target_context)  # of another process
+            if found is not None:
+                self.release()
+        return found
+
+    def _load(self, path, target_context):
         try:
-            content = self._path(sig, target_context.codegen()).read_bytes()
+            content = path.read_bytes()
         except OSError:
             return None
         payload = content[_DIGEST:]
@@ -92,8 +206,13 @@ class KernelCache(FunctionCache):
 
     def save_overload(self, sig, data):
         """Store a compiled kernel if the disk permits, and remove outdated files."""
-        if not self._impl.check_cachable(data):
-            return
+        try:
+            if self._impl.check_cachable(data):
+                self._save(sig, data)
+        finally:
+            self.release()
+
+    def _save(self, sig, data):
         payload = dumps(self._impl.reduce(data))
         path = self._path(sig, data.codegen)
         new = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.new")
@@ -110,6 +229,24 @@ class KernelCache(FunctionCache):
         for old in path.parent.glob(f"{self._stem}.*"):
             if not old.name.startswith(f"{self._stem}.{_SOURCES[:12]}."):
                 _remove(old)
+
+    def _lock(self, path):
+        """Lock a file that is to be written; return False if that is not possible."""
+        self.release()
+        lock = Lock(path, patience=_PATIENCE)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.__enter__()
+        except OSError:
+            return False
+        self._held = lock
+        return True
+
+    def release(self):
+        """Let other processes write the file that was locked last."""
+        lock, self._held = self._held, None
+        if lock is not None:
+            lock.__exit__()
 
     def flush(self):
         """Remove all files of the kernel."""

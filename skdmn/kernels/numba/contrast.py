@@ -21,11 +21,20 @@ from skdmn.kernels.geometry import (
     check_members,
     check_window,
 )
-from skdmn.kernels.numba.blocks import ROWS, padded, rectified_block
-from skdmn.kernels.numba.compiling import kernel
-from skdmn.kernels.numba.convolution import Geometry, convolve_row, load, plan, run
+from skdmn.kernels.numba.blocks import ROWS, at, padded, rectified_block
+from skdmn.kernels.numba.compiling import inner, kernel
+from skdmn.kernels.numba.convolution import (
+    Geometry,
+    convolve_row,
+    load,
+    plan,
+    run,
+    working_memory,
+)
 from skdmn.kernels.numba.moments import NARROW
+from skdmn.kernels.numba.shared import code, memory
 from skdmn.kernels.reference.contrast import Encoding, cell_edges, check_encoding
+from skdmn.utils.remember import remembered
 from skdmn.utils.threads import in_threads, n_threads, single_blas
 
 _PATCHES = 2**21  # values of patches that a thread holds at a time
@@ -42,19 +51,29 @@ def encode_and_pool(
     n_filters, dtype = len(how.filters), how.filters.dtype
     images, floor = _in_range(images, how.floor)
     g = plan(images, n_filters, how.size, (1, 1), "valid", window, dtype)
-    # without the filters' means, the means of patches only contribute rounding errors
-    first = how.filters.reshape(n_filters, -1)
-    first = first - first.mean(axis=1, keepdims=True)
-    first, then = _factored(first, how.components)
+    first, then = _columns(how.filters, how.components)
     products = g.rows * g.columns * (first.size + then.size)
     g = g._replace(n_filters=2 * n_filters)  # two-sided features
+    edges, spans = _segments(g)
     operands = (
-        _as_columns(first, padded(len(first), dtype)),
-        _as_columns(then, g.padded),
-        *_segments(g),
+        *(first, then, edges, spans, _n_open(g)),
         *(_above_zero(floor, dtype), np.float64(power), dtype.type(how.threshold)),
     )
-    return run(_encode, images, g, products, *operands)
+    room = _room(g, first.shape[1], len(edges) - 1)
+    return run(_encode, images, g, products, *operands, room=room)
+
+
+@remembered(8)
+def _columns(
+    filters: np.ndarray, components: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns that rows of images, then of products, are multiplied with."""
+    # without the filters' means, the means of patches only contribute rounding errors
+    first = filters.reshape(len(filters), -1)
+    first = first - first.mean(axis=1, keepdims=True)
+    first, then = _factored(first, components)
+    width = padded(len(filters), filters.dtype)
+    return _as_columns(first, padded(len(first), first.dtype)), _as_columns(then, width)
 
 
 def _factored(
@@ -135,7 +154,7 @@ def contrast_moments(
     d = size[0] * size[1] * g.channels
     edges = [cell_edges(n, c) for n, c in zip((g.rows, g.columns), cells, strict=True)]
     spans = list(itertools.product(*map(itertools.pairwise, edges)))
-    flat = np.ascontiguousarray(images).reshape(len(images), -1)
+    functions = code(images.dtype, dtype)
     floor = _above_zero(floor, dtype)
     n_parts = max(1, min(n_threads(), len(members), _SUMS // (len(spans) * d * d * 8)))
     parts = np.array_split(members, n_parts)
@@ -144,14 +163,17 @@ def contrast_moments(
     high = max(1, _PATCHES // (step * g.columns * d))
 
     def work(part: np.ndarray, sums: np.ndarray) -> None:
+        room = working_memory(*_room(g, 0, 0), dtype)
         for i in range(0, len(part), step):
-            some = flat[part[i : i + step]]
+            some, start = memory(images[part[i : i + step]])
             for total, ((top, bottom), (left, right)) in zip(sums, spans, strict=True):
                 for y in range(top, bottom, high):
-                    shape = (len(some), min(high, bottom - y), right - left, d)
-                    windows = np.empty(shape, dtype)
-                    _by_contrast(some, g, floor, y, left, windows)
-                    windows = windows.reshape(-1, d)
+                    cell = min(high, bottom - y), right - left
+                    windows = np.empty((len(some) * math.prod(cell), d), dtype)
+                    _by_contrast(
+                        *(functions, start, len(some), g, floor, y, left, *cell),
+                        *(windows, *room),
+                    )
                     total += windows.T @ windows
 
     with single_blas():
@@ -162,81 +184,116 @@ def contrast_moments(
 
 
 @kernel
-def _by_contrast(images, g, floor, top, left, out):
-    """Copy the patches of a cell, contrast-normalized."""
-    run_ = g.kernel_width * g.channels
-    image = np.empty(g.height * g.width * g.channels, out.dtype)
-    work = np.empty((4, g.width * g.channels))
-    means, scales = np.empty(g.columns, out.dtype), np.empty(g.columns, out.dtype)
-    for i in range(len(images)):
-        load(images[i], g, image, 0, g.height, g.width * g.channels)
-        for y in range(out.shape[1]):
-            _contrasts(image, top + y, g, floor, work, means, scales)
-            for x in range(out.shape[2]):
-                mean, scale = means[left + x], scales[left + x]
-                for row in range(g.kernel_height):
-                    at = ((top + y + row) * g.width + left + x) * g.channels
-                    pixels = image[at : at + run_]
-                    to = out[i, y, x, row * run_ : (row + 1) * run_]
+def _by_contrast(code, source, n, g, floor, top, left, rows, columns, out, work, more):
+    """Copy the patches of a cell, contrast-normalized.
+
+    `work` and `more` are working memory, see `_room`.
+    """
+    pitch, run_ = g.width * g.channels, g.kernel_width * g.channels
+    image, means = at(work, 0), at(work, g.height * pitch)
+    scales, to = at(means, g.columns), at(out, 0)
+    for i in range(n):
+        load(code, source, i, g, image, 0, g.height, pitch)
+        for y in range(top, top + rows):
+            _contrasts(image, y, g, floor, more, means, scales)
+            for x in range(left, left + columns):
+                mean, scale = means[x], scales[x]
+                pixels = at(image, y * pitch + x * g.channels)
+                for _ in range(g.kernel_height):
                     for j in range(run_):
                         to[j] = (pixels[j] - mean) * scale
+                    pixels, to = at(pixels, pitch), at(to, run_)
+
+
+def _room(g: Geometry, n_inner: int, n_segments: int) -> tuple[int, int]:
+    """Return the numbers of floats and of float64 that kernels need to work with."""
+    pitch = g.width * g.channels
+    image = g.height * pitch + ROWS * g.channels
+    line = (g.columns + ROWS) * g.padded
+    between = (g.columns + 2 * ROWS) * n_inner
+    averages = _n_open(g) * g.out_columns * g.padded
+    segments = n_segments * g.padded
+    return image + line + between + 2 * (g.columns + segments + averages), 4 * pitch
+
+
+def _n_open(g: Geometry) -> int:
+    """Return the number of rows of averages that a row of products may belong to."""
+    return -(-g.window_height // g.step_y)
 
 
 @kernel
 def _encode(
-    images, g, first, then, edges, spans, floor, power, threshold, out, top, end
+    code,
+    source,
+    n,
+    g,
+    first,
+    then,
+    edges,
+    spans,
+    n_open,
+    floor,
+    power,
+    threshold,
+    work,
+    more,
+    out,
+    top,
+    end,
 ):
     """Encode and average the output rows from top to end of every image.
 
     A row is multiplied with the filters; or, if they were factored, with the
-    components and then with the coefficients.
+    components and then with the coefficients. `work` and `more` are working memory, see
+    `_room`.
     """
     pitch, width = g.width * g.channels, g.padded
-    image = np.zeros(g.height * pitch + ROWS * g.channels, first.dtype)
-    line = np.empty((g.columns + ROWS) * width, first.dtype)
     inner, size = first.shape[1], (g.kernel_height, g.kernel_width * g.channels)
-    between = np.zeros((g.columns + 2 * ROWS) * inner, first.dtype)
-    patches = ((g.channels, pitch), size, first.ravel(), inner, g.lane)
+    n_segments = (len(edges) - 1) * width
+    n_averages = n_open * g.out_columns * width
+    means = at(work, 0)
+    scales = at(means, g.columns)
+    ups = at(scales, g.columns)
+    downs = at(ups, n_segments)
+    above = at(downs, n_segments)
+    below = at(above, n_averages)
+    line = at(below, n_averages)
+    between = at(line, (g.columns + ROWS) * width)
+    image = at(between, (g.columns + 2 * ROWS) * inner)
     # not literals, for which `convolve_row` would be compiled once more
     zero, one = np.int64(0), np.int64(1)
-    mixtures = ((inner, zero), (one, len(then)), then.ravel(), width, g.lane)
-    means, scales = np.empty(g.columns, first.dtype), np.empty(g.columns, first.dtype)
-    work = np.empty((4, g.width * g.channels))
-    ups = np.empty((len(edges) - 1) * width, first.dtype)
-    downs = np.empty_like(ups)
-    # number of rows of averages that one row of products may belong to
-    n_open = -(-g.window_height // g.step_y)
-    above = np.zeros(n_open * g.out_columns * width, first.dtype)
-    below = np.zeros(n_open * g.out_columns * width, first.dtype)
+    patches = ((g.channels, pitch), size, at(first, 0), inner, g.lane)
+    mixtures = ((inner, zero), (one, len(then)), at(then, 0), width, g.lane)
     start = max(0, top * g.step_y - g.window_before_y)
     stop = min((end - 1) * g.step_y - g.window_before_y + g.window_height, g.rows)
-    for i in range(len(images)):
-        load(images[i], g, image, 0, g.height, pitch)
+    for i in range(n):
+        load(code, source, i, g, image, 0, g.height, pitch)
         for y in range(start, stop):
-            at = y + g.window_before_y
-            earliest = max(top, -(-(at - g.window_height + 1) // g.step_y))
-            latest = min(end, at // g.step_y + 1)
+            below_y = y + g.window_before_y
+            earliest = max(top, -(-(below_y - g.window_height + 1) // g.step_y))
+            latest = min(end, below_y // g.step_y + 1)
             if earliest >= latest:
                 continue  # between windows
             if len(then):
-                convolve_row(image, y * pitch, patches, between, zero, g.columns)
-                convolve_row(between, zero, mixtures, line, zero, g.columns)
+                convolve_row(code, image, y * pitch, patches, between, zero, g.columns)
+                convolve_row(code, between, zero, mixtures, line, zero, g.columns)
             else:
-                convolve_row(image, y * pitch, patches, line, zero, g.columns)
-            _contrasts(image, y, g, floor, work, means, scales)
+                convolve_row(code, image, y * pitch, patches, line, zero, g.columns)
+            _contrasts(image, y, g, floor, more, means, scales)
             _add_segments(line, scales, threshold, g, edges, ups, downs)
             for row in range(earliest, latest):
                 slot = row % n_open * g.out_columns * width
-                _add_windows(ups, downs, spans, width, above, below, slot)
+                over, under = at(above, slot), at(below, slot)
+                _add_windows(ups, downs, spans, width, over, under)
                 upper = row * g.step_y - g.window_before_y
                 lower = min(upper + g.window_height, g.rows)
                 if y == lower - 1:
                     n_rows = lower - max(upper, 0)
                     to = (i * g.out_rows + row) * g.out_columns * g.n_filters
-                    _write_averages(above, below, slot, n_rows, g, power, out, to)
+                    _write_averages(over, under, n_rows, g, power, at(out, to))
 
 
-@kernel
+@inner
 def _contrasts(image, y, g, floor, work, means, scales):
     """Compute means and inverse contrasts of the patches of a row of positions.
 
@@ -246,54 +303,59 @@ def _contrasts(image, y, g, floor, work, means, scales):
     have a variance of exactly 0.
     """
     channels, pitch = g.channels, g.width * g.channels
-    center, spread, mean, total = work[0], work[1], work[2], work[3]
+    center, spread = at(work, 0), at(work, pitch)
+    mean, total = at(spread, pitch), at(spread, 2 * pitch)
     n, n_columns = g.kernel_height, g.kernel_width
-    first = image[y * pitch : (y + 1) * pitch]
-    center[:] = 0.0
-    spread[:] = 0.0
-    for row in range(y + 1, y + n):
-        line = image[row * pitch : (row + 1) * pitch]
-        for j in range(pitch):  # slices, which LLVM turns into vector code
+    first = at(image, y * pitch)
+    for j in range(pitch):
+        center[j] = 0.0
+        spread[j] = 0.0
+    for row in range(1, n):
+        line = at(first, row * pitch)
+        for j in range(pitch):
             center[j] += np.float64(line[j]) - first[j]
     share = 1.0 / n
     for j in range(pitch):
         center[j] = first[j] + share * center[j]
-    for row in range(y, y + n):
-        line = image[row * pitch : (row + 1) * pitch]
+    for row in range(n):
+        line = at(first, row * pitch)
         for j in range(pitch):
-            spread[j] += (line[j] - center[j]) ** 2
+            off = line[j] - center[j]
+            spread[j] += off * off
     values = g.columns * channels
-    mean[:] = 0.0
-    total[:] = 0.0
+    for j in range(values):
+        mean[j] = 0.0
+        total[j] = 0.0
     for column in range(1, n_columns):
-        shifted = center[column * channels : column * channels + values]
+        shifted = at(center, column * channels)
         for j in range(values):
             mean[j] += shifted[j] - center[j]
     share = 1.0 / n_columns
     for j in range(values):
         mean[j] = center[j] + share * mean[j]
     for column in range(n_columns):
-        shifted = center[column * channels : column * channels + values]
-        added = spread[column * channels : column * channels + values]
+        shifted, added = at(center, column * channels), at(spread, column * channels)
         for j in range(values):
-            total[j] += added[j] + n * (shifted[j] - mean[j]) ** 2
+            off = shifted[j] - mean[j]
+            total[j] += added[j] + n * (off * off)
     n *= n_columns
     share, of_all = 1.0 / channels, 1.0 / (n * channels)
     for x in range(g.columns):
-        at = x * channels
+        start = x * channels
         middle, squares = 0.0, 0.0
-        for c in range(channels):
-            middle += mean[at + c] - mean[at]
-        middle = mean[at] + share * middle
-        for c in range(channels):
-            squares += total[at + c] + n * (mean[at + c] - middle) ** 2
+        for c in range(start, start + channels):
+            middle += mean[c] - mean[start]
+        middle = mean[start] + share * middle
+        for c in range(start, start + channels):
+            off = mean[c] - middle
+            squares += total[c] + n * (off * off)
         contrast = math.sqrt(of_all * squares + floor)
         means[x] = middle
         # rounding errors of the products with equal pixels must not be scaled up
         scales[x] = 0.0 if squares == 0.0 else 1.0 / contrast
 
 
-@kernel
+@inner
 def _add_segments(line, scales, threshold, g, edges, ups, downs):
     """Sum soft-thresholded products from each window edge to the next."""
     width = g.padded
@@ -309,39 +371,39 @@ def _add_segments(line, scales, threshold, g, edges, ups, downs):
             )
 
 
-@kernel
-def _add_windows(ups, downs, spans, width, above, below, slot):
+@inner
+def _add_windows(ups, downs, spans, width, above, below):
     """Add the segments of a row to the sums of the windows that contain them."""
     for column in range(len(spans)):
-        at = slot + column * width
-        over, under = above[at : at + width], below[at : at + width]
+        over, under = at(above, column * width), at(below, column * width)
         for part in range(spans[column, 0], spans[column, 1]):
-            up = ups[part * width : (part + 1) * width]
-            down = downs[part * width : (part + 1) * width]
+            up, down = at(ups, part * width), at(downs, part * width)
             for f in range(width):
                 over[f] += up[f]
                 under[f] += down[f]
 
 
-@kernel
-def _write_averages(above, below, slot, n_rows, g, power, out, to):
+@inner
+def _write_averages(above, below, n_rows, g, power, out):
     """Write a row of averages, and reset their sums to 0."""
     width, n_filters = g.padded, g.n_filters // 2
+    row = at(out, 0)
     for column in range(g.out_columns):
         left = column * g.step_x - g.window_before_x
         n_columns = min(left + g.window_width, g.columns) - max(left, 0)
         share = 1.0 / (n_rows * n_columns)
-        base = slot + column * width
-        row = out[to : to + g.n_filters]
+        over, under = at(above, column * width), at(below, column * width)
+        others = at(row, n_filters)
         for f in range(n_filters):
-            row[f] = above[base + f] * share
-            row[n_filters + f] = below[base + f] * share
+            row[f] = over[f] * share
+            others[f] = under[f] * share
         if power == 0.5:  # faster than a power
-            for f in range(len(row)):
+            for f in range(g.n_filters):
                 row[f] = math.sqrt(row[f])
         elif power != 1.0:
-            for f in range(len(row)):
+            for f in range(g.n_filters):
                 row[f] = row[f] ** power
-        above[base : base + width] = 0
-        below[base : base + width] = 0
-        to += g.n_filters
+        for f in range(width):
+            over[f] = 0.0
+            under[f] = 0.0
+        row = at(row, g.n_filters)

@@ -27,13 +27,14 @@ from skdmn.kernels.numba.blocks import (
     ROWS,
     TALL,
     VECTORS,
+    call,
     lanes,
     max_block,
-    multiply,
     multiply_pool,
     padded,
 )
-from skdmn.kernels.numba.compiling import kernel
+from skdmn.kernels.numba.compiling import inner, kernel
+from skdmn.kernels.numba.shared import code, memory
 from skdmn.utils.threads import in_threads, n_threads
 
 _ALONE = 2**20  # fewer products take less time than the start of threads
@@ -144,19 +145,37 @@ def _in_fours(g: Geometry) -> bool:
 
 
 def run(
-    function: Callable, images: np.ndarray, g: Geometry, products: int, *operands: Any
+    function: Callable,
+    images: np.ndarray,
+    g: Geometry,
+    products: int,
+    *operands: Any,
+    room: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Call a kernel for all images in threads, some images at a time."""
+    """Call a kernel for all images in threads, some images at a time.
+
+    `room` are the sizes of its working memory, if it needs some.
+    """
     n, dtype = len(images), operands[-1].dtype
     out = np.empty((n, g.out_rows, g.out_columns, g.n_filters), dtype)
     threads = n_threads() if n * products > _ALONE else 1
+    functions = code(images.dtype, dtype)
 
     def work(some: slice, first: int, last: int) -> None:
-        part = np.ascontiguousarray(images[some]).reshape(some.stop - some.start, -1)
-        function(part, g, *operands, out[some].reshape(-1), first, last)
+        part, at = memory(images[some])
+        to = out[some].reshape(-1)
+        own = () if room is None else working_memory(*room, dtype)
+        function(functions, at, len(part), g, *operands, *own, to, first, last)
 
     in_threads(work, _pieces(n, g, products, threads), threads)
     return out
+
+
+def working_memory(
+    n_floats: int, n_doubles: int, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return zeros of a dtype and of float64, in which a kernel works."""
+    return np.zeros(n_floats, dtype), np.zeros(n_doubles)
 
 
 def _pieces(
@@ -175,7 +194,7 @@ def _pieces(
 
 
 @kernel
-def _convolve(images, g, weights, start, out, first, last):
+def _convolve(code, source, n, g, weights, start, out, first, last):
     """Convolve and pool the output rows from first to last of every image."""
     # rows of the convolution, then rows of the image, that the output depends on
     top = max(0, first * g.step_y - g.window_before_y)
@@ -195,8 +214,8 @@ def _convolve(images, g, weights, start, out, first, last):
     ring = np.empty(g.window_height * slot, weights.dtype)
     rest = np.empty(g.padded, weights.dtype)
     row_size = g.out_columns * g.n_filters
-    for i in range(len(images)):
-        load(images[i], g, image, above, below, pitch)
+    for i in range(n):
+        load(code, source, i, g, image, above, below, pitch)
         ring[:] = start  # rows above the first have no effect
         done = top
         for row in range(first, last):
@@ -205,7 +224,7 @@ def _convolve(images, g, weights, start, out, first, last):
                 at = y % g.window_height * slot
                 if y < g.rows:
                     base = (y * g.stride_y - g.before_y - above) * pitch
-                    convolve_row(image, base, filters, ring, at, columns)
+                    convolve_row(code, image, base, filters, ring, at, columns)
                 else:
                     ring[at : at + slot] = start
             done = upper + g.window_height
@@ -216,7 +235,7 @@ def _convolve(images, g, weights, start, out, first, last):
 
 
 @kernel
-def _convolve_fours(images, g, weights, start, out, first, last):
+def _convolve_fours(code, source, n, g, weights, start, out, first, last):
     """Convolve and pool by 2 x 2 windows; the maximum is taken in registers."""
     above = 2 * first * g.stride_y - g.before_y
     below = (2 * last - 1) * g.stride_y - g.before_y + g.kernel_height
@@ -227,8 +246,8 @@ def _convolve_fours(images, g, weights, start, out, first, last):
     width, rows = g.padded, g.kernel_height
     line = np.empty((g.out_columns + TALL) * width, weights.dtype)
     rest = np.empty(width, weights.dtype)
-    for i in range(len(images)):
-        load(images[i], g, image, above, below, pitch)
+    for i in range(n):
+        load(code, source, i, g, image, above, below, pitch)
         for row in range(first, last):
             base = (row - first) * 2 * g.stride_y * pitch
             for f in range(0, width, VECTORS * g.lane):
@@ -250,7 +269,7 @@ def _convolve_fours(images, g, weights, start, out, first, last):
             _write_row(line, g, start, out, to, end, rest)
 
 
-@kernel
+@inner
 def _write_row(line, g, start, out, to, end, rest):
     """Write a row of positions without the filters that were added to fill vectors."""
     for column in range(g.out_columns):
@@ -266,7 +285,7 @@ def _write_row(line, g, start, out, to, end, rest):
 
 
 @kernel
-def _max_pool(images, g, start, out, first, last):
+def _max_pool(code, source, n, g, start, out, first, last):
     """Pool the output rows from first to last of every image."""
     above = max(0, first * g.step_y - g.window_before_y)
     below = (last - 1) * g.step_y - g.window_before_y + g.window_height
@@ -275,8 +294,8 @@ def _max_pool(images, g, start, out, first, last):
     image = np.zeros((below - above) * pitch + g.padded, out.dtype)
     rest = np.empty(g.padded, out.dtype)
     row_size = g.out_columns * g.n_filters
-    for i in range(len(images)):
-        load(images[i], g, image, above, below, pitch)
+    for i in range(n):
+        load(code, source, i, g, image, above, below, pitch)
         for row in range(first, last):
             upper = row * g.step_y - g.window_before_y
             lower = min(upper + g.window_height, g.height)
@@ -289,19 +308,18 @@ def _max_pool(images, g, start, out, first, last):
             )
 
 
-@kernel
-def load(image, g, to, above, below, pitch):
-    """Copy rows of an image as floats into a buffer with a border of zeros."""
-    values = g.width * g.channels
-    for y in range(max(above, 0), min(below, g.height)):
-        at = (y - above) * pitch + g.before_x * g.channels
-        row, inside = image[y * values : (y + 1) * values], to[at : at + values]
-        for j in range(values):  # slices, which LLVM turns into vector code
-            inside[j] = row[j]
+@inner
+def load(code, source, i, g, to, above, below, pitch):
+    """Copy rows of image i as floats into a buffer with a border of zeros."""
+    values, first = g.width * g.channels, max(above, 0)
+    at = (first - above) * pitch + g.before_x * g.channels
+    source += (i * g.height + first) * values * code.size
+    n_rows = min(below, g.height) - first
+    call(code.load, ((to, at),), (source, n_rows, values, values, pitch))
 
 
-@kernel
-def convolve_row(image, base, filters, to, at, columns):
+@inner
+def convolve_row(code, image, base, filters, to, at, columns):
     """Convolve one row of positions; the products of each position are contiguous.
 
     `filters` is ((step to the next position, step to the next row of the image),
@@ -309,21 +327,20 @@ def convolve_row(image, base, filters, to, at, columns):
     vectors, values in a vector).
     """
     (step, pitch), (rows, run), weights, width, lane = filters
-    for f in range(0, width, VECTORS * lane):
-        vectors = min(VECTORS, (width - f) // lane)
-        x = 0
-        while x < columns:
-            x += multiply(
-                columns - x,
-                vectors,
-                (image, base + x * step, step, 0, pitch, 1),
-                (weights, f, 0, run * width, width),
-                (1, rows, run),
-                (to, at + x * width + f, width),
-            )
+    call(
+        code.multiply_rows,
+        ((image, base), (weights, 0), (to, at)),
+        (
+            (columns, width // lane, lane),
+            (step, pitch),
+            (run * width, width),
+            (rows, run),
+            width,
+        ),
+    )
 
 
-@kernel
+@inner
 def _pool_row(rows, base, pitch, n_rows, pixel, columns, g, start, out, to, end, rest):
     """Write one output row; `pitch` and `pixel` are the strides of the input."""
     for column in range(g.out_columns):

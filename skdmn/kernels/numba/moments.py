@@ -22,11 +22,12 @@ from skdmn.kernels.numba.blocks import (
     ROWS,
     TALL,
     VECTORS,
+    call,
     lanes,
-    multiply,
     padded,
 )
-from skdmn.kernels.numba.compiling import kernel
+from skdmn.kernels.numba.compiling import inner, kernel
+from skdmn.kernels.numba.shared import code, memory
 from skdmn.kernels.reference.moments import (
     entry_sums,
     largest_left,
@@ -120,11 +121,12 @@ def _scaled(
     largest: float,
 ) -> tuple[np.ndarray, np.ndarray, np.float64]:
     """Compute the moments of shifted and scaled patches; return the scale as well."""
-    n, height, width, channels = images.shape
+    height, width, channels = images.shape[1:]
     shape, dtype = (height, width, channels), shift.dtype
     # a power of two keeps all digits; scaled squares do not underflow or overflow
     scale = dtype.type(1 / min(max(largest, 2.0**-120), 2.0**120))
-    flat = np.ascontiguousarray(images).reshape(n, -1)
+    images, source = memory(images)
+    functions = code(images.dtype, dtype)
     d = size[0] * size[1] * channels
     outer = np.zeros((d, d))
     for tiles, n_products, n_values in _cut(shape, size, dtype):
@@ -135,7 +137,7 @@ def _scaled(
         geometry = (shape, tiles, np.tile(shift, width), scale, lanes(dtype))
         in_threads(
             lambda part, *sums, rest=geometry: _multiply_images(
-                flat, part, *rest, *sums
+                functions, source, part, *rest, *sums
             ),
             list(zip(parts, moments, pixels, strict=True)),
             len(parts),
@@ -206,7 +208,9 @@ def _in_budget(tiles: np.ndarray, channels: int) -> Iterator[np.ndarray]:
 
 
 @kernel
-def _multiply_images(images, members, shape, tiles, shift, scale, lane, moments, sums):
+def _multiply_images(
+    code, source, members, shape, tiles, shift, scale, lane, moments, sums
+):
     """Add the products of all tiles, and the pixels, of some images."""
     height, width, channels = shape
     pitch = width * channels
@@ -224,26 +228,22 @@ def _multiply_images(images, members, shape, tiles, shift, scale, lane, moments,
     for start in range(0, len(members), at_once):
         some = min(at_once, len(members) - start)
         for i in range(some):
-            to = scratch[room + i * size : room + (i + 1) * size]
-            _load(images[members[start + i]], shift, scale, to)
+            to, image = room + i * size, source + members[start + i] * size * code.size
+            call(
+                code.load_shifted,
+                ((scratch, to), (shift, 0)),
+                (image, height, pitch, pitch, 1, pitch, scale),
+            )
+            loaded = scratch[to : to + size]
             for j in range(size):
-                sums[j] += to[j]
+                sums[j] += loaded[j]
         for t in range(len(tiles)):
-            _multiply_tile(scratch, room, some, shape, tiles[t], lane, block, moments)
+            tile = tiles[t]
+            _multiply_tile(code, scratch, room, some, shape, tile, lane, block, moments)
 
 
-@kernel
-def _load(image, shift, scale, to):
-    """Copy an image, shifted and scaled; `shift` has the length of a row."""
-    pitch = len(shift)
-    for at in range(0, len(to), pitch):
-        row, scaled = image[at : at + pitch], to[at : at + pitch]
-        for j in range(pitch):
-            scaled[j] = (row[j] - shift[j]) * scale
-
-
-@kernel
-def _multiply_tile(images, base, n_images, shape, tile, lane, block, moments):
+@inner
+def _multiply_tile(code, images, base, n_images, shape, tile, lane, block, moments):
     """Add the products of a tile of some images, `_TERMS` of them at a time."""
     height, width, channels = shape
     pitch, step, values = width * channels, tile.pixels * channels, tile.width
@@ -256,18 +256,17 @@ def _multiply_tile(images, base, n_images, shape, tile, lane, block, moments):
             counts = (some, min(rows, tile.bottom - top), tile.steps)
             at = base + first * size + top * pitch + tile.left * channels
             below = at + tile.dy * pitch - tile.back * channels
-            for v in range(0, values, VECTORS * lane):
-                vectors = min(VECTORS, (values - v) // lane)
-                p = 0
-                while p < step:
-                    p += multiply(
-                        step - p,
-                        vectors,
-                        (images, at + p, 1, size, pitch, step),
-                        (images, below + v, size, pitch, step),
-                        counts,
-                        (block, p * values + v, values),
-                    )
+            call(
+                code.multiply_columns,
+                ((images, at), (images, below), (block, 0)),
+                (
+                    (step, values // lane, lane),
+                    (size, pitch, step),
+                    (size, pitch, step),
+                    counts,
+                    values,
+                ),
+            )
             added = moments[tile.offset : tile.offset + step * values]
             for j in range(len(added)):  # a slice, which LLVM turns into vector code
                 added[j] += block[j]

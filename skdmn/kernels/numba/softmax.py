@@ -13,12 +13,13 @@ import numpy as np
 from skdmn.kernels.numba.blocks import (
     ROWS,
     TALL,
-    VECTORS,
+    at,
+    call,
     lanes,
-    multiply,
     padded,
 )
-from skdmn.kernels.numba.compiling import kernel
+from skdmn.kernels.numba.compiling import inner, kernel
+from skdmn.kernels.numba.shared import code, strided
 from skdmn.kernels.reference.softmax import check_pass, n_models
 from skdmn.utils.threads import in_threads, n_threads, single_blas
 
@@ -41,7 +42,9 @@ def block_pass(
     check_pass(block, centre, coef, intercept, codes, weights)
     groups = n_models(weights)
     _check_codes(codes, max(len(coef) // groups, 2))
-    weights = weights.reshape(len(block), groups)
+    # copies, so that dtypes and flags of arrays are always the same
+    centre, intercept, codes = centre.copy(), intercept.copy(), codes.astype(np.int64)
+    weights = weights.reshape(len(block), groups).copy()
     n, d = block.shape
     n_outputs, dtype = len(coef), centre.dtype
     if groups > 1 and coef.nbytes > _CACHED:
@@ -56,12 +59,16 @@ def block_pass(
     cuts = [n * part // threads for part in range(threads + 1)]
     sums = np.zeros((threads, n_outputs * width + n_outputs + 1))
     rows = min(_MOST, max(_FEWEST, _BLOCK // (width * dtype.itemsize)))
+    room, one = _room(rows, width, outputs, n_outputs), dtype.type(1)
+    functions = code(block.dtype, dtype)
+    block, start_of, steps = strided(block)
 
     def work(part: int) -> None:
         some = slice(cuts[part], cuts[part + 1])
         _pass(
-            *(block[some], centre, transposed.ravel(), start, codes[some]),
-            *(weights[some], rows, lanes(dtype), sums[part]),
+            *(functions, start_of + some.start * steps[0] * block.itemsize, steps),
+            *(centre, transposed.ravel(), start, codes[some], weights[some]),
+            *(one, rows, lanes(dtype), np.zeros(room, dtype), sums[part]),
         )
 
     in_threads(work, [(part,) for part in range(threads)], threads)
@@ -82,7 +89,7 @@ def _pass_of_models(
 
     BLAS is faster than the kernel if the coefficients do not fit in the cache.
     """
-    n, d = block.shape
+    (n, d), groups = block.shape, weights.shape[1]
     dtype = centre.dtype
     threads = n_threads() if n * coef.size > _ALONE else 1
     cuts = [n * part // threads for part in range(threads + 1)]
@@ -98,8 +105,10 @@ def _pass_of_models(
             rows = room[: some.stop - first]
             np.subtract(block[some], centre, out=rows, casting="same_kind")
             scores = rows @ transposed
-            labels = codes[some], weights[some]
-            _residuals(scores.ravel(), len(coef), intercept, *labels, others[part])
+            _residuals(
+                *(scores.ravel(), len(coef), len(rows), intercept, codes[some]),
+                *(weights[some], groups, len(coef) // groups, others[part]),
+            )
             sums[part] += scores.T @ rows
 
     with single_blas():
@@ -109,21 +118,21 @@ def _pass_of_models(
 
 
 @kernel
-def _residuals(scores, stride, intercept, codes, weights, sums):
+def _residuals(scores, stride, n, intercept, codes, weights, groups, size, sums):
     """Replace scores by weights (p - label); add these and the loss to sums."""
-    n, n_models = weights.shape
-    size = (len(sums) - 1) // n_models
     for i in range(n):
-        for model in range(n_models):
-            first, weight = model * size, weights[i, model]
-            part = scores[i * stride + first : i * stride + first + size]
+        for model in range(groups):
+            first, weight = model * size, at(weights, i * groups + model)[0]
+            part, own = at(scores, i * stride + first), at(sums, first)
             if weight == 0:  # a row that this model leaves out
-                part[:] = 0
+                for k in range(size):
+                    part[k] = 0
                 continue
-            own = intercept[first : first + size]
-            sums[-1] += weight * _rest(part, own, codes[i], weight)
+            biases, label = at(intercept, first), at(codes, i)[0]
+            loss = at(sums, groups * size)
+            loss[0] += weight * _rest(part, biases, size, label, weight)
             for k in range(size):
-                sums[first + k] += part[k]
+                own[k] += part[k]
 
 
 def _check_codes(codes: np.ndarray, n_classes: int) -> None:
@@ -137,52 +146,70 @@ def _check_codes(codes: np.ndarray, n_classes: int) -> None:
 
 
 @kernel
-def _pass(block, centre, coef, intercept, codes, weights, most, lane, sums):
-    """Add the gradients by coefficients and intercepts, and the loss, to sums."""
-    n, d = block.shape
-    outputs, dtype = len(intercept), centre.dtype
+def _pass(
+    code,
+    source,
+    steps,
+    centre,
+    coef,
+    intercept,
+    codes,
+    weights,
+    one,
+    most,
+    lane,
+    work,
+    sums,
+):
+    """Add the gradients by coefficients and intercepts, and the loss, to sums.
+
+    `source` is the address of the first row; `steps` lead to the next row and value.
+    `work` is working memory, see `_room`.
+    """
+    n, d, outputs = len(codes), len(centre), len(intercept)
     width = -(-d // lane) * lane
     n_outputs = (len(sums) - 1) // (width + 1)
-    others = sums[n_outputs * width :]
-    room = TALL * width
-    rows = np.zeros(most * width + room, dtype)
-    scores = np.zeros((most + TALL) * outputs, dtype)
-    gradient = np.empty((n_outputs + ROWS) * width, dtype)
+    rows = at(work, 0)
+    scores = at(rows, (most + TALL) * width)
+    gradient = at(scores, (most + TALL) * outputs)
+    by_coef, others = at(sums, 0), at(sums, n_outputs * width)
+    groups, biases = weights.shape[1], at(intercept, 0)
+    size = n_outputs // groups
     for first in range(0, n, most):
         some = min(most, n - first)
-        for i in range(some):
-            values, to = block[first + i], rows[i * width : i * width + d]
-            for j in range(d):  # slices, which LLVM turns into vector code
-                to[j] = values[j] - centre[j]
-        _score(rows, some, width, d, coef, outputs, lane, scores)
-        labels = slice(first, first + some)
-        _residuals(scores, outputs, intercept, codes[labels], weights[labels], others)
-        _gradient(rows, some, width, scores, n_outputs, outputs, lane, gradient)
+        block = source + first * steps[0] * code.size
+        call(
+            code.load_shifted,
+            ((rows, 0), (centre, 0)),
+            (block, some, d, steps, width, one),
+        )
+        _score(code, rows, some, width, d, coef, outputs, lane, scores)
+        labels, own = at(codes, first), at(weights, first * groups)
+        _residuals(scores, outputs, some, biases, labels, own, groups, size, others)
+        _gradient(code, rows, some, width, scores, n_outputs, outputs, lane, gradient)
         for j in range(n_outputs * width):
-            sums[j] += gradient[j]
+            by_coef[j] += gradient[j]
 
 
-@kernel
-def _score(rows, n, width, d, coef, outputs, lane, scores):
+def _room(most: int, width: int, outputs: int, n_outputs: int) -> int:
+    """Return the number of floats that the kernel needs to work with."""
+    return (most + TALL) * (width + outputs) + (n_outputs + ROWS) * width
+
+
+@inner
+def _score(code, rows, n, width, d, coef, outputs, lane, scores):
     """Set scores to the products of rows and coefficients."""
-    for f in range(0, outputs, VECTORS * lane):
-        vectors = min(VECTORS, (outputs - f) // lane)
-        i = 0
-        while i < n:
-            i += multiply(
-                n - i,
-                vectors,
-                (rows, i * width, width, 0, 0, 1),
-                (coef, f, 0, 0, outputs),
-                (1, 1, d),
-                (scores, i * outputs + f, outputs),
-            )
+    call(
+        code.multiply_rows,
+        ((rows, 0), (coef, 0), (scores, 0)),
+        ((n, outputs // lane, lane), (width, 0), (0, outputs), (1, d), outputs),
+    )
 
 
-@kernel
-def _rest(scores, intercept, code, weight):
+@inner
+def _rest(scores, intercept, n, code, weight):
     """Replace the scores of a row by weight (p - label); return -log p[label]."""
-    if len(scores) == 1:
+    if n == 1:
         score = scores[0] + intercept[0]
         signed = score if code == 1 else -score
         small = math.exp(-abs(score))  # no overflow
@@ -190,33 +217,32 @@ def _rest(scores, intercept, code, weight):
         scores[0] = weight * (p - code)
         return math.log1p(small) - min(signed, 0)
     largest = scores[0] + intercept[0]
-    for k in range(len(scores)):
+    for k in range(n):
         scores[k] += intercept[k]
         largest = max(largest, scores[k])
     of_label = scores[code] - largest
     total = 0.0
-    for k in range(len(scores)):
+    for k in range(n):
         scores[k] = math.exp(scores[k] - largest)
         total += scores[k]
     factor = weight / total
-    for k in range(len(scores)):
+    for k in range(n):
         scores[k] *= factor
     scores[code] -= weight
     return math.log(total) - of_label
 
 
-@kernel
-def _gradient(rows, n, width, rest, n_outputs, outputs, lane, gradient):
+@inner
+def _gradient(code, rows, n, width, rest, n_outputs, outputs, lane, gradient):
     """Set gradient to the products of residuals and rows."""
-    for j in range(0, width, VECTORS * lane):
-        vectors = min(VECTORS, (width - j) // lane)
-        k = 0
-        while k < n_outputs:
-            k += multiply(
-                n_outputs - k,
-                vectors,
-                (rest, k, 1, 0, 0, outputs),
-                (rows, j, 0, 0, width),
-                (1, 1, n),
-                (gradient, k * width + j, width),
-            )
+    call(
+        code.multiply_columns,
+        ((rest, 0), (rows, 0), (gradient, 0)),
+        (
+            (n_outputs, width // lane, lane),
+            (0, 0, outputs),
+            (0, 0, width),
+            (1, 1, n),
+            width,
+        ),
+    )
