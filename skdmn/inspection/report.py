@@ -425,7 +425,7 @@ def _name(X: Any, one: Any, index: int) -> str:
     if array_api_compat.is_array_api_obj(one) and not isinstance(one, np.ndarray):
         return ""
     value = np.asarray(one, dtype=object).ravel()[0]
-    return os.fspath(value) if isinstance(value, str | os.PathLike) else ""
+    return str(os.fspath(value)) if isinstance(value, str | os.PathLike) else ""
 
 
 def _image(one: Any) -> np.ndarray | None:
