@@ -344,8 +344,28 @@ def damaged() -> str:
     )
 
 
+def heads() -> str:
+    """Return the table of classifiers on the same features of few images."""
+    results = read("heads")
+    names = list(results["rows"][0]["heads"])
+    rows = [
+        [
+            row["data"],
+            f"{row['n_training']:,}",
+            *(f"{row['heads'][name]['accuracy']:.1f}" for name in names),
+        ]
+        for row in results["rows"]
+    ]
+    return table(["data", "images", *names], rows) + (
+        f"\n\nAccuracy in percent on {results['n_held_out']:,} held-out training "
+        f"images; number of random draws: {results['draws']}. "
+        + where(results, "heads")
+    )
+
+
 TABLES = (
     damaged,
+    heads,
     frontier,
     peers,
     ablations,

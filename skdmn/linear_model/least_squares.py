@@ -116,6 +116,11 @@ class LeastSquares:
         explained = self.targets.T @ self.targets / self.sums.weights.sum()
         return self._squares - explained
 
+    @functools.cached_property
+    def _by_value(self) -> np.ndarray:
+        """Sum of squares of the targets along each eigenvector, over the outputs."""
+        return (self.targets**2).sum(axis=1)
+
     def coefficients(self, alpha: float) -> np.ndarray:
         """Return coefficients for standardized features, (n_features, n_outputs)."""
         return self.back(
@@ -133,7 +138,9 @@ class LeastSquares:
         if not variance > 0:  # all rows are of one class
             return 0.0
         chance = variance * (self.n / (self.n - 1)) ** 2
-        residual = np.trace(self._residuals(alpha)[1])
+        left = alpha / (self.values + alpha)
+        inside = left**2 @ self._by_value / self.sums.weights.sum()
+        residual = inside + np.trace(self._outside)
         return float(1 - max(residual, 0.0) * self._inflation(alpha) ** 2 / chance)
 
     def held_out(self, alpha: float) -> HeldOut:
@@ -176,7 +183,7 @@ def temperature(held_out: HeldOut) -> float:
     It minimizes the expected cross-entropy of held-out rows, if the scores of each
     class have the given mean and covariance and Student's t-distribution. That has
     heavier tails than a normal distribution, as scores of images have: normal scores
-    would make probabilities of digits too sure.
+    would make the probabilities of digits too confident.
     """
     means, covariance, shares = held_out
     n_classes, n_outputs = means.shape

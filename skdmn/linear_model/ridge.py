@@ -144,8 +144,9 @@ class IncrementalRidgeClassifier(_LinearClassifier):
     by class and the covariance of held-out scores follow from them, by the same
     estimate of leave-one-out. `temperature_` minimizes the expected cross-entropy of
     scores that have these moments and Student's t-distribution (6 degrees of freedom).
-    Real scores have it only roughly, so the probabilities are calibrated approximately:
-    use :class:`~sklearn.calibration.CalibratedClassifierCV` if they matter.
+    Real scores have it only roughly. On 100 to 900 digits and 500 images of CIFAR-10,
+    the cross-entropy of other images was up to 0.05 above that of the best temperature.
+    Use :class:`~sklearn.calibration.CalibratedClassifierCV` if probabilities matter.
 
     **Memory.** Sums are float64 and kept in the estimator, for `partial_fit` and
     `merge`; `compact` returns a copy without them. Up to as many rows as features, they
@@ -662,6 +663,6 @@ def check_memory(n_rows: int, n_features: int, name: str) -> None:
     raise MemoryError(
         f"{name} needs {in_words(needed)} for {_MATRICES} matrices of {size:,} x "
         f"{size:,} values ({n_rows:,} rows of {n_features:,} features), but only "
-        f"{in_words(left)} of memory are available; pass fewer features (less filters, "
-        "larger pooling windows), or use SoftmaxClassifier."
+        f"{in_words(left)} of memory are available; pass fewer features (by fewer "
+        "filters or larger pooling windows), or use SoftmaxClassifier."
     )

@@ -119,7 +119,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
     See Also
     --------
     SoftmaxClassifierCV : Chooses C by cross-validation.
-    IncrementalRidgeClassifier : Least squares from sums, often better for few images.
+    IncrementalRidgeClassifier : Least squares from sums: exact partial_fit and merge.
     sklearn.linear_model.LogisticRegression : Other penalties and solvers, sparse data.
 
     Notes
