@@ -57,3 +57,6 @@ def _call_all(dtype: np.dtype, floats: np.dtype) -> None:
     for n_outputs in (1, 3):
         coef, intercept = np.ones((n_outputs, 60), floats), np.ones(n_outputs, floats)
         dispatch.softmax_pass(rows, one, coef, intercept, groups[0], one[:2])
+    # several models whose coefficients do not fit in the cache
+    rows, one = np.zeros((2, 2**17), dtype), np.ones((2, 2**17), floats)
+    dispatch.softmax_pass(rows, one[0], one, one[:, 0], groups[0], one[:, :2])
