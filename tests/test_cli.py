@@ -178,6 +178,12 @@ def test_an_interrupt_during_an_import_is_one(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().err == "skdmn: interrupted\n"
 
 
+def test_warmup_compiles_the_kernels(monkeypatch, capsys):
+    monkeypatch.setattr("skdmn.kernels.warmup", lambda: 12.34)
+    assert cli.main(["warmup"]) == 0
+    assert capsys.readouterr().out == "kernels are compiled, 12.3 s\n"
+
+
 def test_no_arguments_print_the_help(capsys):
     assert cli.main([]) == 0
     printed = capsys.readouterr().out

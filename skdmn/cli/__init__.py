@@ -24,6 +24,7 @@ COMMANDS = {
     "export": ("skdmn.cli.use", "export"),
     "info": ("skdmn.cli.use", "info"),
     "demo": ("skdmn.cli.demo", "demo"),
+    "warmup": ("skdmn.cli.demo", "warmup"),
 }
 
 

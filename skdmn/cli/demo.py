@@ -94,6 +94,13 @@ def demo(options: argparse.Namespace) -> None:
         _draw(network["conv1"], options.picture)
 
 
+def warmup(options: argparse.Namespace) -> None:
+    """Compile all CPU kernels into the cache."""
+    from skdmn.kernels import warmup
+
+    print(f"kernels are compiled, {warmup():.1f} s")
+
+
 def _print(name: str, accuracy: float, seconds: float) -> None:
     print(f"{name:18}  accuracy {accuracy:.2%}  time {seconds:.1f} s", flush=True)
 

@@ -26,6 +26,12 @@ def make_parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_info(commands)
     _add_demo(commands)
+    commands.add_parser(
+        "warmup",
+        help="compile all kernels into the cache",
+        description="Compile all CPU kernels into the cache (see NUMBA_CACHE_DIR), so "
+        "that no later process has to, such as when a container image is built.",
+    )
     return parser
 
 
