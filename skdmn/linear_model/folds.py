@@ -333,13 +333,15 @@ class Path:
 
     def _start(self, C: float) -> np.ndarray:
         """Extrapolate the solutions for neighbouring values of C, in log C."""
-        near = sorted(self.solutions, key=lambda known: abs(np.log(C / known)))[:2]
+        logs = {known: np.log(known) for known in self.solutions}
+        log_C = np.log(min(C, np.finfo(np.float64).max))
+        near = sorted(logs, key=lambda known: abs(log_C - logs[known]))[:2]
         if not near:
             return self._origin
         first = self.solutions[near[0]]
-        if len(near) == 1 or not np.isfinite(C):
+        if len(near) == 1:
             return first
-        along = np.log(C / near[0]) / np.log(near[0] / near[1])
+        along = (log_C - logs[near[0]]) / (logs[near[0]] - logs[near[1]])
         return first + min(along, 1.0) * (first - self.solutions[near[1]])
 
     @functools.cached_property

@@ -59,8 +59,9 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
     ----------
     C : float, default=1.0
         Inverse of the regularization strength, as in LogisticRegression: smaller values
-        regularize more. It multiplies the sum of the losses, so that the best value
-        falls as the number of rows grows. ``np.inf`` means no penalty.
+        regularize more. It multiplies the sum of the losses. The best value falls as
+        the number of features grows; see `SoftmaxClassifierCV`. ``np.inf`` means no
+        penalty.
     standardize : bool, default=True
         If True, the penalty acts on the coefficients of standardized features, as if a
         :class:`~sklearn.preprocessing.StandardScaler` came first. If False, it acts on

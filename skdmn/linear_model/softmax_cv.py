@@ -169,8 +169,8 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
     **Solver.** All folds are minimized at once by L-BFGS, so that each pass over the
     data computes value and gradient of all folds. The values of C are taken in
     increasing order. Each solution starts from an extrapolation of the two before it.
-    One factor, computed as in `SoftmaxClassifier`, preconditions all folds. The final
-    fit starts from the mean of the folds.
+    For each value, one factor, computed as in `SoftmaxClassifier`, preconditions all
+    folds. The final fit starts from the mean of the folds.
 
     **Differences from cross_val_score.** For the same folds, the scores are those of
     SoftmaxClassifier with the same C, up to labels whose probabilities are equal within
