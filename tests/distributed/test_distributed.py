@@ -36,12 +36,19 @@ from skdmn import distributed  # noqa: E402
 
 N = 300
 UNEVEN = (120, 0, 1, 90, 89)
+JOINED_BYTES = distributed.blocks.JOINED_BYTES
 
 
 @pytest.fixture(autouse=True)
 def threads():
     with dask.config.set(scheduler="threads"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def apart(monkeypatch):
+    """Keep the small blocks of these tests apart, as large ones are."""
+    monkeypatch.setattr(distributed.blocks, "JOINED_BYTES", 1)
 
 
 @pytest.fixture(scope="module")
@@ -350,6 +357,7 @@ def test_small_neighbouring_blocks_are_joined(digits, monkeypatch):
 
 @pytest.mark.parametrize("as_blocks", [cut, unknown])
 def test_a_block_for_each_image_costs_few_tasks(digits, as_blocks, monkeypatch):
+    monkeypatch.setattr(distributed.blocks, "JOINED_BYTES", JOINED_BYTES)
     X, y = digits
     calls = []
     apply = distributed.blocks._apply

@@ -160,6 +160,7 @@ def test_an_encoding_takes_in_its_average(rng):
         [Convolve(np.ones((1, 1, 1, 3)), bias=np.ones(1)), Rectify()],
         [Convolve(np.ones((1, 1, 1, 3))), AveragePool(POOL)],
         [Rectify(), MaxPool(POOL)],
+        [Convolve(np.ones((1, 1, 1, 3))), MaxPool(POOL), MaxPool(POOL)],
     ],
 )
 def test_what_does_not_fuse_stays_apart(rng, apart):
