@@ -46,6 +46,7 @@ FACTOR_WORTH = 1000  # highest cost of a factor, relative to a pass over the dat
 _RECENT_STEPS = 5  # whose total decrease has to be small
 _RECENT_DECREASE = 10  # in units of the tolerance
 _PATIENCE = 15  # steps without progress, near the rounding error, before stopping
+_CERTAIN = 3  # suboptimality that is confirmed, in units of the tolerance
 _MARGIN = 4  # factor by which the tolerance of the estimate falls if it was too small
 _SMALL_GAIN = 0.1  # share of the decrease at which conjugate gradients stop
 _SMALL_CHANGE = 1.0  # of logits, during which the Hessian hardly changes
@@ -118,12 +119,15 @@ def minimize(
 
 
 class _Confirmation:
-    """Confirm an estimated suboptimality by the Hessian at the iterate.
+    """Confirm an estimated suboptimality by a bound, or by the Hessian at the iterate.
 
     The optimizer's estimate relies on a preconditioner, whose curvature belongs to an
     earlier iterate and lacks the blocks between classes. It is much too small if the
-    curvature is now smaller in some direction. Therefore conjugate gradients compute
-    the decrease of the quadratic model with the Hessian itself, of a sample of rows.
+    curvature is now smaller in some direction. The curvature in the coefficients is at
+    least the penalty, so that their gradient g bounds the suboptimality by
+    |g|**2 / (2 penalty); the intercepts have no penalty, and rely on the estimate. If
+    the bound is too large, conjugate gradients compute the decrease of the quadratic
+    model with the Hessian itself, of a sample of rows.
 
     Parameters
     ----------
@@ -149,9 +153,12 @@ class _Confirmation:
         value = optimizer.values[-1]
         if self._margin * optimizer.suboptimality > self.tol * value:
             return False
+        squares = float(np.sum(optimizer.gradient[:, :-1] ** 2))
+        if squares <= 2 * self.objective.penalty * _CERTAIN * self.tol * value:
+            return True
         # a sample is large, so that it has to be cheap, and it is not exact anyway
         has_all = self._checked.share == 1.0
-        times, window, most = (3, 5, 100) if has_all else (10, 2, 8)
+        times, window, most = (_CERTAIN, 5, 100) if has_all else (10, 2, 8)
         allowed = times * self.tol * value
         hessian = self._checked.hessian(optimizer.iterate)
         decrease, step = newton_decrease(hessian, optimizer, allowed, window, most)
