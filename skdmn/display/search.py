@@ -86,7 +86,7 @@ class SearchDisplay:
 
     See Also
     --------
-    skdmn.model_selection.CutoffSearchCV : The search whose results are plotted.
+    skdmn.CutoffSearchCV : The search whose results are plotted.
 
     Examples
     --------
