@@ -331,7 +331,7 @@ def test_info_tells_layers_files_and_training(model, capsys):
         "WhitenedPCAPatchTransformer",
         "turn it as its EXIF orientation says",
         "20 pictures of 2 classes: coarse (10), fine (10)",
-        "1 files left out",
+        "files left out: 1",
         "accuracy 100.00% (standard error 0.00%) by cross-validation in 2 folds",
         f"skdmn {skdmn.__version__}",
     ):
@@ -352,6 +352,7 @@ def test_report_writes_a_page_about_labelled_pictures(pictures, model, capsys):
     page = Path("page.html").read_text()
     assert "coarse" in page
     assert "<img" in page
+    assert page.count(".png: class") == 2  # of the hardest images
     (Path("other") / "cat").mkdir(parents=True)
     (Path("other") / "cat" / "0.png").write_bytes(
         (pictures / "fine" / "0.png").read_bytes()

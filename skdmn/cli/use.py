@@ -157,7 +157,9 @@ def report(options: argparse.Namespace) -> None:
             "with subfolders of these names."
         )
     folder._report("raise" if options.strict else "warn")
-    found = class_report(model, images, labels, n_hardest=options.hardest)
+    found = class_report(
+        model, images, labels, names=folder.filenames, n_hardest=options.hardest
+    )
     print(found)
     if out is not None:
         found.to_html(out)
@@ -267,7 +269,7 @@ def _training(training: dict[str, Any]) -> str:
     lines = [
         f"{training['images']} pictures of {len(counts)} classes: "
         f"{', '.join(some)}{more}",
-        f"{training['left_out']} files left out" if training["left_out"] else "",
+        f"files left out: {training['left_out']}" if training["left_out"] else "",
         "accuracy not estimated",
         f"fitted in {training['seconds']} s on {training['date']}",
         f"by {versions}",

@@ -53,7 +53,7 @@ class HardImage:
     index : int
         Index in X.
     name : str
-        File name, if X holds file names or has an attribute ``filenames``; else empty.
+        Name of the image, such as its file name; else empty.
     true, predicted : label
     probability : float
         Probability of the true class; NaN if the model has no probabilities.
@@ -207,7 +207,8 @@ class ClassReport:
                 f", expected calibration error {self.calibration.expected_error:.4f}"
             )
         lines += [
-            f"{one.count} of {one.true} ({one.share:.1%}) taken for {one.predicted}"
+            f"{one.count} of class {one.true} ({one.share:.1%}) taken for "
+            f"{one.predicted}"
             for one in self.confusions[:5]
         ]
         return "\n".join(lines)
@@ -223,7 +224,13 @@ class ClassReport:
 
 
 def class_report(
-    model: Any, X: Any, y: Any, *, n_hardest: int = 12, n_bins: int = 10
+    model: Any,
+    X: Any,
+    y: Any,
+    *,
+    names: Any = None,
+    n_hardest: int = 12,
+    n_bins: int = 10,
 ) -> ClassReport:
     """Report where a classifier is right and wrong, and why.
 
@@ -237,6 +244,9 @@ def class_report(
         that a memory map or another source of images need not fit in memory.
     y : array-like of shape (n,)
         True labels. Classes of the model may be missing.
+    names : sequence of str of length n or None, default=None
+        Names of the images, such as file names, which the report shows. None takes
+        ``X.filenames`` if it exists, or X if it holds file names.
     n_hardest : int, default=12
         Number of hardest images to show.
     n_bins : int, default=10
@@ -250,7 +260,8 @@ def class_report(
     Raises
     ------
     ValueError
-        If `y` has another length than `X`, or labels that the model does not know.
+        If `y` or `names` has another length than `X`, or `y` has labels that the model
+        does not know.
     NotFittedError
         If the model is not fitted.
 
@@ -280,6 +291,9 @@ def class_report(
     classes = to_numpy(model.classes_)
     known, codes = encode_labels(y, n)
     true = _indices(known, classes)[codes]
+    names = getattr(X, "filenames", None) if names is None else names
+    if names is not None and len(names) != n:
+        raise ValueError(f"names has {len(names)} entries for {n} images.")
     unexplained = _why_unexplained(model)
     answers = _answers(model, X, true, classes, by_score=not unexplained)
     predicted, probabilities, margins = answers
@@ -302,7 +316,9 @@ def class_report(
     hardest = []
     for at in order.tolist():
         ends = labels[true[at]], labels[predicted[at]]
-        hardest.append(_hard_image(model, X, at, *ends, own[at], not unexplained))
+        given = None if names is None else str(names[at])
+        one = _hard_image(model, X, at, given, *ends, own[at], not unexplained)
+        hardest.append(one)
     return ClassReport(
         n_images=n,
         classes=classes,
@@ -404,6 +420,7 @@ def _hard_image(
     model: Any,
     X: Any,
     index: int,
+    name: str | None,
     true: Any,
     predicted: Any,
     probability: float,
@@ -411,17 +428,16 @@ def _hard_image(
 ) -> HardImage:
     """Return an image with its contributions, if the model can be explained."""
     one = _some(X, slice(index, index + 1))
-    fields = index, _name(X, one, index), true, predicted, float(probability)
+    name = _name(one) if name is None else name
+    fields = index, name, true, predicted, float(probability)
     if not explain:
         return HardImage(*fields, _image(one), None, None)
     why, other = (contributions(model, one, label) for label in (true, predicted))
     return HardImage(*fields, why.images[0], why, other)
 
 
-def _name(X: Any, one: Any, index: int) -> str:
-    """Return the file name of an image; empty if there is none."""
-    if hasattr(X, "filenames"):
-        return str(X.filenames[index])
+def _name(one: Any) -> str:
+    """Return the file name of an image; empty if it is no file name."""
     if array_api_compat.is_array_api_obj(one) and not isinstance(one, np.ndarray):
         return ""
     value = np.asarray(one, dtype=object).ravel()[0]

@@ -181,6 +181,17 @@ def test_images_of_files_are_told_by_their_names(tmp_path):
         assert_array_equal(one.image, X[one.index])
 
 
+def test_images_in_memory_are_told_by_given_names():
+    model, X, y = fitted()
+    names = [f"{number}.png" for number in range(len(X))]
+    report = class_report(model, X, y, names=names, n_hardest=3)
+    assert [one.name for one in report.hardest] == [
+        f"{one.index}.png" for one in report.hardest
+    ]
+    with pytest.raises(ValueError, match="names has 2 entries for"):
+        class_report(model, X, y, names=names[:2])
+
+
 def test_errors_name_what_is_wrong(monkeypatch):
     model, X, y = fitted()
     with pytest.raises(ValueError, match=r"labels that the model does not know: 'dog'"):
