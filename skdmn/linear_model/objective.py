@@ -103,6 +103,31 @@ def group_moments(
     return total, mean, np.maximum(var, 0.0)
 
 
+def standardized(
+    coef: np.ndarray,
+    intercept: np.ndarray,
+    mean: np.ndarray,
+    scale: np.ndarray,
+    fit_intercept: bool,
+) -> np.ndarray:
+    """Return the iterate of a model for features as given.
+
+    Parameters
+    ----------
+    coef, intercept : ndarrays of shape (n_outputs, n_features) and (n_outputs,)
+    mean, scale : ndarrays of shape (n_features,)
+        Center and scale of each feature in the objective of the iterate.
+    fit_intercept : bool
+        If False, the intercepts of the iterate are 0.
+
+    Returns
+    -------
+    ndarray of shape (n_outputs, n_features + 1), float64
+    """
+    free = (intercept + coef @ mean) * fit_intercept
+    return np.column_stack([coef * scale, free]).astype(np.float64)
+
+
 def _members(groups: np.ndarray, n_groups: int) -> Iterator[tuple[int, Any]]:
     """Yield each group that occurs, and the indices of its rows."""
     if n_groups == 1:

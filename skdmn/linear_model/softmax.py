@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skdmn.data.rows import Rows
 from skdmn.linear_model.base import _LinearClassifier
 from skdmn.linear_model.lbfgs import LBFGS
-from skdmn.linear_model.objective import Objective, column_moments
+from skdmn.linear_model.objective import Objective, column_moments, standardized
 from skdmn.linear_model.progress import Progress
 from skdmn.linear_model.solver import minimize
 from skdmn.utils.array_api import (
@@ -449,8 +449,9 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
         same = np.array_equal(to_numpy(self.classes_), classes)
         if not same or coef.shape[1] != objective.rows.n_features:
             return None
-        free = (intercept + coef @ objective.mean) * self.fit_intercept
-        return np.column_stack([coef * objective.scale, free]).astype(np.float64)
+        return standardized(
+            coef, intercept, objective.mean, objective.scale, self.fit_intercept
+        )
 
 
 def _resident(rows: Rows, backend: Backend) -> Rows:

@@ -30,7 +30,7 @@ from sklearn.utils.validation import _check_method_params
 from skdmn.data.rows import Rows
 from skdmn.linear_model.base import _LinearClassifier
 from skdmn.linear_model.folds import Folds, Path, divided
-from skdmn.linear_model.objective import Objective, group_moments
+from skdmn.linear_model.objective import Objective, group_moments, standardized
 from skdmn.linear_model.softmax import (
     SoftmaxClassifier,
     _of_order_one,
@@ -304,7 +304,13 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         pooled = dataclasses.replace(
             pooled, penalty=float(divided(pooled.penalty, self.C_))
         )
-        start = _standardized(model, pooled)
+        start = standardized(
+            model[:, :-1],
+            model[:, -1],
+            pooled.mean,
+            pooled.scale,
+            pooled.fit_intercept,
+        )
         fitted = self._model_of(pooled, classes, backend, y)
         if self.refit:
             self._minimize(pooled, start, fitted, data, context)
@@ -733,15 +739,6 @@ def _mean(scores: np.ndarray) -> float:
     """Return the mean of the scores of folds; the worst if one is NaN."""
     mean = float(np.mean(scores))
     return -np.inf if np.isnan(mean) else mean
-
-
-def _standardized(model: np.ndarray, objective: Objective) -> np.ndarray:
-    """Return the iterate of an objective for a model of features as given."""
-    iterate = model.copy()
-    iterate[:, :-1] *= objective.scale
-    iterate[:, -1] += model[:, :-1] @ objective.mean
-    iterate[:, -1] *= objective.fit_intercept
-    return iterate
 
 
 def _as_floats(array: np.ndarray, backend: Backend) -> Array:

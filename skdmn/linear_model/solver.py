@@ -146,6 +146,12 @@ class _Confirmation:
         """The objective whose Hessian confirms: at least as many rows as columns."""
         return self.sample.in_memory(max(FACTOR_ROWS, self.sample.shape[1]))
 
+    def is_certain(self, optimizer: LBFGS) -> bool:
+        """Return True if the bound on the suboptimality is small, without a pass."""
+        squares = float(np.sum(optimizer.gradient[:, :-1] ** 2))
+        allowed = _CERTAIN * self.tol * optimizer.values[-1]
+        return squares <= 2 * self.objective.penalty * allowed
+
     def __call__(self, optimizer: LBFGS) -> bool:
         """Return True if the suboptimality is small; else improve the factor."""
         if optimizer.suboptimality == 0:
@@ -153,8 +159,7 @@ class _Confirmation:
         value = optimizer.values[-1]
         if self._margin * optimizer.suboptimality > self.tol * value:
             return False
-        squares = float(np.sum(optimizer.gradient[:, :-1] ** 2))
-        if squares <= 2 * self.objective.penalty * _CERTAIN * self.tol * value:
+        if self.is_certain(optimizer):
             return True
         # a sample is large, so that it has to be cheap, and it is not exact anyway
         has_all = self._checked.share == 1.0

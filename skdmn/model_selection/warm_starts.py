@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import clone
 
 from skdmn.linear_model.lbfgs import LBFGS, Preconditioner
-from skdmn.linear_model.objective import Objective
+from skdmn.linear_model.objective import Objective, standardized
 from skdmn.linear_model.softmax import SoftmaxClassifier
 from skdmn.linear_model.solver import (
     _Confirmation,
@@ -25,8 +25,8 @@ from skdmn.linear_model.solver import (
     factor_hessian,
 )
 from skdmn.model_selection.steps import parameters_of
+from skdmn.utils.array_api import HOST
 
-_CERTAIN = 3  # bound on the suboptimality at which to stop, in units of the tolerance
 _PATIENCE = 10  # steps with a small estimate, until the Hessian has to confirm it
 _ALIKE = 20  # ratio of penalties up to which second moments are used again
 _MOST_STEPS = 60  # after which a fit starts anew
@@ -120,10 +120,9 @@ class WarmStarts:
 
     Each fit starts near its solution, which is extrapolated from those of other values
     of C and of other channels. It stops like `SoftmaxClassifier`, with one difference:
-    the penalty makes the objective strongly convex, so that the gradient g of the
-    coefficients bounds the suboptimality by |g|**2 / (2 penalty). If this bound is
-    small, the Hessian need not confirm it. Fits that do not converge in this way are
-    repeated from the beginning, because their start would determine the result.
+    the Hessian confirms the optimum only if further steps do not make the bound on the
+    suboptimality small. Fits that do not converge in this way are repeated from the
+    beginning, because their start would determine the result.
     """
 
     def __init__(self) -> None:
@@ -157,7 +156,13 @@ class WarmStarts:
             fitted = _fit_from(problem, classifier, start)
         if fitted is None:
             fitted = clone(classifier).fit(X, y, **fit_params)
-        iterate = _standardized(fitted)
+        iterate = standardized(
+            fitted.coef_,
+            fitted.intercept_,
+            fitted.mean_,
+            fitted.scale_,
+            fitted.fit_intercept,
+        )
         self._solved.append(Solution(classifier.C, channels, others, iterate))
         return fitted
 
@@ -217,16 +222,11 @@ def _distance(C: float, other: float) -> float:
     return 0.0 if other == C else abs(math.log(C) - math.log(other))
 
 
-def _standardized(fitted: SoftmaxClassifier) -> np.ndarray:
-    """Return the coefficients of a fitted classifier as an iterate of the solver."""
-    coef, mean = np.asarray(fitted.coef_), np.asarray(fitted.mean_)
-    intercept = np.asarray(fitted.intercept_) + coef @ mean
-    intercept *= fitted.fit_intercept
-    return np.column_stack([coef * np.asarray(fitted.scale_), intercept])
+class _Patient(_Confirmation):
+    """Confirm an estimated suboptimality by the bound, and only late by the Hessian.
 
-
-class _Certificate(_Confirmation):
-    """Confirm an estimated suboptimality by a bound, and only then by the Hessian."""
+    A few more steps often make the bound small, and take less time than the Hessian.
+    """
 
     def __init__(self, objective: Objective, sample: Objective, tol: float) -> None:
         super().__init__(objective, sample, tol)
@@ -235,10 +235,7 @@ class _Certificate(_Confirmation):
     def __call__(self, optimizer: LBFGS) -> bool:
         """Return True if the suboptimality is small."""
         self._n_asked += 1
-        squares = float(np.sum(optimizer.gradient[:, :-1] ** 2))
-        allowed = _CERTAIN * self.tol * optimizer.values[-1]
-        # intercepts have no penalty; the estimate covers them
-        if squares <= 2 * self.objective.penalty * allowed:
+        if self.is_certain(optimizer):
             return True
         return self._n_asked > _PATIENCE and super().__call__(optimizer)
 
@@ -252,26 +249,20 @@ def _fit_from(
         return None
     precondition = problem.preconditioner(objective, start)
     optimizer = LBFGS(objective, start, precondition, rounding=objective.rounding)
-    confirm = _Certificate(objective, _sample_of(objective), classifier.tol)
+    confirm = _Patient(objective, _sample_of(objective), classifier.tol)
     n_steps = min(classifier.max_iter, _MOST_STEPS)
     is_done = _run(
         optimizer, objective, classifier.tol, n_steps, lambda *_: False, confirm
     )
     if not is_done:
         return None
-    iterate = optimizer.iterate
-    coef = iterate[:, :-1] / objective.scale
     fitted = clone(classifier)
+    model_of = fitted._model_of(objective, problem.classes, HOST, problem.classes)
+    fitted.__dict__ |= model_of(optimizer.iterate)
     fitted.__dict__ |= {
-        "coef_": coef,
-        "intercept_": iterate[:, -1] - coef @ objective.mean,
-        "mean_": objective.mean,
-        "scale_": objective.scale,
-        "classes_": problem.classes,
         "n_features_in_": problem.classifier.n_features_in_,
         "loss_curve_": [float(value) for value in optimizer.values],
         "n_iter_": len(optimizer.values) - 1,
         "n_passes_": float(sum(objective.passes)),
-        "_lives": np.empty(0, dtype=np.float32),
     }
     return fitted
