@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from skdmn.layers.base import ImageTransformer
+from skdmn.layers.base import ImageTransformer, Labels
 from skdmn.linear_model.ridge import IncrementalRidgeClassifier
 from skdmn.network.network import DensityMatrixNetwork
 from skdmn.statistics.accumulate import accumulate
@@ -188,7 +188,14 @@ def fit(estimator: Any, sites: Sequence[Any]) -> Any:
             if is_network
             else DensityMatrixNetwork.from_pipeline(Pipeline(layers))
         )
-        _fit_network(network, sites, about[0], classes)
+        network._fit_elsewhere(
+            about[0]["shape"],
+            about[0]["dtype"],
+            classes,
+            len(classes),
+            check=lambda layer: layer._check_uses_all_images("federated.fit"),
+            gather=partial(_gathered, sites, classes),
+        )
         learned = [network] if is_network else [layer for _, layer in network.layers_]
         network = network.compact()
     if head is not None:
@@ -204,40 +211,17 @@ def fit(estimator: Any, sites: Sequence[Any]) -> Any:
     return estimator
 
 
-def _fit_network(
-    network: DensityMatrixNetwork,
-    sites: Sequence[Any],
-    about: dict[str, Any],
-    classes: np.ndarray,
-) -> None:
-    """Fit the layers of a network one after the other, in place."""
-    network._check_params()
-    blank = np.zeros((1, *about["shape"]), about["dtype"])
-    images = network._check_images(blank, reset=True)
-    network._range = ValueRange.empty()  # filled by the first answers
-    for _, layer in network.layers:
-        layer._check_uses_all_images("federated.fit")
-    network.layers_ = []
-    for name, layer in network.layers:
-        fitted = network._prepared(layer, network.layers_, images)
-        labels = fitted._choose(classes, len(classes))
-        sent = network.compact() if network.layers_ else network
-        gather = partial(_gathered, fitted, sent, sites, labels.classes, classes)
-        fitted._learn(labels, images.dtype, gather)
-        network.layers_ = [*network.layers_, (name, fitted)]
-
-
 def _gathered(
+    sites: Sequence[Any],
+    classes: np.ndarray,
     layer: ImageTransformer,
     network: DensityMatrixNetwork,
-    sites: Sequence[Any],
-    of_layer: np.ndarray,
-    classes: np.ndarray,
+    labels: Labels,
     sums: Any,
     by_class: bool,
 ) -> Any:
     """Add the sums of all sites to those of a layer."""
-    by_class = by_class and np.array_equal(of_layer, classes)
+    by_class = by_class and np.array_equal(labels.classes, classes)
     shape = layer.image_shape_
     ask = Request(network, classes if by_class else None, shape, copy.deepcopy(sums))
     is_first = network._range is not None and network._range.is_empty

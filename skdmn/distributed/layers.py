@@ -21,9 +21,6 @@ ClassSums = tuple[np.ndarray, Any, ValueRange]
 def fit_network(network: DensityMatrixNetwork, blocks: Blocks, y: Any) -> None:
     """Fit the layers of a network one after the other on blocks of images.
 
-    For each layer that learns, the images pass through the layers before it again. No
-    feature map is kept.
-
     Parameters
     ----------
     network : DensityMatrixNetwork
@@ -33,28 +30,20 @@ def fit_network(network: DensityMatrixNetwork, blocks: Blocks, y: Any) -> None:
     y : ndarray of shape (len(blocks),) or None
         Labels.
     """
-    network._check_params()
-    # shape and dtype are checked on one blank image; blocks are checked for NaN when
-    # they are read
-    blank = np.zeros((1, *blocks.sample_shape), blocks.dtype)
-    images = network._check_images(blank, reset=True)
-    network._range = ValueRange.empty()  # filled in the first pass over the blocks
-    for _, layer in network.layers:
-        layer._encode(y, len(blocks))  # raises before any layer is fitted
-    network.layers_ = []
-    for name, layer in network.layers:
-        fitted = network._prepared(layer, network.layers_, images)
-        labels = fitted._choose(y, len(blocks))
-        sent = network.compact() if network.layers_ else network
-        gather = partial(_gathered, fitted, sent, blocks, labels)
-        fitted._learn(labels, images.dtype, gather)
-        network.layers_ = [*network.layers_, (name, fitted)]
+    network._fit_elsewhere(
+        blocks.sample_shape,
+        blocks.dtype,
+        y,
+        len(blocks),
+        check=lambda layer: layer._encode(y, len(blocks)),
+        gather=partial(_gathered, blocks),
+    )
 
 
 def _gathered(
+    blocks: Blocks,
     layer: ImageTransformer,
     network: DensityMatrixNetwork,
-    blocks: Blocks,
     labels: Labels,
     sums: Any,
     by_class: bool,

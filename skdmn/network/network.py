@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self
 
@@ -27,6 +28,7 @@ from skdmn.network.lazy import LazyFeatures
 from skdmn.network.stream import Batches, Stream
 from skdmn.operations.chain import chain_of
 from skdmn.operations.records import AverageFlips, Flatten, Operation
+from skdmn.statistics.ranges import ValueRange
 from skdmn.utils.array_api import Array
 from skdmn.utils.reports import report
 from skdmn.utils.state import (
@@ -590,6 +592,51 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
                     "averaged over both; set mirrored=True on the network, which "
                     "passes it on to its layers."
                 )
+
+    def _fit_elsewhere(
+        self,
+        sample_shape: tuple[int, ...],
+        dtype: Any,
+        y: Any,
+        n: int,
+        *,
+        check: Callable[[ImageTransformer], Any],
+        gather: Callable[..., Any],
+    ) -> None:
+        """Fit the layers one after the other on sums over images in other processes.
+
+        For each layer that learns, the images pass through the layers before it again.
+        No feature map is kept.
+
+        Parameters
+        ----------
+        sample_shape, dtype
+            Shape of one image or row, and dtype of the images.
+        y : array-like of shape (n,) or None
+            Labels from which a layer chooses images and classes.
+        n : int
+            Number of these labels.
+        check : callable
+            Called with each layer before any is fitted; raises if it cannot be.
+        gather : callable
+            Called with a prepared layer, a network of the layers before it, the chosen
+            labels, sums over no images, and whether they are by class; returns sums. It
+            fills `_range` at the first call.
+        """
+        self._check_params()
+        # shape and dtype are checked on one blank image; images are checked for NaN
+        # where they are read
+        images = self._check_images(np.zeros((1, *sample_shape), dtype), reset=True)
+        self._range = ValueRange.empty()
+        for _, layer in self.layers:
+            check(layer)
+        self.layers_ = []
+        for name, layer in self.layers:
+            fitted = self._prepared(layer, self.layers_, images)
+            labels = fitted._choose(y, n)
+            sent = self.compact() if self.layers_ else self
+            fitted._learn(labels, images.dtype, partial(gather, fitted, sent, labels))
+            self.layers_ = [*self.layers_, (name, fitted)]
 
     def _prepared(
         self, layer: ImageTransformer, before: Layers, images: Images
