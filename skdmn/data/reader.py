@@ -386,14 +386,7 @@ default="bilinear"
                 "so it cannot read files; fit it on files or images."
             )
         height, width, channels = with_channels(shape)
-        size = check_options(
-            self.size,
-            self.color,
-            self.fit_mode,
-            self.resampling,
-            self.background,
-            self.dtype,
-        )
+        size = self._check_options()
         if size not in (None, (height, width)):
             raise ValueError(
                 f"size={self.size!r}, but the images of the fit have {height} x "
@@ -414,7 +407,11 @@ default="bilinear"
 
     def _check_params(self) -> None:
         super()._check_params()
-        check_options(
+        self._check_options()
+
+    def _check_options(self) -> tuple[int, int] | None:
+        """Raise if an option is not valid; return the size."""
+        return check_options(
             self.size,
             self.color,
             self.fit_mode,
