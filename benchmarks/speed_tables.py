@@ -259,12 +259,14 @@ def shared_search() -> str:
         ]
         for row in results["rows"]
     ]
+    n_runs = min(len(row["runs"]["plain"]) for row in results["rows"])
     head = ["network", "settings", "`tol`", "GridSearchCV, s", "CutoffSearchCV, s"]
     more = ["ratio", "one fit, s", "largest difference of scores, points"]
     return table([*head, *more], rows) + (
         f"\n\n{results['folds']} folds of {results['data']}; GridSearchCV with "
         "`memory`. `tol` is the tolerance of the softmax. One layer: 5 x 4 cutoffs and "
         "5 values of C. Two layers: 3 x 3 numbers of filters and 3 values of C. "
+        f"Medians; number of runs of each search: {n_runs}. "
         + where(results, "shared_search")
     )
 
