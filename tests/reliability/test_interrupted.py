@@ -178,7 +178,8 @@ def is_callback(frame):
 @pytest.mark.parametrize("name", ["softmax", "network"])
 def test_a_signal_stops_threads_and_leaves_the_estimator_as_it_was(name):
     rng = np.random.default_rng(0)
-    X, y = rng.random((3000, 12, 12, 1), dtype=np.float32), np.arange(3000) % 3
+    size = 12 if name == "network" else 24  # a fit takes a tenth of a second or more
+    X, y = rng.random((3000, size, size, 1), dtype=np.float32), np.arange(3000) % 3
     start = ESTIMATORS["network"] if name == "network" else SoftmaxClassifier(tol=0.5)
     clone(start).fit(X[:300], y[:300])
     started = time.perf_counter()
