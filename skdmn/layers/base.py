@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdmn.data.images import Images, rows
 from skdmn.data.outputs import is_output, remember_output
@@ -37,6 +36,7 @@ from skdmn.utils.array_api import (
     own_backend,
     to_backend,
 )
+from skdmn.utils.checks import check_is_fitted, validate_data
 from skdmn.utils.documentation import DocLinkMixin
 from skdmn.utils.labels import union
 from skdmn.utils.persistence import PortableMixin
@@ -831,10 +831,9 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     def _validated(self, X: Any, reset: bool) -> Array | Sliced:
         """Check X; objects that only support slicing are checked when they are read."""
         if is_sliceable(X):
-            validate_data(self, X, reset=reset, skip_check_array=True, ensure_2d=False)
+            validate_data(self, X, reset=reset, skip_check_array=True)
             return Sliced(X, type(self).__name__)
-        X = as_one_array(X)
-        return validate_data(self, X, reset=reset, allow_nd=True, ensure_2d=False)
+        return validate_data(self, as_one_array(X), reset=reset)
 
     def _remember(self, shape: Shape, ndim: int, backend: Backend) -> None:
         """Set the attributes that describe the images of the fit."""

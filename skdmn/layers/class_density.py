@@ -12,7 +12,6 @@ import numpy as np
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
-from sklearn.utils.validation import check_is_fitted
 
 from skdmn.data import sizes
 from skdmn.data.images import Images
@@ -27,6 +26,7 @@ from skdmn.statistics.density import (
 )
 from skdmn.statistics.filters import WORKSPACE
 from skdmn.utils.array_api import Array, to_numpy
+from skdmn.utils.checks import check_is_fitted
 from skdmn.utils.labels import draw, encode_labels, is_all
 from skdmn.utils.memory import SURE_TO_FIT, available_memory, in_words
 from skdmn.utils.reports import report

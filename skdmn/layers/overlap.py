@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from skdmn.layers.base import ImageTransformer
 from skdmn.operations.records import Operation, Select
@@ -16,6 +15,7 @@ from skdmn.statistics.channels import ChannelMoments
 from skdmn.statistics.density import LEAST_SQUARE
 from skdmn.statistics.filters import overlap_gap
 from skdmn.utils.array_api import Array, to_numpy
+from skdmn.utils.checks import check_is_fitted
 from skdmn.utils.state import State, count, floats, mask, number, part
 from skdmn.utils.validation import warn_user
 

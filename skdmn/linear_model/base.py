@@ -9,7 +9,6 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdmn.data.rows import Rows
 from skdmn.data.sliced import is_sliceable
@@ -26,6 +25,7 @@ from skdmn.utils.array_api import (
     to_backend,
     to_numpy,
 )
+from skdmn.utils.checks import check_is_fitted, validate_data
 from skdmn.utils.documentation import DocLinkMixin
 from skdmn.utils.persistence import PortableMixin
 from skdmn.utils.state import (
@@ -213,8 +213,6 @@ class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstima
             X,
             reset=reset,
             skip_check_array=lazy,
-            allow_nd=True,
-            ensure_2d=False,
             ensure_all_finite=backend == compute,
         )
         X = X if lazy else checked

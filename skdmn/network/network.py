@@ -20,7 +20,6 @@ from sklearn.utils import Bunch, Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._repr_html.estimator import _VisualBlock
 from sklearn.utils.metaestimators import _BaseComposition
-from sklearn.utils.validation import check_is_fitted
 
 from skdmn.data.images import Images, rows
 from skdmn.layers.base import ImageTransformer
@@ -30,6 +29,7 @@ from skdmn.operations.chain import chain_of
 from skdmn.operations.records import AverageFlips, Flatten, Operation
 from skdmn.statistics.ranges import ValueRange
 from skdmn.utils.array_api import Array
+from skdmn.utils.checks import check_is_fitted
 from skdmn.utils.reports import report
 from skdmn.utils.state import (
     Field,
@@ -536,7 +536,8 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
 
     def _features(self, X: Any) -> Stream:
         check_is_fitted(self)
-        self._check_params()
+        super()._check_params()  # not of `layers`, which are those of the next fit
+        self._check_layers()
         for _, layer in self.layers_:
             layer._check_params()
         images = self._check_images(X, reset=False)

@@ -76,8 +76,10 @@ class Operation:
         for one in fields(self):
             value = getattr(self, one.name)
             if _is_floating(value) and not one.metadata.get("stays"):
-                changed[one.name] = function(value)
-        return replace(self, **changed)
+                found = function(value)
+                if found is not value:
+                    changed[one.name] = found
+        return replace(self, **changed) if changed else self
 
 
 @dataclass(frozen=True)

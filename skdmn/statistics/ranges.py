@@ -68,12 +68,6 @@ class ValueRange:
     @classmethod
     def of(cls, images: Array) -> Self:
         """Return the range of images of shape (n, height, width, channels)."""
-        found = cls.empty()
-        found.add(images)
-        return found
-
-    def add(self, images: Array) -> None:
-        """Add a sample of images of shape (n, height, width, channels)."""
         values = _sample(images).astype(np.float64)
         values = values.reshape(len(values), -1)
         least, greatest = float(values.min()), float(values.max())
@@ -86,12 +80,12 @@ class ValueRange:
             variances = squares - means**2
             variances[variances < _FLAT * squares] = 0.0
             for row, found in zip(logs, (squares, variances), strict=True):
-                some = 0.5 * np.log(found[found > 0]) + math.log(unit)
-                if n := len(some):  # sums are faster than the functions for moments
-                    row[:2] = n, some.sum() / n
-                    row[2] = np.square(some - row[1]).sum() / n
-        dtype = str(images.dtype).rpartition(".")[2]  # without "torch."
-        self.merge(ValueRange(dtype, least, greatest, logs))
+                row[:] = _moments_of_logs(found.tolist(), math.log(unit))
+        return cls(_name(images.dtype), least, greatest, logs)
+
+    def add(self, images: Array) -> None:
+        """Add a sample of images of shape (n, height, width, channels)."""
+        self.merge(type(self).of(images))
 
     def merged(self, other: ValueRange) -> ValueRange:
         """Return the range of the images of both."""
@@ -186,6 +180,24 @@ def _sample(images: Array) -> np.ndarray:
         chosen = np.linspace(0, n - 1, _IMAGES).astype(np.int64)
         images = take(images, chosen, axis=0)
     return to_numpy(images[:, ::step, ::step, :])
+
+
+def _name(dtype: Any) -> str:
+    if isinstance(dtype, np.dtype):
+        return dtype.name
+    return str(dtype).rpartition(".")[2]  # without "torch."
+
+
+def _moments_of_logs(squares: list[float], shift: float) -> tuple[int, float, float]:
+    """Return number, mean and variance of the logarithms of the roots, shifted.
+
+    Squares that are 0 are left out. For so few numbers, NumPy takes longer.
+    """
+    logs = [0.5 * math.log(square) + shift for square in squares if square > 0]
+    if not logs:
+        return 0, 0.0, 0.0
+    mean = math.fsum(logs) / len(logs)
+    return len(logs), mean, math.fsum((log - mean) ** 2 for log in logs) / len(logs)
 
 
 def _rounded(factor: float) -> str:

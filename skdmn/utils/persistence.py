@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
@@ -77,6 +78,12 @@ class PortableMixin:
                 f"{backend}, but fitted on {fitted}; move X there, or fit again with X."
             )
 
+    @classmethod
+    @functools.cache
+    def _get_param_names(cls) -> list[str]:
+        """Return the names of the parameters; scikit-learn reads the signature."""
+        return super()._get_param_names()  # type: ignore[misc]
+
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
         """Restore the estimator's attributes if a fit fails or is interrupted."""
@@ -114,7 +121,7 @@ class PortableMixin:
                 f"that skdmn {__version__} does not know; load it with "
                 f"skdmn>={saved_by}, or fit it again."
             )
-        parameters: list[str] = type(self)._get_param_names()  # type: ignore[attr-defined]
+        parameters: list[str] = type(self)._get_param_names()
         absent = [name for name in parameters if name not in attributes]
         if absent:
             raise ValueError(

@@ -8,6 +8,7 @@ averages that it belongs to.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -121,6 +122,7 @@ def _as_columns(filters: np.ndarray, width: int) -> np.ndarray:
     return columns
 
 
+@functools.lru_cache(maxsize=64)
 def _segments(g: Geometry) -> tuple[np.ndarray, np.ndarray]:
     """Return the edges of windows in a row, and the indices of each window's edges."""
     left = np.arange(g.out_columns) * g.step_x - g.window_before_x

@@ -37,7 +37,7 @@ from skdmn.kernels.numba.compiling import inner, kernel
 from skdmn.kernels.numba.shared import code, memory
 from skdmn.utils.threads import in_threads, n_threads
 
-_ALONE = 2**20  # fewer products take less time than the start of threads
+_ALONE = 2**24  # fewer products take less time than the start of threads
 _PIECE = 2**28  # products of a call, which cannot be interrupted: some 10 ms
 _STRIP = 2**18  # values of an image that a thread works on at a time
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # dtypes that are compiled for
