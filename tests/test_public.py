@@ -157,6 +157,7 @@ FUNCTIONS.append(skdmn.federated.fit)
 for room in (skdmn.export, skdmn.datasets):
     FUNCTIONS += [getattr(room, name) for name in room.__all__]
 FUNCTIONS += [skdmn.inspection.contributions, skdmn.inspection.class_report]
+FUNCTIONS.append(skdmn.inspection.diagnose)
 if importlib.util.find_spec("dask"):
     import skdmn.distributed
 

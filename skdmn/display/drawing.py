@@ -36,3 +36,12 @@ def axes_or_new(
 def colours(n: int) -> np.ndarray:
     """Return n colours from dark to bright that are visible on white."""
     return pyplot().colormaps["viridis"](np.linspace(0.05, 0.85, n) if n > 1 else [0.3])
+
+
+def shortened(name: Any, most: int = 16) -> str:
+    """Return the name of a class, shortened in its middle if it is long."""
+    text = " ".join(str(name).split())
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return f"{text[:head]}\u2026{text[-(most - 1 - head) :]}"

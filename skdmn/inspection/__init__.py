@@ -1,6 +1,12 @@
-"""Explanations of the answers of fitted classifiers, and reports on them."""
+"""Explanations of fitted models: their answers, reports and diagnoses."""
 
 from skdmn.inspection.contributions import Contributions, contributions
+from skdmn.inspection.diagnosis import (
+    Diagnosis,
+    HeadDiagnosis,
+    LayerDiagnosis,
+    diagnose,
+)
 from skdmn.inspection.display import ContributionDisplay
 from skdmn.inspection.report import (
     Calibration,
@@ -16,7 +22,11 @@ __all__ = [
     "Confusion",
     "ContributionDisplay",
     "Contributions",
+    "Diagnosis",
     "HardImage",
+    "HeadDiagnosis",
+    "LayerDiagnosis",
     "class_report",
     "contributions",
+    "diagnose",
 ]

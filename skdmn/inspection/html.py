@@ -22,7 +22,7 @@ _MANY = 25  # largest number of classes whose confusion matrix is shown
 _PAIRS = 10  # number of confused pairs in the table
 
 # `.skdmn` keeps the styles from the rest of a notebook
-_STYLE = """
+STYLE = """
 .skdmn {font: 15px/1.45 system-ui, sans-serif; color: #1b1f24; background: #fff;
   max-width: 62rem; margin: 0 auto; padding: 1rem}
 .skdmn h1 {font-size: 1.6rem; margin: 0 0 .3rem}
@@ -73,7 +73,7 @@ def body(report: ClassReport) -> str:
         f'<p class="muted">skdmn {__version__}</p>',
     ]
     inside = "\n".join(parts)
-    return f'<div class="skdmn">\n<style>{_STYLE}</style>\n{inside}\n</div>'
+    return f'<div class="skdmn">\n<style>{STYLE}</style>\n{inside}\n</div>'
 
 
 def _text(value: Any) -> str:
@@ -237,7 +237,7 @@ def _curve(calibration: Calibration) -> str:
         axis.tick_params(labelsize=8)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
-    return _address(file)
+    return address(file)
 
 
 def _hardest_section(report: ClassReport) -> str:
@@ -288,8 +288,9 @@ def _picture(rgb: np.ndarray) -> str:
 
     file = io.BytesIO()
     imsave(file, np.clip(rgb, 0, 1), format="png")
-    return _address(file)
+    return address(file)
 
 
-def _address(file: io.BytesIO) -> str:
+def address(file: io.BytesIO) -> str:
+    """Return a PNG file as an address that contains it."""
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -8,7 +8,7 @@ enough for a given error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -223,13 +223,45 @@ def density_convergence(
             "estimating an error needs at least three batches of one image or more. "
             "Pass more images, or leave this class out."
         )
+
+    def moments_of(members: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        return group_moments(images[members], groups, size)
+
+    return convergence_from(moments_of, classes, codes, n_batches, random_state)
+
+
+def convergence_from(
+    moments_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    classes: np.ndarray,
+    codes: np.ndarray,
+    n_batches: int,
+    random_state: Any = None,
+) -> DensityConvergence:
+    """Estimate errors from the mean second-moment matrices of batches of images.
+
+    Parameters
+    ----------
+    moments_of : callable
+        Takes indices of images, and the batch of each of these images, counted from 0.
+        Returns the mean second-moment matrix of each batch, of shape (n_batches, d, d).
+    classes : ndarray of shape (n_classes,)
+        Class labels.
+    codes : ndarray of shape (n,), int
+        Index of the class of each image.
+    n_batches, random_state
+        As in `density_convergence`.
+
+    Returns
+    -------
+    DensityConvergence
+    """
     random = check_random_state(random_state)
+    counts = np.bincount(codes, minlength=len(classes))
     found = []
     for code in range(len(classes)):
         members = random.permutation(np.flatnonzero(codes == code))
         sizes = [len(some) for some in np.array_split(members, n_batches) if len(some)]
-        groups = np.repeat(np.arange(len(sizes)), sizes)
-        moments = group_moments(images[members], groups, size)
+        moments = moments_of(members, np.repeat(np.arange(len(sizes)), sizes))
         found.append((len(sizes), *_errors_of(moments, np.array(sizes))))
     batches, densities, variances, freedoms, values, deviations = zip(
         *found, strict=True

@@ -119,12 +119,36 @@ def principal_coordinates(X: Any) -> PrincipalCoordinates:
     PrincipalCoordinates(values=array([9., 4.]), directions=array([[0., 1.], [1., 0.]]))
     """
     X = check_array(as_one_array(X), dtype=np.float64)
-    # QR of X, because computing X^T X would lose the small singular values
-    _, roots, directions = svd(qr(X, mode="r")[0][: X.shape[1]])
+    roots, directions = singular_vectors(X, full=True)
     rank = np.count_nonzero(roots > roots[0] * max(X.shape) * np.finfo(float).eps)
     values = np.zeros(X.shape[1])
     values[:rank] = roots[:rank] ** 2
     return PrincipalCoordinates(values, fix_signs(directions) + 0.0)  # -0.0 to 0.0
+
+
+def singular_vectors(
+    X: np.ndarray, *, full: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the singular values and the right singular vectors of data.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features), float64
+        Data.
+    full : bool, default=False
+        If True, also return the directions along which all samples are 0.
+
+    Returns
+    -------
+    values : ndarray of shape (min(n_samples, n_features),)
+        Singular values of X, largest first.
+    directions : ndarray of shape (n_features or min(n_samples, n_features), n_features)
+        Unit vectors as rows.
+    """
+    # QR of X, because computing X^T X would lose the small singular values
+    triangle = qr(X, mode="r")[0][: X.shape[1]] if len(X) > X.shape[1] else X
+    _, values, directions = svd(triangle, full_matrices=full)
+    return values, directions
 
 
 def gradient_scale_matrices(weights: Weights) -> GradientScales:

@@ -21,7 +21,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from skdmn.analysis.pc_bias.directions import principal_coordinates
+from skdmn.analysis.pc_bias.directions import singular_vectors
 from skdmn.analysis.pc_bias.frequency_data import FREQUENCIES, is_positive
 from skdmn.utils.validation import as_one_array, unmasked
 
@@ -185,16 +185,31 @@ def critical_principal_component(classifier: Any, X: Any, y: Any) -> np.ndarray:
     array([1., 1., 2., 2.])
     """
     X, y, coef, intercept = _check_linear(classifier, X, y)
-    directions = principal_coordinates(X).directions
+    return critical_components(X, y, coef, intercept, classifier.classes_)
+
+
+def critical_components(
+    X: np.ndarray,
+    y: np.ndarray,
+    coef: np.ndarray,
+    intercept: np.ndarray,
+    classes: np.ndarray,
+) -> np.ndarray:
+    """Return the critical components of a linear function; arrays as in a classifier.
+
+    See `critical_principal_component`.
+    """
+    # along other directions all samples are 0, so that they change no score
+    _, directions = singular_vectors(X)
     coordinates, weights = X @ directions.T, coef @ directions.T
     scores = np.tile(intercept, (len(X), 1)).astype(np.float64)
     critical = np.full(len(X), np.nan)
-    for i in range(X.shape[1]):
+    for i in range(len(directions)):
         scores += np.outer(coordinates[:, i], weights[:, i])
         best = (
             scores.argmax(axis=1) if len(coef) > 1 else (scores[:, 0] > 0).astype(int)
         )
-        correct = classifier.classes_[best] == y
+        correct = classes[best] == y
         critical[~correct] = np.nan
         critical[correct & np.isnan(critical)] = i + 1
     return critical
