@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from skdmn.data.reader import ImageReader
     from skdmn.display.filters import FilterDisplay
     from skdmn.layers.class_pca import ClassPCAPatchTransformer
+    from skdmn.layers.dense import ClassPCATransformer
     from skdmn.layers.flatten import FlattenTransformer
     from skdmn.layers.overlap import OverlapPruner
     from skdmn.layers.pooling import AveragePool2DTransformer, MaxPool2DTransformer
@@ -33,6 +34,7 @@ __all__ = [
     "AveragePool2DTransformer",
     "ChannelStandardScaler",
     "ClassPCAPatchTransformer",
+    "ClassPCATransformer",
     "CutoffSearchCV",
     "DensityMatrixNetwork",
     "FilterDisplay",
@@ -59,6 +61,7 @@ _MODULES = {
     "AveragePool2DTransformer": "layers.pooling",
     "ChannelStandardScaler": "layers.scaling",
     "ClassPCAPatchTransformer": "layers.class_pca",
+    "ClassPCATransformer": "layers.dense",
     "CutoffSearchCV": "model_selection.search",
     "DensityMatrixNetwork": "network.network",
     "FilterDisplay": "display.filters",

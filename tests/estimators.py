@@ -11,6 +11,7 @@ from skdmn import (
     AveragePool2DTransformer,
     ChannelStandardScaler,
     ClassPCAPatchTransformer,
+    ClassPCATransformer,
     CutoffSearchCV,
     DensityMatrixNetwork,
     FlattenTransformer,
@@ -34,6 +35,10 @@ ESTIMATORS = {
     "class_pca_centered": ClassPCAPatchTransformer(
         padding="same", stride=2, centered=True, random_state=0
     ),
+    "dense": ClassPCATransformer(),
+    "dense_naive": ClassPCATransformer(
+        class_based=False, signs="one", activation=None, centered=True
+    ),
     "max_pool": MaxPool2DTransformer(),
     "max_pool_strided": MaxPool2DTransformer(3, stride=2, padding="same"),
     "average_pool": AveragePool2DTransformer(),
@@ -54,6 +59,12 @@ ESTIMATORS = {
             ("scale1", ChannelStandardScaler()),
             ("conv2", ClassPCAPatchTransformer(2, padding="same", activation=None)),
             ("flatten", FlattenTransformer()),
+        ]
+    ),
+    "network_dense": DensityMatrixNetwork(
+        [
+            ("conv", ClassPCAPatchTransformer(2)),
+            ("dense", ClassPCATransformer(class_based=False)),
         ]
     ),
     "network_pruned": DensityMatrixNetwork(
@@ -112,6 +123,13 @@ def layers():
         name: estimator
         for name, estimator in image_estimators().items()
         if not isinstance(estimator, DensityMatrixNetwork)
+    }
+
+
+def image_layers():
+    """Return the layers that see positions, and so have a parameter `image_shape`."""
+    return {
+        n: layer for n, layer in layers().items() if "image_shape" in layer.get_params()
     }
 
 

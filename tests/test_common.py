@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone, is_classifier
 from stacks import images_and_labels
 
+from skdmn import ClassPCATransformer
 from skdmn.export import to_onnx, to_torch
 from skdmn.layers.base import ImageTransformer
 
@@ -92,7 +93,7 @@ def test_torch_computes_the_same(name):
         with pytest.raises(TypeError, match=type(estimator).__name__):
             to_torch(estimator)
         return
-    if is_classifier(estimator):
+    if is_classifier(estimator) or isinstance(estimator, ClassPCATransformer):
         images = torch.tensor(X.reshape(len(X), -1), dtype=torch.float32)
     else:
         images = torch.tensor(np.moveaxis(X, 3, 1).copy(), dtype=torch.float32)

@@ -104,7 +104,7 @@ def model_of(fitted: Any, *, fold: bool = True) -> Model:
     written = simplified(operations, fold)
     found = getattr(steps[0], "_range", None)
     values = None if found is None or found.is_empty else found.in_words()
-    takes_rows = chain.takes is None
+    takes_rows = chain.takes is None or (ndim == 2 and shape[:2] == (1, 1))
     return Model(shape, ndim, written, classes, takes_rows, reader, values)
 
 

@@ -223,9 +223,23 @@ class Writer:
                 self.add("Div", scale)
             case Scores():
                 self.scores(operation.of_all_classes())
+            case Convolve(filters=filters, bias=bias) if self.is_pixel:
+                self.as_rows()
+                operands = [filters.reshape(len(filters), -1)]
+                operands += [] if bias is None else [bias]
+                self.add("Gemm", *operands, transB=1)
+                self.shape = operation.output_shape(self.shape)
+            case Rectify() | Select() if self.is_pixel:
+                self.as_rows()
+                self.of_images(operation)
             case _:
                 self.as_first()
                 self.of_images(operation)
+
+    @property
+    def is_pixel(self) -> bool:
+        """True for images of one pixel, whose channels can be a row without copies."""
+        return self.layout != "first" and self.shape[:2] == (1, 1)
 
     def of_images(self, operation: Operation) -> None:
         """Add the nodes of an operation on images."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,6 +129,7 @@ class _Writer:
         self.modules: list[Any] = []
         self.shape = model.shape  # of the images before the last flattening
         self.given = model.shape  # of the input of the next operation
+        self.is_pixel = False  # True if rows stand for images of one pixel
         operations = model.operations
         if model.ndim == 2:
             if isinstance(operations[0], Flatten):  # rows are not reshaped
@@ -135,15 +137,24 @@ class _Writer:
                 self.shape = (1, math.prod(model.shape), 1)
             else:
                 self.unflatten(model.shape)
-        for operation, following in zip(
-            operations, (*operations[1:], None), strict=False
-        ):
-            self.write(operation, following)
+        for at, operation in enumerate(operations):
+            self.write(operation, operations[at + 1 : at + 3])
             self.given = operation.output_shape(self.given)
+        if self.is_pixel:
+            self.as_images()
 
-    def write(self, operation: Operation, following: Operation | None) -> None:
-        """Add the modules of an operation."""
+    def write(self, operation: Operation, following: Sequence[Operation]) -> None:
+        """Add the modules of an operation; some depend on the two that follow."""
+        if self.is_pixel and not isinstance(
+            operation, Convolve | Rectify | Select | ScaleChannels | Flatten
+        ):
+            self.as_images()
         match operation:
+            case Convolve() if self.is_pixel:
+                bias = operation.bias
+                weights = operation.filters.reshape(len(operation.filters), -1)
+                self.linear(weights, bias)
+                self.shape = operation.output_shape(self.given)
             case Convolve():
                 self.convolve(operation)
             case Rectify():
@@ -162,12 +173,16 @@ class _Writer:
             case Select(channels=channels):
                 self.modules.append(_selected(self.torch, channels))
             case ScaleChannels(mean=mean, scale=scale):
-                self.normalize(self.nn.BatchNorm2d, mean, scale)
+                norm = self.nn.BatchNorm1d if self.is_pixel else self.nn.BatchNorm2d
+                self.normalize(norm, mean, scale)
             case ScaleValues(mean=mean, scale=scale):
                 self.normalize(self.nn.BatchNorm1d, mean, scale)
+            case Flatten() if self.is_pixel:
+                self.is_pixel = False
             case Flatten(shape=shape):
-                self.flatten(shape, in_order=not isinstance(following, Scores))
-                self.shape = shape
+                in_order = not _is_linear(following)
+                self.flatten(shape, in_order)
+                self.shape = (1, math.prod(shape), 1) if in_order else shape
             case Unflatten(shape=shape):
                 self.unflatten(shape)
             case Scores():
@@ -256,10 +271,18 @@ class _Writer:
     def unflatten(self, shape: Shape) -> None:
         """Add the conversion of rows in the order of (y, x, channel) to images."""
         height, width, channels = shape
-        if channels > 1 and height * width > 1:
+        if height * width == 1:
+            self.is_pixel = True
+            return
+        if channels > 1:
             self.shuffle(shape, groups=height * width)
             self.modules.append(self.nn.Flatten())
         self.modules.append(self.nn.Unflatten(1, (channels, height, width)))
+
+    def as_images(self) -> None:
+        """Add the conversion of rows to images of one pixel."""
+        self.modules.append(self.nn.Unflatten(1, (self.given[2], 1, 1)))
+        self.is_pixel = False
 
     def shuffle(self, shape: Shape, groups: int) -> None:
         """Transpose rows of a number of groups, with torch's only module for that."""
@@ -268,20 +291,37 @@ class _Writer:
         self.modules.append(self.nn.ChannelShuffle(groups))
 
     def scores(self, operation: Scores) -> None:
-        coef, n = operation.coef, len(operation.coef)
-        intercept = operation.intercept - coef @ operation.mean
+        coef = operation.coef
+        self.linear(coef, operation.intercept - coef @ operation.mean)
+
+    def linear(self, weights: np.ndarray, bias: np.ndarray | None) -> None:
+        n = len(weights)
         # rows are in torch's order of (channel, y, x)
-        coef = np.moveaxis(coef.reshape(n, *self.shape), 3, 1).reshape(n, -1)
+        weights = np.moveaxis(weights.reshape(n, *self.shape), 3, 1).reshape(n, -1)
         module = self.torch.nn.utils.skip_init(
-            self.nn.Linear, coef.shape[1], n, dtype=self.torch.float64
+            self.nn.Linear,
+            *(weights.shape[1], n),
+            bias=bias is not None,
+            dtype=self.torch.float64,
         )
-        self.fill(module.weight, coef)
-        self.fill(module.bias, intercept)
+        self.fill(module.weight, weights)
+        if bias is not None:
+            self.fill(module.bias, bias)
         self.modules.append(module)
 
     def fill(self, tensor: Any, values: np.ndarray) -> None:
         with self.torch.no_grad():
             tensor.copy_(self.torch.from_numpy(np.ascontiguousarray(values)))
+
+
+def _is_linear(operations: Sequence[Operation]) -> bool:
+    """Return True if the first operations become a Linear module, of any row order."""
+    match operations:
+        case [Scores(), *_]:
+            return True
+        case [Unflatten(shape=(1, 1, _)), Convolve()]:
+            return True
+    return False
 
 
 # operations without a module in torch become a graph of functions, so that the model

@@ -201,6 +201,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     _needs_positions = True  # warn about rows without image_shape that may be images
     _one_to_one = False  # outputs correspond to inputs and keep their names
     _only_reshapes = False  # returns rows and computes nothing
+    _is_dense = False  # has no positions: a row or image is one pixel of many channels
     _needs_first_look = False  # needs another pass before the sums
     # parameters that the sums do not depend on: a search computes the sums only once
     _not_in_sums: ClassVar[frozenset[str]] = frozenset()
@@ -727,8 +728,10 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
     @property
     def _is_signal(self) -> bool:
-        """True if the images are one-dimensional signals, passed as rows."""
-        return self._input_ndim == 2 and self.image_shape_[::2] == (1, 1)
+        """True for rows that are one-dimensional signals, or features of one pixel."""
+        return self._input_ndim == 2 and (
+            self._is_dense or self.image_shape_[::2] == (1, 1)
+        )
 
     def _check_state(self) -> Sizes:
         """Raise if the fitted attributes are not what the class declares.
@@ -839,7 +842,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
         """Set the attributes that describe the images of the fit."""
         self.image_shape_ = shape
         self.n_features_in_ = math.prod(shape)
-        self._input_ndim = ndim
+        self._input_ndim = 2 if self._is_dense else ndim
         # an array that shows namespace and device of X, for layers without fitted
         # arrays; None after unpickling, when any device is allowed
         self._lives = backend.xp.empty(
@@ -848,6 +851,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
 
     def _new_shape(self, shape_of_all: tuple[int, ...]) -> Shape:
         """Return the image shape from the shape of X and `image_shape`."""
+        if self._is_dense:
+            return 1, 1, math.prod(shape_of_all[1:])
         given = as_shape(self.image_shape)
         if len(shape_of_all) > 2:
             shape = with_channels(shape_of_all[1:])
@@ -887,11 +892,12 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                 f"{self._shape_param}={self.image_shape} was set after {name} was "
                 f"fitted on images of {times(shape)}; set it back, or fit again."
             )
-        if X.ndim == 2:
-            if X.shape[1] != self.n_features_in_:
+        if X.ndim == 2 or self._is_dense:
+            n_features = math.prod(X.shape[1:])
+            if n_features != self.n_features_in_:
                 hint = single_image_hint(X.shape, self.n_features_in_)
                 raise ValueError(
-                    f"X has {X.shape[1]} features, but {name} is expecting "
+                    f"X has {n_features} features, but {name} is expecting "
                     f"{self.n_features_in_} features as input{hint}."
                 )
             if self.image_shape is None and not self._is_signal:

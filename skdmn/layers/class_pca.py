@@ -359,7 +359,7 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
             n_filters=self.n_filters,
             signs=self.signs,
         )
-        shape = (len(bank.filters), *self.kernel_size_, self.image_shape_[2])
+        shape = (len(bank.filters), *self._filter_shape())
         self.filters_ = self._here(bank.filters.reshape(shape).astype(dtype))
         self.energies_ = self._here(bank.energies)
         self.explained_variance_ratio_ = self._here(bank.shares)
@@ -373,6 +373,14 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
             text = f"{len(bank.filters)} filters of {len(labels)} classes"
             report(type(self).__name__, text)
 
+    def _filter_shape(self) -> tuple[int, ...]:
+        """Return the shape of an item of `filters_`."""
+        return *self.kernel_size_, self.image_shape_[2]
+
+    def _kernels(self) -> Array:
+        """Return the filters in the shape (n_filters, height, width, channels)."""
+        return self.filters_
+
     def _operations(self) -> list[Operation]:
-        convolution = Convolve(self.filters_, self._strides(), self.padding)
+        convolution = Convolve(self._kernels(), self._strides(), self.padding)
         return [convolution, Rectify()] if self.activation == "relu" else [convolution]

@@ -17,7 +17,7 @@ from skdmn.statistics.filters import overlap_gap
 from skdmn.utils.array_api import Array, to_numpy
 from skdmn.utils.checks import check_is_fitted
 from skdmn.utils.state import State, count, floats, mask, number, part
-from skdmn.utils.validation import warn_user
+from skdmn.utils.validation import Shape, warn_user
 
 # after a linear layer, the channels above the gap hold rounding errors, not features
 _NOISE_SHARE = 1e-6
@@ -42,9 +42,8 @@ class OverlapPruner(ImageTransformer):
         Minimum width, in nats, of the gap between overlap channels and the others.
     image_shape : (int, int) or (int, int, int) or None, default=None
         Height, width and (optionally) channels of the images, if `X` holds them as
-        rows, flattened in C order of (y, x, channel). Without it, rows are read as
-        one-dimensional signals of one channel, which cannot be removed. Not needed if
-        `X` holds images.
+        rows, flattened in C order of (y, x, channel). Without it, each feature of a row
+        is a channel, as after `ClassPCATransformer`. Not needed if `X` holds images.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where to compute. "auto" uses the device of `X`; for NumPy arrays, a GPU if
         the work is large and CuPy finds one, else the CPU.
@@ -140,6 +139,17 @@ class OverlapPruner(ImageTransformer):
         self.min_gap = min_gap
         self.image_shape = image_shape
         self.device = device
+
+    def _new_shape(self, shape_of_all: tuple[int, ...]) -> Shape:
+        if len(shape_of_all) == 2 and self.image_shape is None:
+            return 1, 1, shape_of_all[1]
+        return super()._new_shape(shape_of_all)
+
+    @property
+    def _is_signal(self) -> bool:
+        return (
+            self._input_ndim == 2 and self.image_shape is None
+        ) or super()._is_signal
 
     def _prepare(self) -> None:
         channels = self.image_shape_[2]

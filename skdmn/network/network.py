@@ -508,6 +508,10 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     def _shape_param(self) -> str:
         return f"{self.layers[0][0]}__image_shape"
 
+    @property
+    def _is_dense(self) -> bool:  # type: ignore[override]
+        return self.layers[0][1]._is_dense
+
     def _new_shape(self, shape_of_all: tuple[int, ...]) -> Shape:
         return self.layers[0][1]._new_shape(shape_of_all)
 

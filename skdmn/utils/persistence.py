@@ -27,6 +27,7 @@ TRUSTED_TYPES = (
     "skdmn.statistics.ranges.ValueRange",
     "skdmn.statistics.row_sums.RowSums",
     "skdmn.layers.class_pca.ClassPCAPatchTransformer",
+    "skdmn.layers.dense.ClassPCATransformer",
     "skdmn.layers.flatten.FlattenTransformer",
     "skdmn.layers.overlap.OverlapPruner",
     "skdmn.layers.pooling.AveragePool2DTransformer",

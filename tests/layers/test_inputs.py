@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from estimators import each, layers, one_of_each_type
+from estimators import each, image_layers, one_of_each_type
 from layer_reference import make_images
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
@@ -22,7 +22,7 @@ from skdmn import (
 
 CONV = ClassPCAPatchTransformer(2, n_filters=3)
 SPATIAL = [CONV, MaxPool2DTransformer(2)]
-each_layer = each("layer", one_of_each_type(layers()))
+each_layer = each("layer", one_of_each_type(image_layers()))
 each_spatial = pytest.mark.parametrize("layer", SPATIAL, ids=["class_pca", "pool"])
 
 
@@ -249,11 +249,12 @@ def test_a_layer_fitted_on_signals_wants_rows(layer, rng, shape):
         layer.transform(X)
 
 
-def test_pruner_of_signals_has_nothing_to_drop(rng):
+def test_pruner_of_rows_has_a_channel_for_each_feature(rng):
     X = rng.random((6, 7))
     assert_array_equal(OverlapPruner().fit_transform(X), X)
-    with pytest.raises(ValueError, match="n_overlap=1 would drop all 1 channel"):
-        OverlapPruner(1).fit(X)
+    assert_array_equal(OverlapPruner().fit_transform(X * [100, *[1] * 6]), X[:, 1:])
+    with pytest.raises(ValueError, match="n_overlap=7 would drop all 7 channel"):
+        OverlapPruner(7).fit(X)
 
 
 MOVE = r"np\.moveaxis\(X, 1, -1\)"

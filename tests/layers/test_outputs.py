@@ -9,7 +9,7 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
-from estimators import each, layers, one_of_each_type
+from estimators import each, image_layers, one_of_each_type
 from layer_reference import make_images
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
@@ -23,7 +23,7 @@ from skdmn import (
     OverlapPruner,
 )
 
-each_layer = each("layer", one_of_each_type(layers()))
+each_layer = each("layer", one_of_each_type(image_layers()))
 each_library = pytest.mark.parametrize("library", ["pandas", "polars"])
 IMAGES, LABELS = make_images(12)
 CHECKS = [  # that scikit-learn has, and leaves out of its suite

@@ -118,6 +118,9 @@ REFUSED = {  # all the others must be computed
     "class_pca_centered": dict.fromkeys([*CONSTANT, "constant classes"], SAME)
     | UNIT_MATTERS,
     "class_pca_naive": dict.fromkeys(CONSTANT, SAME) | UNIT_MATTERS,
+    "dense": UNIT_MATTERS,
+    "dense_naive": dict.fromkeys(CONSTANT, SAME) | UNIT_MATTERS,
+    "network_dense": UNIT_MATTERS,
     "pruner": UNIT_MATTERS,
     "scaler": NARROW_TINY | ALL_HUGE,
     "network": BEHIND_SCALER,
