@@ -98,9 +98,42 @@ def pruning() -> str:
     )
 
 
+def dense() -> str:
+    """Return the table of settings of dense layers."""
+    results = json.loads((RESULTS / "dense.json").read_text())
+    names = list(dict.fromkeys(row["data"] for row in results["rows"]))
+    cells: dict[str, list[str]] = {}
+    for row in results["rows"]:
+        sizes = " and ".join(f"{n:.0f}" for n in row["filters"])
+        text = f"{row['accuracy']:.1f} %" + (f" ({sizes})" if sizes else "")
+        cells.setdefault(_changes(row["settings"]), []).append(text)
+    lines = [
+        f"| changed | {' | '.join(names)} |",
+        "| --- " * (1 + len(names)) + "|",
+        *(f"| {changed} | {' | '.join(found)} |" for changed, found in cells.items()),
+    ]
+    return "\n".join(lines) + (
+        "\n\nTwo dense layers and a softmax: accuracy by cross-validation on training "
+        "data, and the mean number of filters of both layers. Printed by `python "
+        "benchmarks/dense.py --data DIR`."
+    )
+
+
+def _changes(settings: dict | None) -> str:
+    if settings is None:
+        return "no layer, only the softmax"
+    if not settings:
+        return "**nothing: the defaults**"
+    if len(settings) > 1:
+        return "defaults of `ClassPCAPatchTransformer`"
+    ((name, value),) = settings.items()
+    return f"`{name}={value!r}`"
+
+
 TABLES = (
     main_job,
     pruning,
+    dense,
     *speed_tables.TABLES,
     *export_tables.TABLES,
     *feature_tables.TABLES,
