@@ -1,7 +1,7 @@
 """Theory of the papers as functions, in four packages.
 
-Each package re-exports its public functions, such as
-``from skdmn.analysis.density import layer_spectrum``.
+Each package re-exports its public functions, and so does this one: import them by
+``from skdmn.analysis import layer_spectrum``. Packages are imported on first access.
 
 =========================== =======================================================
 package or module           contents
@@ -31,3 +31,25 @@ pc_bias.learning_order      learning order of examples, and scores that explain 
 pc_bias.frequency_data      data sets that separate frequency bias from this bias
 =========================== =======================================================
 """
+
+from importlib import import_module
+from typing import Any
+
+_PACKAGES = ("density", "sgd", "deep_linear", "pc_bias")
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name of one of the packages."""
+    if not name.startswith("_"):
+        for package in _PACKAGES:
+            found = import_module(f"{__name__}.{package}")
+            if name == package:
+                return found
+            if name in found.__all__:
+                return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    names = {name for one in _PACKAGES for name in __getattr__(one).__all__}
+    return sorted({*globals(), *names, *_PACKAGES})

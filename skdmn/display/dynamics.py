@@ -113,7 +113,7 @@ class ModeStrengthDisplay:
         course: LearningCourse,
         *,
         exact: ArrayLike | None = None,
-        time_unit: str = "τ",
+        time_unit: str | None = None,
         ax: Any = None,
     ) -> Self:
         """Plot the result of `gradient_flow` or `gradient_descent`.
@@ -122,8 +122,10 @@ class ModeStrengthDisplay:
         ----------
         course : LearningCourse
             Result of a simulation.
-        exact, time_unit
-            As in the class. For `gradient_descent`, pass ``time_unit="steps"``.
+        exact
+            As in the class.
+        time_unit : str or None, default=None
+            Name of the unit of time. If None, that of the course.
         ax : matplotlib Axes or None, default=None
             Axes to draw in. If None, a new figure is made.
 
@@ -138,6 +140,7 @@ class ModeStrengthDisplay:
         ValueError
             If the shapes do not match.
         """
+        time_unit = course.time_unit if time_unit is None else time_unit
         return cls(course.times, course.strengths, exact, time_unit).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
@@ -249,7 +252,7 @@ class SingularValueDisplay:
         cls,
         course: LearningCourse,
         *,
-        time_unit: str = "τ",
+        time_unit: str | None = None,
         ax: Any = None,
     ) -> Self:
         """Plot the singular values of the product of all weights over time.
@@ -258,8 +261,8 @@ class SingularValueDisplay:
         ----------
         course : LearningCourse
             Result of `gradient_flow` or `gradient_descent`.
-        time_unit : str, default="τ"
-            Name of the unit of time. For `gradient_descent`, pass "steps".
+        time_unit : str or None, default=None
+            Name of the unit of time. If None, that of the course.
         ax : matplotlib Axes or None, default=None
             Axes to draw in. If None, a new figure is made.
 
@@ -273,6 +276,7 @@ class SingularValueDisplay:
             If matplotlib is missing.
         """
         groups = {"product": course.singular_values}
+        time_unit = course.time_unit if time_unit is None else time_unit
         return cls(groups, course.times, time_unit).plot(ax=ax)
 
     @classmethod

@@ -10,6 +10,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_array
 
 Pair = tuple[int, int]  # vertical, horizontal
 Shape = tuple[int, int, int]  # height, width, channels
@@ -153,6 +154,27 @@ def as_one_array(X: Any, name: str = "X") -> Any:
     if is_array and shapes and shapes != {()}:
         return np.stack([_unnested(sample) for sample in X])
     return X
+
+
+def as_rows(X: Any, dtype: Any = np.float64) -> np.ndarray:
+    """Return rows, or images as rows in C order, as a checked array.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, n_features) or (n, height, width[, channels])
+    dtype : dtype or "numeric", default=float64
+
+    Returns
+    -------
+    ndarray of shape (n, n_features)
+
+    Raises
+    ------
+    ValueError
+        If X has one dimension, or is empty or not finite.
+    """
+    X = check_array(as_one_array(X), dtype=dtype, allow_nd=True)
+    return X.reshape(len(X), -1)
 
 
 def unmasked(values: Any, name: str) -> Any:

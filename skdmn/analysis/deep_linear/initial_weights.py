@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from skdmn.analysis.deep_linear.modes import mode_strength
+from skdmn.analysis.deep_linear.simulation import correlations
 
 RandomState = int | np.random.RandomState | None
 
@@ -292,9 +293,7 @@ class PretrainingConsistency(NamedTuple):
         return f"Score {self.score:.2f} (chance {self.chance:.2f}): {use}."
 
 
-def pretraining_consistency(
-    sigma31: ArrayLike, sigma11: ArrayLike
-) -> PretrainingConsistency:
+def pretraining_consistency(X: ArrayLike, y: ArrayLike) -> PretrainingConsistency:
     """Score the condition under which greedy pretraining speeds up learning.
 
     The condition is Q = V, eq. 18 of arXiv:1312.6120: the right singular vectors of
@@ -306,10 +305,12 @@ def pretraining_consistency(
 
     Parameters
     ----------
-    sigma31 : array-like of shape (n_outputs, n_inputs)
-        Correlations of outputs with inputs, such as from `correlations`.
-    sigma11 : array-like of shape (n_inputs, n_inputs)
-        Correlations of inputs.
+    X : array-like of shape (n, n_inputs) or (n_outputs, n_inputs)
+        Inputs as rows, or images; their mean is subtracted. Or Sigma31, the
+        correlations of outputs with inputs.
+    y : array-like of shape (n,), (n, n_outputs) or (n_inputs, n_inputs)
+        Labels or outputs, as in `correlations`. Or Sigma11, the correlations of inputs:
+        a symmetric matrix.
 
     Returns
     -------
@@ -318,15 +319,15 @@ def pretraining_consistency(
     Raises
     ------
     ValueError
-        If the shapes do not match, `sigma31` is zero, or `sigma11` has no variance
-        along an input direction of the task.
+        If the shapes do not match, outputs do not depend on inputs, or the inputs have
+        no variance along an input direction of the task.
 
     Notes
     -----
-    Pass correlations of centred data, from ``correlations(X, y, centered=True)``. If
-    the data are not centred, their mean is nearly the first principal component and
-    nearly the first mode of any task with one-hot outputs. The score is then high for
-    any labels, and `chance` is not valid.
+    If you pass Sigma31 and Sigma11, compute them from centred data, by
+    ``correlations(X, y, centered=True)``. Otherwise, the mean of the data is nearly the
+    first principal component and nearly the first mode of any task with one-hot
+    outputs. The score is then high for any labels, and `chance` is not valid.
 
     Examples
     --------
@@ -338,7 +339,10 @@ def pretraining_consistency(
     >>> pretraining_consistency([[1.0, 1.0, 1.0, 1.0]], sigma11).meaning[:25]
     'Score 0.57 (chance 0.77):'
     """
-    sigma31, sigma11 = np.asarray(sigma31, float), np.asarray(sigma11, float)
+    if _is_symmetric(y):
+        sigma31, sigma11 = np.asarray(X, float), np.asarray(y, float)
+    else:
+        sigma31, sigma11 = correlations(X, y, centered=True)
     n_inputs = sigma31.shape[1]
     if sigma11.shape != (n_inputs, n_inputs):
         raise ValueError(
@@ -368,6 +372,13 @@ def pretraining_consistency(
         float(np.sum(variances**2) ** 2 / (variances.sum() * np.sum(variances**3))),
         matrix,
     )
+
+
+def _is_symmetric(matrix: ArrayLike) -> bool:
+    """Return True for a symmetric matrix, such as correlations of inputs."""
+    matrix = np.asarray(matrix)
+    square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
+    return square and np.allclose(matrix, matrix.T, atol=1e-8 * np.abs(matrix).max())
 
 
 def _layers(sizes: Sequence[int]) -> list[tuple[int, int]]:

@@ -40,6 +40,8 @@ class Activation(NamedTuple):
 TANH = Activation(np.tanh, lambda x: 1 / np.cosh(np.clip(x, -350, 350)) ** 2)
 RELU = Activation(lambda x: np.maximum(x, 0.0), lambda x: (x > 0).astype(float))
 IDENTITY = Activation(lambda x: x, np.ones_like)
+_NAMED = {"tanh": TANH, "relu": RELU, "identity": IDENTITY}
+AnyActivation = Activation | str | Callable[[np.ndarray], np.ndarray]
 
 # Quadrature nodes for averages over a Gaussian variable. Evenly spaced nodes are far
 # more accurate here than Gauss-Hermite nodes: the error decreases exponentially for
@@ -48,6 +50,23 @@ _NODES = np.linspace(-10.0, 10.0, 4001)
 _WEIGHTS = np.exp(-(_NODES**2) / 2) / np.exp(-(_NODES**2) / 2).sum()
 _VARIANCES = np.logspace(-10, 4, 281)  # grid on which fixed points are searched
 _ENDLESS = 1e12  # a variance that still grows above this is taken as unbounded
+
+
+def as_activation(activation: AnyActivation) -> Activation:
+    """Return an activation that is given by its name or function, or raise TypeError.
+
+    The derivative of other functions is not known.
+    """
+    if isinstance(activation, Activation):
+        return activation
+    if activation is np.tanh:
+        return TANH
+    if isinstance(activation, str) and activation in _NAMED:
+        return _NAMED[activation]
+    raise TypeError(
+        f"activation is {activation!r}; pass one of {sorted(_NAMED)}, or "
+        "Activation(function, derivative)."
+    )
 
 
 def product_singular_values(weights: Iterable[np.ndarray]) -> np.ndarray:
@@ -96,7 +115,7 @@ def end_to_end_jacobian(
     x: ArrayLike,
     *,
     gain: float = 1.0,
-    activation: Activation = TANH,
+    activation: AnyActivation = TANH,
 ) -> np.ndarray:
     """Return the Jacobian of the activity of the last layer in that of the first.
 
@@ -110,7 +129,7 @@ def end_to_end_jacobian(
         Activity of the first layer.
     gain : float, default=1.0
         Factor on all weights.
-    activation : Activation, default=TANH
+    activation : Activation, {"tanh", "relu", "identity"} or np.tanh, default=TANH
         Nonlinearity phi.
 
     Returns
@@ -122,6 +141,8 @@ def end_to_end_jacobian(
     ------
     ValueError
         If the shapes do not match.
+    TypeError
+        If the activation is not known.
 
     Examples
     --------
@@ -137,6 +158,7 @@ def end_to_end_jacobian(
             f"x has shape {x.shape}; pass the activity of one example, of shape "
             "(n_inputs,)."
         )
+    activation = as_activation(activation)
     jacobian = np.eye(len(x))
     for weight in weights:
         slopes = activation.derivative(x)
@@ -150,7 +172,7 @@ def layer_variances(
     x: ArrayLike,
     *,
     gain: float = 1.0,
-    activation: Activation = TANH,
+    activation: AnyActivation = TANH,
 ) -> np.ndarray:
     """Return the population variance of each layer of a network.
 
@@ -173,6 +195,8 @@ def layer_variances(
     ------
     ValueError
         If the shapes do not match.
+    TypeError
+        If the activation is not known.
 
     Examples
     --------
@@ -181,6 +205,7 @@ def layer_variances(
     >>> layer_variances([np.eye(2)] * 3, [1.0, 1.0], gain=0.5).round(4)
     array([1.    , 0.145 , 0.033 , 0.0081])
     """
+    activation = as_activation(activation)
     x = np.asarray(x, dtype=float)
     variances = [np.mean(x**2)]
     for weight in weights:
@@ -190,7 +215,7 @@ def layer_variances(
 
 
 def variance_map(
-    q: ArrayLike, *, gain: float = 1.0, activation: Activation = TANH
+    q: ArrayLike, *, gain: float = 1.0, activation: AnyActivation = TANH
 ) -> np.ndarray:
     """Return the variance of a layer from that of the layer before, in wide networks.
 
@@ -204,7 +229,7 @@ def variance_map(
         Variances, 0 or larger.
     gain : float, default=1.0
         Factor on the weights.
-    activation : Activation, default=TANH
+    activation : Activation, {"tanh", "relu", "identity"} or np.tanh, default=TANH
         Nonlinearity phi.
 
     Returns
@@ -217,6 +242,8 @@ def variance_map(
     ------
     ValueError
         If a variance is negative.
+    TypeError
+        If the activation is not known.
 
     Examples
     --------
@@ -224,6 +251,7 @@ def variance_map(
     >>> variance_map([0.0, 0.1, 1.0, 10.0]).round(3)
     array([0.   , 0.084, 0.394, 0.757])
     """
+    activation = as_activation(activation)
     q = np.asarray(q, dtype=float)
     if not np.all(q >= 0):
         raise ValueError(f"q has {q.min()}; pass variances of 0 or more.")
@@ -231,7 +259,9 @@ def variance_map(
     return gain**2 * (activity**2 @ _WEIGHTS)
 
 
-def fixed_point(gain: float, *, activation: Activation = TANH) -> float:
+def fixed_point(
+    gain: ArrayLike, *, activation: AnyActivation = TANH
+) -> float | np.ndarray:
     """Return the variance of the activity in the limit of infinite depth.
 
     It is the largest fixed point q of the variance map, eq. 49 and Fig. 8, right, of
@@ -240,14 +270,14 @@ def fixed_point(gain: float, *, activation: Activation = TANH) -> float:
 
     Parameters
     ----------
-    gain : float
+    gain : float or array-like
         Factor on the weights.
-    activation : Activation, default=TANH
+    activation : Activation, {"tanh", "relu", "identity"} or np.tanh, default=TANH
         Nonlinearity phi.
 
     Returns
     -------
-    float
+    float, or ndarray of the shape of `gain`
         Variance. It is 0 if the activity vanishes (fixed points below 1e-10 count as
         0), and infinite if the activity grows without bound.
 
@@ -255,6 +285,8 @@ def fixed_point(gain: float, *, activation: Activation = TANH) -> float:
     ------
     ValueError
         If `gain` is negative.
+    TypeError
+        If the activation is not known.
 
     Examples
     --------
@@ -262,8 +294,17 @@ def fixed_point(gain: float, *, activation: Activation = TANH) -> float:
     >>> [round(fixed_point(gain), 4) for gain in (0.9, 1.0, 1.1, 2.0)]
     [0.0, 0.0, 0.1127, 2.1215]
     """
-    if not gain >= 0:
-        raise ValueError(f"gain is {gain}; pass a number of 0 or more.")
+    activation = as_activation(activation)
+    if not np.all(np.asarray(gain) >= 0):
+        raise ValueError(f"gain is {gain!r}; pass numbers of 0 or more.")
+    if np.ndim(gain):
+        each = [_fixed_point(float(one), activation) for one in np.ravel(gain)]
+        return np.reshape(each, np.shape(gain))
+    return _fixed_point(float(np.asarray(gain)), activation)
+
+
+def _fixed_point(gain: float, activation: Activation) -> float:
+    """Return the largest fixed point for one gain."""
 
     def growth(q: float | np.ndarray) -> np.ndarray:
         return variance_map(q, gain=gain, activation=activation) - q
@@ -281,7 +322,7 @@ def fixed_point(gain: float, *, activation: Activation = TANH) -> float:
     return float(brentq(growth, low, high, xtol=1e-14))
 
 
-def critical_gain(*, activation: Activation = TANH) -> float:
+def critical_gain(*, activation: AnyActivation = TANH) -> float:
     """Return the gain above which activity persists at any depth, the edge of chaos.
 
     It is the smallest gain at which the variance map has a fixed point q above 0, the
@@ -290,7 +331,7 @@ def critical_gain(*, activation: Activation = TANH) -> float:
 
     Parameters
     ----------
-    activation : Activation, default=TANH
+    activation : Activation, {"tanh", "relu", "identity"} or np.tanh, default=TANH
         Nonlinearity phi.
 
     Returns

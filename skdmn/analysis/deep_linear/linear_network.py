@@ -22,7 +22,7 @@ from skdmn.analysis.deep_linear.simulation import (
     descent_directions,
     product,
 )
-from skdmn.utils.validation import as_one_array, unmasked
+from skdmn.utils.validation import as_rows, unmasked
 
 Weights = Sequence[np.ndarray]
 
@@ -134,7 +134,7 @@ def train_deep_linear(
     weights : list of ndarray of shape (m_l, m_{l-1})
         Weights at step 0. They are not changed.
     X : array-like of shape (n_samples, n_features)
-        Inputs.
+        Inputs. Images are flattened.
     Y : array-like of shape (n_samples, n_outputs)
         Targets, such as one-hot encoded labels.
     learning_rate : float
@@ -168,7 +168,7 @@ def train_deep_linear(
     [array([[1., 1.]]), array([[2., 0.]])]
     """
     Y = unmasked(Y, "Y")
-    X = check_array(as_one_array(X), dtype=np.float64)
+    X = as_rows(X)
     Y = check_array(Y, dtype=np.float64)
     layers = check_layers(weights, X.shape[1], Y.shape[1])
     check_consistent_length(X, Y)

@@ -329,10 +329,10 @@ def or_one(values: np.ndarray) -> np.ndarray:
 
 def check_depth(depth: float) -> None:
     """Raise ValueError if a depth is not a positive integer."""
-    if not (depth >= 1 and depth % 1 == 0):
+    if np.ndim(depth) or not (depth >= 1 and depth % 1 == 0):
         raise ValueError(
-            f"depth is {depth!r}; pass the number of weight matrices, an integer of 1 "
-            "or more."
+            f"depth is {depth!r}; pass the number of weight matrices, one integer of "
+            "1 or more."
         )
 
 

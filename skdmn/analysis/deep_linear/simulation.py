@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
+from sklearn.utils.multiclass import type_of_target
 
 from skdmn.analysis.deep_linear.modes import positive
 from skdmn.utils.validation import as_one_array, unmasked
@@ -42,6 +43,8 @@ class LearningCourse(NamedTuple):
         Half the mean squared error minus that of the best linear map.
     weights : list of ndarray
         Weights at the last time, first layer first.
+    time_unit : str
+        Unit of `times`, for plots.
     """
 
     times: np.ndarray
@@ -50,6 +53,7 @@ class LearningCourse(NamedTuple):
     singular_values: np.ndarray
     errors: np.ndarray
     weights: list[np.ndarray]
+    time_unit: str = "τ"
 
 
 def correlations(
@@ -66,7 +70,8 @@ def correlations(
         Inputs as rows. Images are flattened.
     y : array-like of shape (n, n_outputs) or (n,)
         Outputs, or labels. Labels are one-hot encoded, with the classes in sorted
-        order.
+        order. One number for each example is a label if all are integers, as in
+        scikit-learn; numbers with fractions are one output.
     centered : bool, default=False
         If True, the means of inputs and outputs are subtracted first.
 
@@ -99,7 +104,9 @@ def correlations(
             "each example."
         )
     rows = rows.reshape(n, -1)
-    if outputs.ndim == 1:
+    if outputs.ndim == 1 and type_of_target(outputs) == "continuous":
+        outputs = outputs[:, np.newaxis]
+    elif outputs.ndim == 1:
         outputs = outputs[:, np.newaxis] == np.unique(outputs)
     outputs = outputs.astype(float)
     if centered:
@@ -264,7 +271,8 @@ def gradient_descent(
             f"With learning_rate={learning_rate} the weights grow without bound; pass "
             "a smaller learning rate."
         )
-    return _course(np.array(times), products, sigma31, sigma11, weights)
+    course = _course(np.array(times), products, sigma31, sigma11, weights)
+    return course._replace(time_unit="steps")
 
 
 def best_map(sigma31: np.ndarray, sigma11: np.ndarray) -> np.ndarray:

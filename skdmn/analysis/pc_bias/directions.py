@@ -22,11 +22,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import qr, svd
-from sklearn.utils import check_array
 
 from skdmn.analysis.deep_linear.linear_network import Weights, partial_products
 from skdmn.statistics.filters import fix_signs
-from skdmn.utils.validation import as_one_array
+from skdmn.utils.validation import as_rows
 
 
 class PrincipalCoordinates(NamedTuple):
@@ -100,7 +99,7 @@ def principal_coordinates(X: Any) -> PrincipalCoordinates:
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Data.
+        Data. Images are flattened.
 
     Returns
     -------
@@ -109,7 +108,7 @@ def principal_coordinates(X: Any) -> PrincipalCoordinates:
     Raises
     ------
     ValueError
-        If X is not two-dimensional or not finite.
+        If X has one dimension, or is not finite.
 
     Examples
     --------
@@ -118,7 +117,7 @@ def principal_coordinates(X: Any) -> PrincipalCoordinates:
     >>> principal_coordinates(np.array([[0.0, 3.0], [2.0, 0.0]]))
     PrincipalCoordinates(values=array([9., 4.]), directions=array([[0., 1.], [1., 0.]]))
     """
-    X = check_array(as_one_array(X), dtype=np.float64)
+    X = as_rows(X)
     roots, directions = singular_vectors(X, full=True)
     rank = np.count_nonzero(roots > roots[0] * max(X.shape) * np.finfo(float).eps)
     values = np.zeros(X.shape[1])

@@ -16,10 +16,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 
 from skdmn.analysis.pc_bias.directions import principal_coordinates
-from skdmn.utils.validation import as_one_array, unmasked
+from skdmn.utils.validation import as_rows, unmasked
 
 #: kappa_1, ..., kappa_10, in periods per unit length (App. D.3)
 FREQUENCIES = np.arange(10)
@@ -96,7 +96,7 @@ def is_positive(
     >>> is_positive([[0.5, 0.0], [0.5, 6.0]]), is_positive([[0.5, 6.0]], rule="curve")
     (array([False, False]), array([ True]))
     """
-    X = check_array(as_one_array(X), dtype=np.float64)
+    X = as_rows(X)
     if X.shape[1] != 2:
         raise ValueError(
             f"X has {X.shape[1]} columns; pass data of make_frequency_data, which have "
@@ -167,7 +167,7 @@ def amplify_components(X: Any, directions: Any, factor: float = 10.0) -> np.ndar
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Data.
+        Data. Images are flattened.
     directions : array-like of shape (n_directions, n_features)
         Orthonormal rows, such as some of `principal_coordinates(X).directions`. The
         paper uses the first or last 1.5 % of them, and then standardizes every image
@@ -177,7 +177,7 @@ def amplify_components(X: Any, directions: Any, factor: float = 10.0) -> np.ndar
 
     Returns
     -------
-    ndarray of shape (n_samples, n_features), float64
+    ndarray of the shape of X, float64
         Changed data.
 
     Raises
@@ -191,7 +191,7 @@ def amplify_components(X: Any, directions: Any, factor: float = 10.0) -> np.ndar
     >>> amplify_components([[1.0, 2.0], [3.0, 4.0]], [[0.0, 1.0]])
     array([[ 1., 20.], [ 3., 40.]])
     """
-    X = check_array(as_one_array(X), dtype=np.float64)
+    shape, X = np.shape(X), as_rows(X)
     directions = np.atleast_2d(np.asarray(directions, dtype=np.float64))
     if directions.shape[1] != X.shape[1]:
         raise ValueError(
@@ -203,7 +203,7 @@ def amplify_components(X: Any, directions: Any, factor: float = 10.0) -> np.ndar
             "The directions are not orthonormal rows; pass rows of "
             "principal_coordinates(X).directions."
         )
-    return X + (factor - 1) * (X @ directions.T) @ directions
+    return (X + (factor - 1) * (X @ directions.T) @ directions).reshape(shape)
 
 
 def shuffled_labels(y: Any, *, random_state: Any = None) -> np.ndarray:
@@ -244,7 +244,7 @@ def leading_component_labels(X: Any, y: Any, n_components: int) -> np.ndarray:
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Data.
+        Data. Images are flattened.
     y : array-like of shape (n_samples,)
         Labels of two classes.
     n_components : int
@@ -269,7 +269,7 @@ def leading_component_labels(X: Any, y: Any, n_components: int) -> np.ndarray:
     array([1, 1, 1, 0, 0])
     """
     y = unmasked(y, "y")
-    X, y = check_array(as_one_array(X), dtype=np.float64), np.asarray(y)
+    X, y = as_rows(X), np.asarray(y)
     check_consistent_length(X, y)
     classes, index = np.unique(y, return_inverse=True)
     if len(classes) != 2:

@@ -18,12 +18,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy.stats import pearsonr
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from skdmn.analysis.pc_bias.directions import singular_vectors
 from skdmn.analysis.pc_bias.frequency_data import FREQUENCIES, is_positive
-from skdmn.utils.validation import as_one_array, unmasked
+from skdmn.utils.labels import as_objects
+from skdmn.utils.validation import as_rows, unmasked
 
 
 class OrderCorrelation(NamedTuple):
@@ -87,7 +88,7 @@ def accessibility(predictions: Any, y: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the shapes do not match.
+        If the shapes do not match, or only one of `predictions` and `y` is strings.
 
     Examples
     --------
@@ -117,7 +118,7 @@ def epochs_to_learn(predictions: Any, y: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the shapes do not match.
+        If the shapes do not match, or only one of `predictions` and `y` is strings.
 
     Examples
     --------
@@ -137,7 +138,19 @@ def _correct(predictions: Any, y: Any) -> np.ndarray:
             f"predictions has shape {predictions.shape} and y {y.shape}; pass shapes "
             "(n_networks, n_epochs, n_samples) and (n_samples,)."
         )
+    if _are_texts(predictions) != _are_texts(y):
+        first, label = (as_objects(some.ravel()[:1])[0] for some in (predictions, y))
+        raise ValueError(
+            f"predictions are like {first!r} and y like {label!r}, so that no "
+            "prediction is ever correct; pass predicted labels, such as "
+            "classes[predictions] for indices of classes."
+        )
     return predictions == y
+
+
+def _are_texts(labels: np.ndarray) -> bool:
+    """Return True if labels are strings."""
+    return labels.size > 0 and isinstance(labels.flat[0], str | bytes)
 
 
 def critical_principal_component(classifier: Any, X: Any, y: Any) -> np.ndarray:
@@ -229,7 +242,7 @@ def _check_linear(
         )
     check_is_fitted(classifier, ("coef_", "intercept_", "classes_"))
     y = unmasked(y, "y")
-    X, y = check_array(as_one_array(X), dtype=np.float64), np.asarray(y)
+    X, y = as_rows(X), np.asarray(y)
     check_consistent_length(X, y)
     coef, intercept = np.asarray(classifier.coef_), np.asarray(classifier.intercept_)
     if X.shape[1] != coef.shape[1]:
@@ -279,7 +292,7 @@ def discriminability(X: Any, y: Any, n_neighbors: int = 10) -> np.ndarray:
     array([1. , 1. , 0.5, 0. ])
     """
     y = unmasked(y, "y")
-    X, y = check_array(as_one_array(X)), np.asarray(y)
+    X, y = as_rows(X, "numeric"), np.asarray(y)
     check_consistent_length(X, y)
     if not 1 <= n_neighbors < len(X):
         raise ValueError(

@@ -11,7 +11,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.utils import check_random_state
 
 from skdmn.utils.optional import import_torch
-from skdmn.utils.validation import as_one_array, unmasked
+from skdmn.utils.validation import as_rows, unmasked
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +56,7 @@ def mlp_history(
     mlp : MLPClassifier
         Network with solver "sgd" or "adam". A copy is trained.
     X : array of shape (n, n_features)
-        Training data.
+        Training data. Images are flattened.
     y : array of shape (n,)
         Class labels.
     n_epochs : int
@@ -91,7 +91,7 @@ def mlp_history(
             "MLPClassifier with 'sgd' or 'adam'."
         )
     y = unmasked(y, "y")
-    X, y = np.asarray(as_one_array(X)), np.asarray(y)
+    X, y = as_rows(X, "numeric"), np.asarray(y)
     random = check_random_state(mlp.random_state)
     seed = random.randint(2**31 - 1)
     mlp = clone(mlp).set_params(random_state=seed)

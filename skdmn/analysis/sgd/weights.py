@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from skdmn.analysis.sgd.history import WeightHistory
+from skdmn.utils.validation import as_rows
 
 
 def weight_products(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -71,7 +72,7 @@ def backward_matrices(
     biases : sequence of ndarray of shape (n_outputs,)
         Biases of these layers.
     X : ndarray of shape (n, n_features)
-        Inputs.
+        Inputs. Images are flattened.
 
     Returns
     -------
@@ -97,7 +98,7 @@ def backward_matrices(
     >>> [a[0].ravel() for a in backward_matrices(w, b, np.array([[1.0]]))]
     [array([2.]), array([2., 0.])]
     """
-    hidden = np.asarray(X, dtype=float)
+    hidden = as_rows(X)
     gated = [np.broadcast_to(weights[0], (len(hidden), *weights[0].shape))]
     for k, (weight, bias) in enumerate(zip(weights[:-1], biases[:-1], strict=True)):
         raw = hidden @ weight + bias
@@ -207,6 +208,7 @@ def layer_distances(history: WeightHistory) -> np.ndarray:
     --------
     >>> import numpy as np
     >>> from skdmn.analysis.sgd.history import WeightHistory
+    from skdmn.utils.validation import as_rows
     >>> from skdmn.analysis.sgd.weights import layer_distances
     >>> weights = np.array([0.0, 3.0, 4.0])[:, None, None]
     >>> history = WeightHistory(np.arange(3), [weights], [np.zeros((3, 1))])
