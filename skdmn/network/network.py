@@ -510,7 +510,14 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
 
     @property
     def _is_dense(self) -> bool:  # type: ignore[override]
-        return self.layers[0][1]._is_dense
+        return (getattr(self, "layers_", []) or self.layers)[0][1]._is_dense
+
+    def _check_images(
+        self, X: Any, *, reset: bool, method: str = "transform"
+    ) -> Images:
+        if reset:
+            self.__dict__.pop("layers_", None)  # these took other images
+        return super()._check_images(X, reset=reset, method=method)
 
     def _new_shape(self, shape_of_all: tuple[int, ...]) -> Shape:
         return self.layers[0][1]._new_shape(shape_of_all)

@@ -114,6 +114,10 @@ def test_after_convolutions_a_network_computes_what_a_pipeline_does(digits):
     assert_array_equal(expected, np.delete(dense, leading, axis=1))
     first = DensityMatrixNetwork(layers[2:]).fit(X, y)
     assert_array_equal(first.transform(images), first.transform(X))
+    expected = first.transform(X)
+    first.set_params(dense1=ClassPCAPatchTransformer(3))
+    assert_array_equal(first.transform(X), expected)  # until the next fit
+    assert first.fit(images, y).image_shape_ == (8, 8, 1)
 
 
 def test_outputs_have_names(digits):
