@@ -236,8 +236,9 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         "image_bound": [Interval(Real, 0, None, closed="neither"), None],
     }
     _state: ClassVar[State] = {
-        "filters_": floats("n_filters", *KERNEL, "channels", least=-ONE, most=ONE),
-        "energies_": floats("n_filters", least=0),
+        # filters of `from_torch` are not normalized, and the energy of 0 is infinite
+        "filters_": floats("n_filters", *KERNEL, "channels"),
+        "energies_": floats("n_filters", least=0, is_finite=False),
         "explained_variance_ratio_": floats("n_filters", least=0, most=ONE),
         "filter_members_": checked(_check_members),
         "partition_functions_": floats("n_classes", least=0),

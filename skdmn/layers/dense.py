@@ -8,7 +8,7 @@ import numpy as np
 
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
 from skdmn.utils.array_api import Array, own_backend
-from skdmn.utils.state import ONE, State, floats
+from skdmn.utils.state import State, floats
 
 
 class ClassPCATransformer(ClassPCAPatchTransformer):
@@ -156,9 +156,7 @@ class ClassPCATransformer(ClassPCAPatchTransformer):
         for name, allowed in ClassPCAPatchTransformer._parameter_constraints.items()
         if name not in ("kernel_size", "stride", "padding", "image_shape")
     }
-    _state: ClassVar[State] = {
-        "filters_": floats("n_filters", "channels", least=-ONE, most=ONE)
-    }
+    _state: ClassVar[State] = {"filters_": floats("n_filters", "channels")}
     _is_dense = True
     kernel_size = 1
     stride = 1

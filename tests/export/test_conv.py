@@ -1,16 +1,17 @@
 """Convolutions of torch from density matrices, and back."""
 
+import pickle
 import sys
 
 import numpy as np
 import pytest
 from stacks import images_and_labels
 
-from skdmn import ClassPCAPatchTransformer, FilterDisplay
+from skdmn import ClassPCAPatchTransformer, ClassPCATransformer, FilterDisplay
 
 torch = pytest.importorskip("torch")
 
-from skdmn.export import from_torch, init_conv_, to_torch  # noqa: E402
+from skdmn.export import from_torch, init_conv_, init_linear_, to_torch  # noqa: E402
 
 
 def first(images):
@@ -79,8 +80,8 @@ def test_says_what_is_wrong(function, data):
     conv = torch.nn.Conv2d(3, 4, 2, bias=False)
     with pytest.raises(ValueError, match=r"pass \(n, 3, height, width\), channels fir"):
         function(conv, X, y)
-    with pytest.raises(TypeError, match=r"takes a torch\.nn\.Conv2d, but got a Linear"):
-        function(torch.nn.Linear(3, 4), first(X), y)
+    with pytest.raises(TypeError, match=r"takes a torch\.nn\.Conv2d.*, but got a ReLU"):
+        function(torch.nn.ReLU(), first(X), y)
     with pytest.raises(ValueError, match="groups=3"):
         function(torch.nn.Conv2d(3, 3, 2, groups=3), first(X), y)
     with pytest.raises(ValueError, match=r"dilation=\(2, 2\)"):
@@ -89,7 +90,7 @@ def test_says_what_is_wrong(function, data):
 
 def test_a_missing_torch_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    for function in (init_conv_, from_torch):
+    for function in (init_conv_, init_linear_, from_torch):
         with pytest.raises(ImportError, match=r"skdmn\[torch\]"):
             function(None, None)
 
@@ -163,3 +164,69 @@ def test_other_paddings_are_refused(options, data):
     conv = torch.nn.Conv2d(3, 4, 3, bias=False, **options)
     with pytest.raises(ValueError, match="from_torch takes no padding, or at stride 1"):
         from_torch(conv, first(X), y)
+
+
+def test_layers_of_trained_filters_can_be_saved(data):
+    X, y = data
+    conv = torch.nn.Conv2d(3, 4, 2, bias=False)
+    with torch.no_grad():
+        conv.weight.mul_(100)
+        conv.weight[0] = 0
+    layer = from_torch(conv, first(X), y)
+    loaded = pickle.loads(pickle.dumps(layer))
+    np.testing.assert_array_equal(loaded.transform(X), layer.transform(X))
+
+
+# linear layers
+
+
+@pytest.fixture
+def rows():
+    X, y = images_and_labels(shape=(3, 4, 1), dtype=np.float32)
+    return X.reshape(len(X), -1), y
+
+
+def test_a_linear_layer_gets_the_filters_of_lowest_energy(rows):
+    X, y = rows
+    linear = torch.nn.Linear(12, 6, dtype=torch.float64)
+    weight = init_linear_(linear, torch.tensor(X), torch.tensor(y), gain=2.0)
+    options = {"n_filters": 6, "variance_cutoff": 1.0, "correlation_cutoff": 0.9}
+    layer = ClassPCATransformer(**options, signs="one").fit(X, y)
+    assert weight is linear.weight
+    np.testing.assert_allclose(weight.detach(), 2 * layer.filters_, atol=1e-6)
+    assert not linear.bias.any()
+    naive = init_linear_(linear, X, signs="both").detach()
+    options["n_filters"] = 3
+    both = ClassPCATransformer(**options, class_based=False).fit(X)
+    np.testing.assert_allclose(naive, both.filters_, atol=1e-6)
+
+
+def test_filters_of_a_linear_layer_come_back_as_they_were(rows):
+    X, y = rows
+    layer = ClassPCATransformer(n_filters=5, variance_cutoff=1.0, signs="one")
+    layer.fit(X, y)
+    linear = torch.nn.Linear(12, 5, bias=False)
+    linear.load_state_dict(to_torch(layer)[0].state_dict())
+    found = from_torch(linear, X, y)
+    assert type(found) is ClassPCATransformer
+    np.testing.assert_allclose(found.transform(X), layer.transform(X), atol=1e-5)
+    own = found.filter_classes_ == layer.filter_classes_
+    assert own.any()
+    np.testing.assert_allclose(found.energies_[own], layer.energies_[own], atol=1e-5)
+
+
+def test_says_what_is_wrong_with_a_linear_layer(rows):
+    X, y = rows
+    linear = torch.nn.Linear(12, 5)
+    before = linear.weight.detach().clone()
+    with pytest.raises(ValueError, match=r"pairs of filters, but linear has 5 outputs"):
+        init_linear_(linear, X, y, signs="both")
+    with pytest.raises(ValueError, match=r"rows have shape .*; pass \(n, 12\)"):
+        init_linear_(linear, X[:, 1:], y)
+    with pytest.raises(ValueError, match=r"are \d+ filters for 50 outputs; raise corr"):
+        init_linear_(torch.nn.Linear(12, 50), X, y)
+    with pytest.raises(TypeError, match=r"takes a torch\.nn\.Linear, but got a Conv2d"):
+        init_linear_(torch.nn.Conv2d(3, 4, 2), X, y)
+    with pytest.raises(ValueError, match="bias, which ClassPCATransformer does not"):
+        from_torch(linear, X, y)
+    assert torch.equal(linear.weight, before)
