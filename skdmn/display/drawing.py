@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from skdmn.utils.labels import as_objects
 from skdmn.utils.optional import import_whole
 
 
@@ -36,6 +38,58 @@ def axes_or_new(
 def colours(n: int) -> np.ndarray:
     """Return n colours from dark to bright that are visible on white."""
     return pyplot().colormaps["viridis"](np.linspace(0.05, 0.85, n) if n > 1 else [0.3])
+
+
+def names_of(labels: Any, classes: Any, class_names: Any) -> np.ndarray:
+    """Return the names of labels, for plots.
+
+    Parameters
+    ----------
+    labels : ndarray
+        Labels of `classes`.
+    classes : ndarray of shape (n_classes,)
+        All labels, in sorted order.
+    class_names : sequence of str or None
+        Name of each of `classes`; None for the labels themselves.
+
+    Raises
+    ------
+    ValueError
+        If there is not one name for each class.
+    """
+    if class_names is None:
+        return np.asarray(labels)
+    known = as_objects(np.asarray(classes))
+    if len(class_names) != len(known):
+        raise ValueError(
+            f"class_names has {len(class_names)} entries for {len(known)} classes; "
+            f"pass one name for each of {known[:8]}{', ...' * (len(known) > 8)}, in "
+            "this order."
+        )
+    names = dict(zip(known, map(str, class_names), strict=True))
+    return np.array([names[label] for label in as_objects(np.asarray(labels))])
+
+
+def mosaic(kernel: np.ndarray) -> np.ndarray:
+    """Return a filter of many channels as one picture, the channels row by row.
+
+    Parameters
+    ----------
+    kernel : ndarray of shape (kernel height, kernel width, channels)
+
+    Returns
+    -------
+    ndarray of shape (height, width)
+        NaN between the channels.
+    """
+    height, width, channels = kernel.shape
+    columns = math.ceil(math.sqrt(channels * height / width))
+    columns = min(channels, max(1, columns))
+    rows = math.ceil(channels / columns)
+    cells = np.full((rows * columns, height + 1, width + 1), np.nan)
+    cells[:channels, :height, :width] = np.moveaxis(kernel, 2, 0)
+    cells = cells.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
+    return cells.reshape(rows * (height + 1), -1)[:-1, :-1]
 
 
 def shortened(name: Any, most: int = 16) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skdmn.display.drawing import pyplot
-from skdmn.layers.class_pca import ClassPCAPatchTransformer
-from skdmn.layers.whitened_pca import WhitenedPCAPatchTransformer
+from skdmn.display.drawing import mosaic, names_of, pyplot, shortened
+from skdmn.network.walking import layer_with_filters
 from skdmn.utils.array_api import to_numpy
 
 
@@ -20,7 +20,8 @@ class FilterDisplay:
     Filters with one channel are drawn in colours from orange (negative) through white
     (zero) to purple (positive), with the same scale for all filters. Filters with three
     channels are drawn as RGB colours, where zero is grey. For any other number of
-    channels, as in higher layers, the channels of a filter are drawn side by side.
+    channels, as in higher layers, the channels of a filter are drawn row by row in one
+    picture.
 
     Parameters
     ----------
@@ -29,9 +30,11 @@ class FilterDisplay:
     energies : ndarray of shape (n_filters,)
         Energies in nats, or the quantity that `quantity` names.
     classes : ndarray of shape (n_filters,)
-        Label of the class that each filter was computed from.
+        Label, or name, of the class that each filter was computed from.
     quantity : str, default="energy in nats"
         Name of the quantity in `energies`, for the title.
+    name : str, default=""
+        Name of the layer, for the title.
 
     Attributes
     ----------
@@ -55,25 +58,33 @@ class FilterDisplay:
         classes: np.ndarray,
         *,
         quantity: str = "energy in nats",
+        name: str = "",
     ) -> None:
         self.filters = filters
         self.energies = energies
         self.classes = classes
         self.quantity = quantity
+        self.name = name
 
     @classmethod
     def from_estimator(
         cls,
-        layer: ClassPCAPatchTransformer | WhitenedPCAPatchTransformer,
+        model: Any,
         *,
+        layer: str | None = None,
+        class_names: Sequence[str] | None = None,
         max_filters: int = 64,
     ) -> Self:
         """Plot the filters of a fitted layer.
 
         Parameters
         ----------
-        layer : ClassPCAPatchTransformer or WhitenedPCAPatchTransformer
-            Fitted layer.
+        model : layer, Pipeline, DensityMatrixNetwork or search
+            Fitted layer with filters, or a fitted model that contains some.
+        layer : str or None, default=None
+            Name of the layer, such as "conv2". None takes the first one with filters.
+        class_names : sequence of str or None, default=None
+            Name of each of the layer's `classes_`.
         max_filters : int, default=64
             Largest number of filters to draw; the first ones are drawn.
 
@@ -86,27 +97,33 @@ class FilterDisplay:
         ImportError
             If matplotlib is missing.
         TypeError
-            If the layer has no filters.
+            If the model has no filters.
+        ValueError
+            If there is no such layer, or not one name for each class.
         NotFittedError
-            If the layer is not fitted.
+            If the model is not fitted.
         """
-        if not hasattr(layer, "_ranked_by"):
+        name, one = layer_with_filters(model, layer)
+        if not hasattr(one, "_ranked_by"):
             raise TypeError(
-                f"{type(layer).__name__} has no filters; pass a fitted "
+                f"{type(one).__name__} has no filters; pass a fitted "
                 "ClassPCAPatchTransformer or WhitenedPCAPatchTransformer, such as "
                 "pipeline['conv1']."
             )
-        check_is_fitted(layer)
-        attribute, quantity = layer._ranked_by
-        numbers = getattr(layer, attribute)
-        classes = to_numpy(layer.filter_classes_)
+        check_is_fitted(one)
+        attribute, quantity = one._ranked_by
+        numbers = to_numpy(getattr(one, attribute))[:max_filters]
+        classes = to_numpy(one.filter_classes_)[:max_filters]
+        names = names_of(classes, one.classes_, class_names)
+        filters = to_numpy(one.filters_)[:max_filters]
+        if filters.ndim == 2:  # of a dense layer
+            filters = filters[:, np.newaxis, :, np.newaxis]
         return cls(
-            to_numpy(layer.filters_)[:max_filters],
-            to_numpy(numbers)[:max_filters],
-            (classes if layer.class_based else np.full(len(classes), "all"))[
-                :max_filters
-            ],
+            filters,
+            numbers,
+            names if one.class_based else np.full(len(classes), "all"),
             quantity=quantity,
+            name=name,
         ).plot()
 
     def plot(self, *, figure: Any = None) -> Self:
@@ -128,14 +145,15 @@ class FilterDisplay:
         """
         pictures, limit = self._pictures()
         n = len(pictures)
-        wide = pictures[0].shape[1] > 2 * pictures[0].shape[0]
-        columns = 1 if wide else min(n, max(6, math.ceil(math.sqrt(n))))
+        height, width = pictures[0].shape[:2]
+        is_strip = width > 6 * height  # signals
+        columns = min(n, 4 if is_strip else max(6, math.ceil(math.sqrt(n))))
         rows = math.ceil(n / columns)
         if figure is None:
-            height, width = pictures[0].shape[:2]
-            strip = (min(0.3 * width / height, 12.0) + 2.0, 0.55 * rows + 0.6)
-            size = strip if wide else (1.1 * columns + 0.8, 1.35 * rows + 0.3)
-            figure = pyplot().figure(figsize=size, layout="constrained")
+            size = (2.2 * columns, 0.8 * rows) if is_strip else _size(columns, rows)
+            figure = pyplot().figure(
+                figsize=(max(4.6, size[0] + 0.8), size[1] + 0.5), layout="constrained"
+            )
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
@@ -143,16 +161,21 @@ class FilterDisplay:
             axes.flat, pictures, self.energies, self.classes, strict=False
         ):
             drawn = axis.imshow(
-                picture, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest"
+                picture,
+                cmap="PuOr",
+                vmin=-limit,
+                vmax=limit,
+                interpolation="nearest",
+                aspect="auto" if is_strip else "equal",
             )
-            title = f"{energy:.2f}, class {label}" if wide else f"{energy:.2f}\n{label}"
-            axis.set_title(title, fontsize=8, loc="left" if wide else "center")
+            axis.set_title(f"{energy:.2f}\n{shortened(label, 12)}", fontsize=8)
         if pictures[0].ndim == 2:
             bar = figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.02)
             bar.set_label("filter entry", fontsize=8)
             bar.ax.tick_params(labelsize=8)
+        of = f" of {self.name}" if self.name else ""
         figure.suptitle(
-            f"Filters, with {self.quantity} and class of origin", fontsize=9
+            f"Filters{of}, with {self.quantity}\nand class of origin", fontsize=9
         )
         self.figure_, self.axes_ = figure, axes
         return self
@@ -165,10 +188,9 @@ class FilterDisplay:
             return list(self.filters[..., 0]), limit
         if channels == 3:
             return list(0.5 + 0.5 * self.filters / limit), limit
-        # channels side by side, separated by blank columns
-        gaps = np.pad(
-            self.filters, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=np.nan
-        )
-        n, height, width, _ = gaps.shape
-        strips = gaps.transpose(0, 1, 3, 2).reshape(n, height, channels * width)
-        return list(strips[:, :, :-1]), limit
+        return [mosaic(kernel) for kernel in self.filters], limit
+
+
+def _size(columns: int, rows: int) -> tuple[float, float]:
+    """Return the size of a grid of square pictures with titles, in inches."""
+    return 1.1 * columns, 1.4 * rows

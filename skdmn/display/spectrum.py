@@ -9,14 +9,21 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skdmn.analysis.density.spectrum import class_densities, layer_spectrum, overlap_gap
+from skdmn.analysis.density.spectrum import (
+    class_densities,
+    energies,
+    layer_spectrum,
+    overlap_gap,
+)
 from skdmn.analysis.density.subspaces import density_overlaps
-from skdmn.display.drawing import axes_or_new, colours, pyplot
-from skdmn.layers.class_density import ClassDensityTransformer
+from skdmn.display.drawing import axes_or_new, colours, names_of, pyplot, shortened
 from skdmn.layers.class_pca import ClassPCAPatchTransformer
+from skdmn.network.walking import layer_with_filters
 from skdmn.utils.labels import as_objects
 
 _MARKERS = "osD^vPX<>*"
+_ROUNDING = 16.0  # nats above the lowest energy, at which energies are rounding errors
+_TICKS = 25  # most classes that are named along an axis
 _MANY = 15  # largest number of classes whose overlaps are written as numbers
 
 
@@ -37,6 +44,8 @@ class EnergyDisplay:
         markers are filled.
     min_gap : float, default=6.0
         Minimum width of a gap, in nats.
+    name : str, default=""
+        Name of the layer, for the title.
 
     Attributes
     ----------
@@ -70,22 +79,37 @@ class EnergyDisplay:
         classes: ArrayLike,
         n_kept: ArrayLike | None = None,
         min_gap: float = 6.0,
+        *,
+        name: str = "",
     ) -> None:
         self.energies = energies
         self.classes = classes
         self.n_kept = n_kept
         self.min_gap = min_gap
+        self.name = name
 
     @classmethod
     def from_estimator(
-        cls, layer: ClassPCAPatchTransformer, *, min_gap: float = 6.0, ax: Any = None
+        cls,
+        model: Any,
+        *,
+        layer: str | None = None,
+        class_names: Sequence[str] | None = None,
+        min_gap: float = 6.0,
+        ax: Any = None,
     ) -> Self:
         """Plot the energies of a fitted layer.
 
         Parameters
         ----------
-        layer : ClassPCAPatchTransformer
-            Fitted layer that has its density matrices.
+        model : layer, Pipeline, DensityMatrixNetwork or search
+            Fitted layer that has its density matrices, or a fitted model that contains
+            one. For a WhitenedPCAPatchTransformer, the energies are those of
+            all patches of a class; its cutoff does not act on single classes.
+        layer : str or None, default=None
+            Name of the layer, such as "conv2". None takes the first one with filters.
+        class_names : sequence of str or None, default=None
+            Name of each of the layer's `classes_`.
         min_gap : float, default=6.0
             Minimum width of a gap, in nats.
         ax : matplotlib Axes or None, default=None
@@ -100,15 +124,24 @@ class EnergyDisplay:
         ImportError
             If matplotlib is missing.
         TypeError
-            If `layer` is not a ClassPCAPatchTransformer.
+            If the model has no density matrices.
+        ValueError
+            If there is no such layer, or not one name for each class.
         NotFittedError
-            If `layer` is not fitted.
+            If the model is not fitted.
         AttributeError
             If ``compact`` removed the density matrices.
         """
-        spectrum = layer_spectrum(layer)
-        display = cls(spectrum.energies, spectrum.classes, spectrum.n_kept, min_gap)
-        return display.plot(ax=ax)
+        name, one = layer_with_filters(model, layer)
+        matrices, kept = class_densities(one), None
+        if isinstance(one, ClassPCAPatchTransformer):
+            _, levels, _, kept = layer_spectrum(one)
+        else:
+            levels = energies(matrices)
+            # the entries of normalized patches sum to 0, up to rounding
+            levels[levels > levels.min(axis=1, keepdims=True) + _ROUNDING] = np.inf
+        names = _names(one, class_names)
+        return cls(levels, names, kept, min_gap, name=name).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
         """Draw the plot.
@@ -138,7 +171,8 @@ class EnergyDisplay:
             drawn = np.where(np.isfinite(row), row, np.nan)
             style = {"color": shades[i], "marker": _MARKERS[i % len(_MARKERS)]}
             ax.plot(ranks, drawn, lw=0.8, ms=4.5, mfc="none", **style)
-            ax.plot(ranks[:n], drawn[:n], ls="none", ms=4.5, **style, label=labels[i])
+            style["label"] = shortened(labels[i])
+            ax.plot(ranks[:n], drawn[:n], ls="none", ms=4.5, **style)
         self._draw_gap(ax)
         cut = (np.isfinite(rows) & (ranks > np.asarray(kept)[:, np.newaxis])).any()
         ax.set_xlabel(
@@ -146,9 +180,10 @@ class EnergyDisplay:
         )
         ax.set_ylabel("energy $-\\log p$ (nats)")
         ax.spines[["top", "right"]].set_visible(False)
-        if len(rows) > 1:
+        if 1 < len(rows) <= 2 * _MANY:
             columns = 1 if len(rows) <= 10 else 2
-            ax.legend(title="class", fontsize=8, ncols=columns, frameon=False)
+            beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+            ax.legend(title="class", fontsize=8, ncols=columns, frameon=False, **beside)
         self.figure_, self.ax_ = ax.figure, ax
         return self
 
@@ -163,7 +198,8 @@ class EnergyDisplay:
             if widest.n_overlap
             else f"no gap above {self.min_gap:g} nats; widest gap {widest.width:.1f}"
         )
-        ax.set_title(text, fontsize=9, loc="left")
+        prefix = f"{self.name}: " if self.name else ""
+        ax.set_title(prefix + text, fontsize=9, loc="left")
 
 
 class DensityMatrixDisplay:
@@ -177,6 +213,8 @@ class DensityMatrixDisplay:
         Density matrices.
     classes : array-like of shape (n_classes,)
         Class labels; "all" for one matrix of all classes.
+    name : str, default=""
+        Name of the layer, for the title.
 
     Attributes
     ----------
@@ -198,15 +236,20 @@ class DensityMatrixDisplay:
     >>> display = DensityMatrixDisplay.from_estimator(layer)  # doctest: +SKIP
     """
 
-    def __init__(self, matrices: np.ndarray, classes: ArrayLike) -> None:
+    def __init__(
+        self, matrices: np.ndarray, classes: ArrayLike, *, name: str = ""
+    ) -> None:
         self.matrices = matrices
         self.classes = classes
+        self.name = name
 
     @classmethod
     def from_estimator(
         cls,
-        layer: ClassDensityTransformer,
+        model: Any,
         *,
+        layer: str | None = None,
+        class_names: Sequence[str] | None = None,
         classes: Sequence[Any] | None = None,
         figure: Any = None,
     ) -> Self:
@@ -214,9 +257,14 @@ class DensityMatrixDisplay:
 
         Parameters
         ----------
-        layer : ClassPCAPatchTransformer or WhitenedPCAPatchTransformer
-            Fitted layer that has its density matrices. For the latter, the matrix of
-            all contrast-normalized patches of a class is drawn.
+        model : layer, Pipeline, DensityMatrixNetwork or search
+            Fitted layer that has its density matrices, or a fitted model that contains
+            one. For a WhitenedPCAPatchTransformer, the matrix of all
+            contrast-normalized patches of a class is drawn.
+        layer : str or None, default=None
+            Name of the layer, such as "conv2". None takes the first one with filters.
+        class_names : sequence of str or None, default=None
+            Name of each of the layer's `classes_`.
         classes : sequence of labels or None, default=None
             Classes to draw. If None, the first ten are drawn.
         figure : matplotlib Figure or None, default=None
@@ -231,22 +279,24 @@ class DensityMatrixDisplay:
         ImportError
             If matplotlib is missing.
         TypeError
-            If `layer` is neither of these.
+            If the model has no density matrices.
         NotFittedError
-            If `layer` is not fitted.
+            If the model is not fitted.
         AttributeError
             If ``compact`` removed the density matrices.
         ValueError
-            If a label is not one of the layer's classes.
+            If there is no such layer, a label is not one of the layer's classes, or
+            there is not one name for each class.
         """
-        matrices, known = class_densities(layer), as_objects(layer.classes_)
+        name, one = layer_with_filters(model, layer)
+        matrices, known = class_densities(one), as_objects(one.classes_)
         wanted = known[:10] if classes is None else list(classes)
         unknown = [label for label in wanted if label not in known]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is not a class; pass some of {known}.")
         chosen = [known.index(label) for label in wanted]
-        labels = wanted if layer.class_based else ["all"] * len(wanted)
-        return cls(matrices[chosen], labels).plot(figure=figure)
+        labels = _names(one, class_names)[chosen]
+        return cls(matrices[chosen], labels, name=name).plot(figure=figure)
 
     def plot(self, *, figure: Any = None) -> Self:
         """Draw the plots.
@@ -269,7 +319,7 @@ class DensityMatrixDisplay:
         columns = min(n, 5)
         rows = math.ceil(n / columns)
         if figure is None:
-            size = (1.7 * columns + 1.2, 1.85 * rows + 0.5)
+            size = (max(4.4, 1.7 * columns + 1.2), max(2.6, 1.85 * rows + 0.5))
             figure = pyplot().figure(figsize=size, layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         limit = float(np.abs(self.matrices).max())
@@ -281,7 +331,7 @@ class DensityMatrixDisplay:
             drawn = axis.imshow(
                 matrix, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest"
             )
-            name = "all classes" if label == "all" else f"class {label}"
+            name = "all classes" if label == "all" else f"class {shortened(label, 14)}"
             axis.set_title(name, fontsize=9)
             axis.tick_params(labelsize=8)
             axis.locator_params(integer=True, nbins=5)
@@ -290,6 +340,8 @@ class DensityMatrixDisplay:
         bar.ax.tick_params(labelsize=8)
         figure.supxlabel("patch entry, in the order (y, x, channel)", fontsize=9)
         figure.supylabel("patch entry", fontsize=9)
+        if self.name:
+            figure.suptitle(self.name, fontsize=10)
         self.figure_, self.axes_ = figure, axes
         return self
 
@@ -303,6 +355,8 @@ class ClassOverlapDisplay:
         Overlaps between 0 and 1.
     classes : array-like of shape (n_classes,)
         Class labels.
+    name : str, default=""
+        Name of the layer, for the title.
 
     Attributes
     ----------
@@ -324,19 +378,34 @@ class ClassOverlapDisplay:
     >>> display = ClassOverlapDisplay.from_estimator(layer)  # doctest: +SKIP
     """
 
-    def __init__(self, overlaps: np.ndarray, classes: ArrayLike) -> None:
+    def __init__(
+        self, overlaps: np.ndarray, classes: ArrayLike, *, name: str = ""
+    ) -> None:
         self.overlaps = overlaps
         self.classes = classes
+        self.name = name
 
     @classmethod
-    def from_estimator(cls, layer: ClassDensityTransformer, *, ax: Any = None) -> Self:
+    def from_estimator(
+        cls,
+        model: Any,
+        *,
+        layer: str | None = None,
+        class_names: Sequence[str] | None = None,
+        ax: Any = None,
+    ) -> Self:
         """Plot the overlaps between the classes of a fitted layer.
 
         Parameters
         ----------
-        layer : ClassPCAPatchTransformer or WhitenedPCAPatchTransformer
-            Fitted layer that has its density matrices. For the latter, the matrices of
-            all contrast-normalized patches of the classes are compared.
+        model : layer, Pipeline, DensityMatrixNetwork or search
+            Fitted layer that has its density matrices, or a fitted model that contains
+            one. For a WhitenedPCAPatchTransformer, the matrices of all
+            contrast-normalized patches of the classes are compared.
+        layer : str or None, default=None
+            Name of the layer, such as "conv2". None takes the first one with filters.
+        class_names : sequence of str or None, default=None
+            Name of each of the layer's `classes_`.
         ax : matplotlib Axes or None, default=None
             Axes to draw in. If None, a new figure is made.
 
@@ -349,14 +418,18 @@ class ClassOverlapDisplay:
         ImportError
             If matplotlib is missing.
         TypeError
-            If `layer` is neither of these.
+            If the model has no density matrices.
+        ValueError
+            If there is no such layer, or not one name for each class.
         NotFittedError
-            If `layer` is not fitted.
+            If the model is not fitted.
         AttributeError
             If ``compact`` removed the density matrices.
         """
-        overlaps = density_overlaps(class_densities(layer))
-        return cls(overlaps, layer.classes_).plot(ax=ax)
+        name, one = layer_with_filters(model, layer)
+        overlaps = density_overlaps(class_densities(one))
+        names = one.classes_ if class_names is None else _names(one, class_names)
+        return cls(overlaps, names, name=name).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
         """Draw the plot.
@@ -375,7 +448,8 @@ class ClassOverlapDisplay:
         ImportError
             If matplotlib is missing.
         """
-        n, labels = len(self.overlaps), np.asarray(self.classes)
+        n = len(self.overlaps)
+        labels = [shortened(label) for label in np.asarray(self.classes)]
         few = n <= _MANY
         ax = axes_or_new(ax, (0.5 * n + 2.2, 0.5 * n + 1.0) if few else (6.4, 5.2))
         drawn = ax.imshow(self.overlaps, cmap="cividis", vmax=1.0)
@@ -383,9 +457,14 @@ class ClassOverlapDisplay:
         bar.set_label(r"overlap $\mathrm{Tr}\,\rho_a\rho_b$, normalized")
         ax.set_xlabel("class")
         ax.set_ylabel("class")
+        ticks = range(0, n, math.ceil(n / _TICKS))
+        shown = [labels[at] for at in ticks]
+        steep = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        ax.set_xticks(ticks, shown, **(steep if max(map(len, shown)) > 3 else {}))
+        ax.set_yticks(ticks, shown)
+        if self.name:
+            ax.set_title(self.name, fontsize=10)
         if few:
-            ax.set_xticks(range(n), labels)
-            ax.set_yticks(range(n), labels)
             least = float(np.nanmin(self.overlaps))
             middle, digits = (least + 1) / 2, 2 if least < 0.95 else 3
             for (row, column), value in np.ndenumerate(self.overlaps):
@@ -394,3 +473,11 @@ class ClassOverlapDisplay:
                 ax.text(column, row, text, ha="center", va="center", c=colour, size=8)
         self.figure_, self.ax_ = ax.figure, ax
         return self
+
+
+def _names(layer: Any, class_names: Sequence[str] | None) -> np.ndarray:
+    """Return the names of the classes of a layer, or "all"."""
+    classes = layer.classes_
+    if not layer.class_based:
+        return np.full(len(classes), "all")
+    return names_of(classes, classes, class_names)

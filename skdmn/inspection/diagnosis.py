@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from skdmn.export.model import steps_of
 from skdmn.inspection.models import scores_of
 from skdmn.inspection.report import ClassReport, class_report
 from skdmn.inspection.verdicts import judge
-from skdmn.layers.class_density import ClassDensityTransformer
+from skdmn.network.walking import each_layer, has_filters
 from skdmn.statistics.filters import OverlapGap, eigenbasis, n_components
 from skdmn.utils.array_api import to_numpy
 from skdmn.utils.labels import as_objects, draw, encode_labels, is_all
@@ -40,6 +41,7 @@ _BYTES = 2**28  # of the inputs of a layer, and of the matrices of its batches
 _BATCHES = 50  # most batches from which the error of density matrices is estimated
 _NEIGHBOURS = 10
 _IN_SPAN = 0.5  # share of a component in the span of the filters that covers it
+_WORTH = 0.01  # share of the variance, besides that of the first component, to be told
 _LEAST = 1e-7  # share of the variance below which a component is rounding
 
 
@@ -131,13 +133,18 @@ class LayerDiagnosis:
         -------
         (int, float) or None
             Rank of the component, from 1, and the variance cutoff that would keep it.
-            None if the filters cover the components that separate classes most.
+            Components with less than 1 % of the variance besides the first component
+            do not count. None if the filters cover the components that separate
+            classes most.
         """
-        outside = self.in_span < _IN_SPAN
-        if outside.all() or not outside.any():
+        inside = self.in_span >= _IN_SPAN
+        # in bright images, the first component holds most of the variance
+        counts = self.components > _WORTH * (1 - self.components[0])
+        outside = counts & ~inside
+        if not outside.any() or not inside.any():
             return None
         rank = int(np.argmax(np.where(outside, self.separations, 0)))
-        best = self.separations[~outside].max()
+        best = self.separations[inside].max()
         if self.separations[rank] < max(2.0, 1.5 * best):
             return None
         return rank + 1, float(self.cutoffs[rank])
@@ -388,7 +395,7 @@ def diagnose(
     check_is_fitted(model)
     steps = list(steps_of(model, ""))
     has_head = bool(steps) and is_classifier(steps[-1][1])
-    if not has_head and not any(_learns(one) for _, one in _flat(steps)):
+    if not has_head and not any(has_filters(one) for _, one in each_layer(model)):
         raise TypeError(
             f"{type(model).__name__} has neither a layer with density matrices nor a "
             "classifier; pass a fitted Pipeline, network, layer or search of skdmn."
@@ -461,21 +468,6 @@ def _taken(X: Any, chosen: np.ndarray) -> Any:
     return X[chosen]
 
 
-def _learns(step: Any) -> bool:
-    return isinstance(step, ClassDensityTransformer)
-
-
-def _flat(steps: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Yield names and layers, with those of networks instead of the networks."""
-    for name, step in steps:
-        inner = getattr(step, "layers_", None)
-        if inner is None:
-            yield name, step
-        else:
-            prefix = f"{name}." if name else ""
-            yield from ((f"{prefix}{inside}", layer) for inside, layer in inner)
-
-
 def _inputs(
     steps: Sequence[tuple[str, Any]], X: Any, codes: np.ndarray, seed: int
 ) -> Iterator[tuple[str, Any, np.ndarray, np.ndarray]]:
@@ -486,8 +478,8 @@ def _inputs(
     """
     there = np.arange(len(codes))
     between: list[Any] = []
-    for name, layer in _flat(steps):
-        if not _learns(layer):
+    for name, layer in chain(*(each_layer(step, name) for name, step in steps)):
+        if not has_filters(layer):
             between.append(layer)
             continue
         check_is_fitted(layer)
@@ -573,12 +565,12 @@ def _layer(
     eigenvalues, spectra, n_kept = _spectrum(layer, found.densities)
     fitted = _fitted_images(layer, classes)
     cells = "" if n_cells == 1 else f" in {n_cells} cells"
-    height, width, channels = layer.filters_.shape[1:]
+    shape = layer.filters_.shape[1:]
     return LayerDiagnosis(
         name=name or type(layer).__name__,
         kind=type(layer).__name__,
         layer=layer,
-        patch=f"{height} x {width} x {channels}{cells}",
+        patch=" x ".join(map(str, shape)) + (cells if len(shape) > 1 else " values"),
         n_filters=n_filters,
         eigenvalues=eigenvalues,
         spectra=spectra,

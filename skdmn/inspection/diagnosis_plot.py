@@ -16,6 +16,7 @@ from skdmn.utils.labels import as_objects
 
 if TYPE_CHECKING:
     from skdmn.inspection.diagnosis import Diagnosis, HeadDiagnosis, LayerDiagnosis
+    from skdmn.inspection.report import HardImage
 
 _COVERED, _MISSED, _WRONG = "#2166ac", "#f4a582", "#b2182b"
 _MOST = 20  # classes in a bar chart, and spectra with a legend
@@ -97,7 +98,7 @@ def _draw_components(axis: Any, layer: LayerDiagnosis) -> None:
         if which.any():
             tops = heights[some][which]
             axis.bar(ranks[which], tops - 1, 0.85, 1, color=colour, label=label)
-    top = max(2.0, 1.6 * heights.max())
+    top = max(2.0, 1.2 * heights.max() ** 1.3)
     axis.set(ylim=(1, top), xlabel="component of all classes")
     axis.set_ylabel("variance: largest / smallest class")
     ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 1000, 1e4) if tick < top]
@@ -189,22 +190,36 @@ def _draw_hardest(axis: Any, found: Diagnosis) -> None:
     axis.set_title("Hardest images: class, answer")
     axis.title.set_fontsize(10)
     axis.set_axis_off()
-    shown = [one for one in found.report.hardest if one.image is not None][:6]
+    shown = [
+        (one, picture)
+        for one in found.report.hardest
+        if (picture := _picture(found, one)) is not None
+    ][:6]
     columns = 3
     rows = max(1, math.ceil(len(shown) / columns))
-    for at, one in enumerate(shown):
+    for at, (one, picture) in enumerate(shown):
         row, column = divmod(at, columns)
         box = [column / columns + 0.02, 1 - (row + 1) / rows, 0.3, 0.76 / rows]
         inner = axis.inset_axes(box)
-        assert one.image is not None
-        wide = one.image.shape[1] > 6 * one.image.shape[0]
+        wide = picture.shape[1] > 6 * picture.shape[0]
         aspect = "auto" if wide else "equal"
-        inner.imshow(as_picture(one.image), interpolation="nearest", aspect=aspect)
+        inner.imshow(as_picture(picture), interpolation="nearest", aspect=aspect)
         names = [_name(found, label) for label in (one.true, one.predicted)]
         inner.set_title("\n".join(names), fontsize=8, pad=2, color=_WRONG)
         inner.set(xticks=[], yticks=[])
     if not shown:
         axis.text(0.5, 0.5, "no pictures", ha="center", fontsize=9)
+
+
+def _picture(found: Diagnosis, one: HardImage) -> np.ndarray | None:
+    """Return an image of shape (height, width, channels), or None."""
+    picture = one.image
+    if found.images is not None and found.images.ndim > 2:
+        picture = found.images[one.index]  # dense layers take images as rows
+        picture = picture if picture.ndim == 3 else picture[..., np.newaxis]
+    if picture is not None and picture.shape[:2] == (1, 1):
+        picture = picture.reshape(1, -1, 1)
+    return picture
 
 
 def body(found: Diagnosis) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skdmn.display.drawing import pyplot
+from skdmn.display.drawing import mosaic, pyplot, shortened
 from skdmn.inspection.contributions import Contributions, contributions
 from skdmn.utils.array_api import to_numpy
 
@@ -210,7 +209,7 @@ class ContributionDisplay:
 
     def _title(self, row: int) -> str:
         """Return the class of a row, and its probability if that is known."""
-        title = f"class {self.contributions.target[row]}"
+        title = f"class {shortened(self.contributions.target[row], 12)}"
         if self.probabilities is None:
             return title
         return f"{title}, p = {np.asarray(self.probabilities)[row]:.2f}"
@@ -232,8 +231,9 @@ class ContributionDisplay:
                 picture, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest"
             )
             share = abs(values[index]) / total
+            name = shortened(found.filter_classes[index], 12)
             axis.set_title(
-                f"{found.filter_classes[index]}\n{values[index]:+.2f} ({share:.0%})",
+                f"{name}\n{values[index]:+.2f} ({share:.0%})",
                 fontsize=8,
                 color="tab:red" if values[index] > 0 else "tab:blue",
             )
@@ -315,16 +315,10 @@ def filter_picture(kernel: np.ndarray) -> tuple[np.ndarray, float]:
         by side, row by row.
     limit : float
     """
-    height, width, channels = kernel.shape
     limit = float(np.abs(kernel).max()) or 1.0
-    if channels == 3:
+    if kernel.shape[2] == 3:
         return 0.5 + 0.5 * kernel / limit, limit
-    columns = math.ceil(math.sqrt(channels))
-    rows = math.ceil(channels / columns)
-    cells = np.full((rows * columns, height + 1, width + 1), np.nan)
-    cells[:channels, :height, :width] = np.moveaxis(kernel, 2, 0)
-    cells = cells.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
-    return cells.reshape(rows * (height + 1), -1)[:-1, :-1], limit
+    return mosaic(kernel), limit
 
 
 def _show(axis: Any, picture: np.ndarray, title: str) -> None:

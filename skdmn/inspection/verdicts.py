@@ -53,9 +53,10 @@ def _range(values: np.ndarray, form: str) -> str:
 def _layer_sentences(layer: LayerDiagnosis, names: dict[Any, str]) -> list[str]:
     d = layer.eigenvalues.shape[1]
     of = "of a class" if len(layer.spectra) > 1 else "of all patches"
+    what = "rows" if layer.patch.endswith("values") else "patches"
     limit = ", as n_filters allows" if layer.n_filters == layer.layer.n_filters else ""
     text = (
-        f"{layer.name} ({layer.kind}, patches of {layer.patch}): {layer.n_filters} "
+        f"{layer.name} ({layer.kind}, {what} of {layer.patch}): {layer.n_filters} "
         f"filter{'s' * (layer.n_filters != 1)}{limit}. variance_cutoff="
         f"{layer.variance_cutoff:g} keeps {_range(layer.n_kept, 'd')} of {d} "
         f"components {of}; the filters hold {_range(layer.covered, '.0%')} of the "
@@ -125,6 +126,7 @@ def _layer_hints(layer: LayerDiagnosis, names: dict[Any, str]) -> list[str]:
             "layer or an OverlapPruner before this layer."
         )
     fitted = layer.n_images_fitted
+    smaller = "" if layer.patch.endswith("values") else ", or a smaller kernel"
     short = (fitted > 0) & (layer.images_needed > fitted)
     if short.any():
         labels = [as_objects(layer.classes)[i] for i in np.flatnonzero(short)]
@@ -132,7 +134,7 @@ def _layer_hints(layer: LayerDiagnosis, names: dict[Any, str]) -> list[str]:
             f"{layer.name}: the density matrices of class {_some(labels, names)} have "
             f"a relative error of up to {layer.errors[short].max():.0%}; use more "
             f"images (up to {layer.images_needed[short].max():,d} of a class), a "
-            "larger subsample or a smaller kernel."
+            f"larger subsample{smaller}."
         )
     return hints
 

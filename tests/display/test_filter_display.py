@@ -8,6 +8,7 @@ import pytest
 
 from skdmn import (
     ClassPCAPatchTransformer,
+    ClassPCATransformer,
     FilterDisplay,
     MaxPool2DTransformer,
     WhitenedPCAPatchTransformer,
@@ -56,6 +57,24 @@ def test_whitened_filters_are_drawn_with_their_ratios(rng):
     for title, ratio in zip(titles, layer.variance_ratios_, strict=True):
         assert f"{ratio:.2f}" in title
     assert "variance ratio" in display.figure_.get_suptitle()
+
+
+def test_filters_of_higher_layers_fit_on_a_screen(rng):
+    filters = rng.normal(size=(64, 3, 3, 16))
+    display = FilterDisplay(filters, np.ones(64), ["a very long name of a class"] * 64)
+    width, height = display.plot().figure_.get_size_inches()
+    assert width < 13
+    assert height < 13
+    (shape,) = {axis.images[0].get_array().shape for axis in display.axes_.flat}
+    assert shape == (15, 15)  # 4 x 4 channels, and gaps
+    assert max(len(axis.get_title()) for axis in display.axes_.flat) < 20
+
+
+def test_filters_of_a_dense_layer_are_strips(rng):
+    X, y = rng.random((20, 20)), np.arange(20) % 2
+    layer = ClassPCATransformer(n_filters=2).fit(X, y)
+    display = FilterDisplay.from_estimator(layer)
+    assert display.axes_[0, 0].images[0].get_array().shape == (1, 20)
 
 
 def test_layers_without_filters_have_no_pictures():

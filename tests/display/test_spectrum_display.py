@@ -7,11 +7,18 @@ import pytest
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 
 from skdmn import (
     ClassPCAPatchTransformer,
+    DensityMatrixNetwork,
+    FilterDisplay,
+    FlattenTransformer,
     MaxPool2DTransformer,
+    SoftmaxClassifier,
     WhitenedPCAPatchTransformer,
+    make_dmn,
 )
 from skdmn.analysis.density.spectrum import class_densities
 from skdmn.display.spectrum import (
@@ -187,8 +194,45 @@ def test_cells_of_a_whitened_layer_are_combined(rng):
     assert_allclose(display.matrices, expected[[2]], atol=1e-12)
     overlaps = ClassOverlapDisplay.from_estimator(layer).overlaps
     assert_allclose(overlaps, ClassOverlapDisplay.from_estimator(whole).overlaps)
-    with pytest.raises(TypeError, match="takes a ClassPCAPatchTransformer, but got"):
-        EnergyDisplay.from_estimator(layer)
+    drawn = EnergyDisplay.from_estimator(layer)
+    values = np.linalg.eigvalsh(expected)[:, ::-1]
+    # the entries of a normalized patch sum to 0, so that one energy is infinite
+    assert_allclose(drawn.energies[:, :-1], -np.log(values[:, :-1]), rtol=1e-6)
+    assert np.isinf(drawn.energies[:, -1]).all()
+
+
+@pytest.fixture(scope="module")
+def models():
+    X, y = np.random.default_rng(0).random((30, 9, 9)), np.arange(30) % 3
+    two = make_dmn(2, n_filters=[3, 5], pool_size=2).fit(X, y)
+    network = DensityMatrixNetwork.from_pipeline(two[:-2]).fit(X, y)
+    whole = make_pipeline(network, FlattenTransformer(), SoftmaxClassifier())
+    search = GridSearchCV(whole, {"softmaxclassifier__C": [1.0]}, cv=2).fit(X, y)
+    pools = make_pipeline(MaxPool2DTransformer()).fit(X)
+    return two, network, search, pools
+
+
+@pytest.mark.parametrize("display", [*DISPLAYS, FilterDisplay])
+def test_layers_of_whole_models_are_drawn_by_name(display, models):
+    two, *_, pools = models
+    for model in models[:3]:
+        first = display.from_estimator(model)
+        second = display.from_estimator(model, layer="conv2")
+        assert first.name.endswith("conv1")
+        assert second.name.endswith("conv2")
+        assert any("conv2" in text for text in texts_of(second.figure_))
+    named = display.from_estimator(two, class_names=["zero", "one", "two"])
+    assert any("zero" in text for text in texts_of(named.figure_))
+    with pytest.raises(ValueError, match="layer='pool1' is not a layer with filters"):
+        display.from_estimator(two, layer="pool1")
+    with pytest.raises(ValueError, match="class_names has 1 entries for 3 classes"):
+        display.from_estimator(two, class_names=["zero"])
+    with pytest.raises(TypeError, match="no layer with density matrices"):
+        display.from_estimator(pools)
+
+
+def texts_of(figure):
+    return [text.get_text() for text in figure.findobj(mpl.text.Text)]
 
 
 @pytest.mark.parametrize("display", DISPLAYS)

@@ -12,6 +12,7 @@ from stacks import conv, images_and_labels
 from skdmn import (
     AveragePool2DTransformer,
     ClassPCAPatchTransformer,
+    ClassPCATransformer,
     DensityMatrixNetwork,
     FlattenTransformer,
     MaxPool2DTransformer,
@@ -156,6 +157,16 @@ def test_a_subsample_is_read_once_by_slices_and_keeps_its_indices():
     assert_array_equal(found.report.hardest[0].image, X[found.chosen[index]])
     again = diagnose(model, X, y, subsample=30)
     assert str(again) == str(found)
+
+
+def test_dense_layers_are_taken_with_the_pictures_of_their_images():
+    X, y = images_and_labels(60, shape=(4, 5))
+    layers = ClassPCATransformer(n_filters=2), SoftmaxClassifier(C=1e-6)
+    found = diagnose(make_pipeline(*layers).fit(X, y), X, y)
+    assert "(ClassPCATransformer, rows of 20 values): 2 filters" in str(found)
+    picture = found.plot().subfigs[1].axes[2].child_axes[0].images[0]
+    assert picture.get_array().shape == (4, 5, 3)
+    mpl.pyplot.close("all")
 
 
 def test_figure_and_page_have_names_of_classes():
