@@ -2,6 +2,7 @@
 
 import csv
 import inspect
+import itertools
 import json
 import re
 import struct
@@ -54,6 +55,17 @@ def test_demo_prints_filters_energies_accuracies_and_times(capsys, tmp_path):
     assert at == sorted(at)
     assert "filters of conv1 drawn in filters.png" in printed
     assert (tmp_path / "filters.png").stat().st_size > 1000
+
+
+def test_demo_tells_once_of_compiled_kernels(monkeypatch, capsys):
+    seconds = itertools.count(step=60)
+    monkeypatch.setattr("skdmn.cli.demo.compile_seconds", lambda: next(seconds))
+    assert run("--images", "60", "--layers", "1") == 0
+    printed = capsys.readouterr().out
+    assert re.findall(r".*kernels.*", printed) == [
+        "420.0 s to compile kernels, once, are not counted"
+    ]
+    assert printed.count("time 0.0 s") == 3  # less than nothing
 
 
 def test_json_says_what_was_printed(tmp_path):
