@@ -549,7 +549,7 @@ def _first_lines(notebook: dict[str, Any]) -> tuple[str, str]:
 
 
 # which of a notebook's pictures stands for it, if not the first
-_PICTURE = {"01_quick_start": 1}
+_PICTURE = {"01_quick_start": 1, "11_photographs": 2}
 
 
 def write_thumbnails() -> None:

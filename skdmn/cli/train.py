@@ -40,7 +40,8 @@ def train(options: argparse.Namespace) -> None:
         out = check_writable(options.out, options.force)
         if out.suffix != ".skops":
             raise ValueError(f"--out {out} must end in .skops; change the extension.")
-        import_optional("skops.io", "skdmn train --out", "cli")
+        # not skops.io, whose import may take 200 MB of memory during the fit
+        import_optional("skops", "skdmn train --out", "cli")
     progress = Progress()
     started = time.perf_counter()
     progress.now(f"reading {options.folder}")
