@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from estimators import each, layers, one_of_each_type
+from estimators import each, image_layers, one_of_each_type
 from layer_reference import make_images
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -66,7 +66,7 @@ def test_batches_do_not_matter(request, dtype, centered, subsample):
     assert_array_equal(pieces.class_counts_, whole.class_counts_)
 
 
-@each("layer", one_of_each_type(layers()))
+@each("layer", one_of_each_type(image_layers()))
 @pytest.mark.parametrize(
     ("dtype", "out"),
     [
@@ -94,7 +94,7 @@ def test_dtype_of_the_output(layer, dtype, out):
             assert getattr(layer, name).dtype == np.float64
 
 
-@each("layer", one_of_each_type(layers()))
+@each("layer", one_of_each_type(image_layers()))
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_output_dtype_follows_the_images_transformed(layer, dtype):
     X, y = make_images(dtype=np.uint8)
@@ -112,7 +112,7 @@ def test_the_same_values_in_any_dtype_give_the_same_filters(dtype):
     assert_allclose(other.transform(X), small.transform(X), rtol=1e-5, atol=1e-3)
 
 
-@each("layer", one_of_each_type(layers()))
+@each("layer", one_of_each_type(image_layers()))
 def test_8_bit_images_are_never_copied_whole(layer, monkeypatch):
     monkeypatch.setattr("skdmn.data.sizes.BATCH_BYTES", 2**16)
     monkeypatch.setattr("skdmn.kernels.geometry.TILE_VALUES", 2**12)
@@ -143,7 +143,7 @@ def peak_of(call):
         tracemalloc.stop()
 
 
-@each("layer", one_of_each_type(layers()))
+@each("layer", one_of_each_type(image_layers()))
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
 def test_input_is_left_alone_and_may_be_read_only(layer, dtype):
     X, y = make_images(dtype=dtype)
@@ -171,7 +171,7 @@ def strided_views(X):
     }
 
 
-@each("layer", one_of_each_type(layers()))
+@each("layer", one_of_each_type(image_layers()))
 @pytest.mark.parametrize("layout", strided_views(np.zeros((1, 1, 1, 1))))
 def test_memory_layout_does_not_matter(layer, layout):
     X, y = make_images()
