@@ -14,6 +14,7 @@ import feature_tables
 import gpu_tables
 import scale_tables
 import speed_tables
+import verdict_tables
 
 HERE = Path(__file__).parent
 PAGES = (HERE.parent / "README.md", HERE / "README.md", HERE / "SCALE.md")
@@ -139,6 +140,7 @@ TABLES = (
     *feature_tables.TABLES,
     *scale_tables.TABLES,
     *gpu_tables.TABLES,
+    *verdict_tables.TABLES,
 )
 
 
