@@ -5,16 +5,16 @@ python notebooks/build.py 04          # execute those whose names start with 04
 python notebooks/build.py --changed   # update those that differ from their source;
                                       # execute them only if their code changed
 python notebooks/build.py --check     # fail if a notebook differs from its source, or
-                                      # if the README has a number that none prints
+                                      # if the README has a number that nothing prints
 """
 
 import argparse
 import ast
-import re
 from pathlib import Path
 
 import jupytext
 import nbformat
+from claims import wrong_numbers
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
@@ -122,32 +122,6 @@ def is_up_to_date(text: Path) -> bool:
     return has_outputs(notebook) and sources(notebook) == sources(jupytext.read(text))
 
 
-def printed(notebook: nbformat.NotebookNode) -> str:
-    """Return the text that the cells of a notebook printed."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return "".join(output.get("text", "") for output in outputs)
-
-
-def wrong_numbers() -> list[str]:
-    """Return the README's numbers that no notebook named in their row prints.
-
-    Rows that also name tests are skipped.
-    """
-    texts = {
-        path.name[:2]: printed(nbformat.read(path, as_version=4))
-        for path in FOLDER.glob("[0-9]*.ipynb")
-    }
-    wrong = []
-    for line in (FOLDER / "README.md").read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) != 4 or not re.fullmatch(r"\d\d(, \d\d)*", cells[2]):
-            continue
-        text = "".join(texts[number] for number in cells[2].split(", "))
-        numbers = re.findall(r"(?<![\w.])\d+\.\d+(?:e-?\d+)?|\b\d+e-\d+", cells[3])
-        wrong += [f"{number} ({cells[0]})" for number in numbers if number not in text]
-    return wrong
-
-
 def check(texts: list[Path]) -> None:
     """Exit with a message if a notebook or the README is out of date."""
     if stale := [text.name for text in texts if not is_up_to_date(text)]:
@@ -157,8 +131,9 @@ def check(texts: list[Path]) -> None:
         )
     if wrong := wrong_numbers():
         raise SystemExit(
-            "These numbers of notebooks/README.md are not printed by the notebooks of "
-            f"their rows: {'; '.join(wrong)}. Correct the README."
+            "These numbers of notebooks/README.md are not printed by the notebooks, "
+            f"benchmarks or tests that their rows name: {'; '.join(wrong)}. Correct "
+            "the README."
         )
 
 

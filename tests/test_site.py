@@ -5,6 +5,7 @@ SKDMN_SITE names a folder with the site built; without it, a test builds it.
 
 import functools
 import http.server
+import importlib
 import importlib.util
 import inspect
 import os
@@ -38,17 +39,20 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def pages():
+def of_notebooks(name):
+    """Import a module from the folder of the notebooks."""
     sys.path.insert(0, str(NOTEBOOKS))
     try:
-        import pages
+        return importlib.import_module(name)
     finally:
         sys.path.remove(str(NOTEBOOKS))
-    return pages
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def pages():
+    return of_notebooks("pages")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_examples_run_one_after_the_other(page, capsys, tmp_path, monkeypatch):
     for package in NEEDED.get(page.stem, []):
@@ -61,6 +65,21 @@ def test_examples_run_one_after_the_other(page, capsys, tmp_path, monkeypatch):
     for block in blocks:
         exec(compile(block, str(page), "exec"), names)
     assert "False" not in capsys.readouterr().out.split()  # comparisons are printed
+
+
+def test_numbers_on_the_papers_are_printed_by_what_their_rows_name():
+    if not (ROOT / "benchmarks" / "README.md").exists():
+        pytest.skip("benchmarks are not in this distribution")
+    claims = of_notebooks("claims")
+    page = (NOTEBOOKS / "README.md").read_text()
+    assert not claims.wrong_numbers(page)
+    found = list(claims.rows(page))
+    assert len({source for *_, sources in found for source in sources}) > 20
+    for row, ours, _ in found:  # a number more in any row, with or without a source
+        wrong = claims.wrong_numbers(f"| {row} | f | s | {ours} or 0.123457 | |")
+        assert f"0.123457 ({row})" in wrong
+    changed = page.replace("0.7934", "0.7935")
+    assert [name.split()[0] for name in claims.wrong_numbers(changed)] == ["0.7935"]
 
 
 def test_every_public_name_has_a_page(pages):

@@ -22,7 +22,6 @@ from skdmn.analysis.deep_linear.simulation import (
     descent_directions,
     product,
 )
-from skdmn.analysis.sgd.recorder import Recorder
 from skdmn.utils.validation import as_rows, unmasked
 
 Weights = Sequence[np.ndarray]
@@ -238,7 +237,7 @@ def _check_steps(steps: Sequence[int]) -> list[int]:
     return steps
 
 
-def compact_weights(weights: Weights | Recorder) -> np.ndarray:
+def compact_weights(weights: Weights) -> np.ndarray:
     """Return the product W_L ... W_1 of all layers, the compact representation.
 
     For a nonlinear network, the activations are ignored, as in Section 3.3 of
@@ -246,13 +245,13 @@ def compact_weights(weights: Weights | Recorder) -> np.ndarray:
 
     Parameters
     ----------
-    weights : list of ndarray of shape (m_l, m_{l-1}), or Recorder
-        Weights of each layer, first layer first; or a recorder, or one of its records.
+    weights : list of ndarray of shape (m_l, m_{l-1})
+        Weights of each layer, first layer first.
 
     Returns
     -------
-    ndarray of shape (n_outputs, n_features) or (n_records, n_outputs, n_features)
-        Matrix that the linear network applies, at each record of a recorder.
+    ndarray of shape (n_outputs, n_features)
+        Matrix that the linear network applies.
 
     Examples
     --------
@@ -261,5 +260,4 @@ def compact_weights(weights: Weights | Recorder) -> np.ndarray:
     >>> compact_weights([np.eye(3), np.array([[1.0, 2.0, 3.0]])])
     array([[1., 2., 3.]])
     """
-    weights = weights.weights if isinstance(weights, Recorder) else weights
     return product([np.asarray(weight) for weight in weights])
