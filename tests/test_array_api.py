@@ -322,8 +322,9 @@ def simulated_gpu(request, monkeypatch):
 
 
 @layers
-@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
-@pytest.mark.parametrize("device", ["auto", "cuda"])
+@pytest.mark.parametrize(
+    ("dtype", "device"), [("uint8", "auto"), ("float32", "cuda"), ("float64", "auto")]
+)
 def test_numpy_computed_on_a_gpu_stays_numpy(
     simulated_gpu, layer, dtype, device, images, labels
 ):

@@ -107,6 +107,8 @@ def test_rows_with_image_shape_give_the_predictions_of_images(digits, fitted):
     np.testing.assert_array_equal(dmn.predict(rows), fitted.predict(X))
 
 
+# of joblib, if the machine is busy
+@pytest.mark.filterwarnings("ignore:Persisting input arguments")
 def test_grid_search_over_both_layers_in_two_jobs_with_memory(digits, tmp_path):
     grid = {
         "conv1__variance_cutoff": [0.9, 0.99],

@@ -53,6 +53,7 @@ def pages():
     return of_notebooks("pages")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_examples_run_one_after_the_other(page, capsys, tmp_path, monkeypatch):
     for package in NEEDED.get(page.stem, []):

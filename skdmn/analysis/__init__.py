@@ -15,6 +15,7 @@ density.fluctuations        fluctuations of eigenvalues, and tests of their law
 **sgd**                     weights learned by stochastic gradient descent
 sgd.weights                 singular values and convergence of weights
 sgd.history                 recording of weights while a network is trained
+sgd.recorder                recording of any network, in one layout
 sgd.agreement               agreement of trained filters with computed directions
 sgd.cost                    number of operations of training and of computed layers
 **deep_linear**             learning dynamics of deep linear networks

@@ -15,6 +15,7 @@ from skdmn.analysis.density.fluctuations import (
 )
 from skdmn.analysis.sgd.agreement import Agreement, filter_agreement
 from skdmn.analysis.sgd.history import WeightHistory
+from skdmn.analysis.sgd.recorder import Recorder
 from skdmn.analysis.sgd.weights import layer_distances, singular_values, weight_products
 from skdmn.display.drawing import axes_or_new, colours
 
@@ -291,11 +292,13 @@ class TrainingDisplay:
     Parameters
     ----------
     epochs : ndarray of shape (n_records,)
-        Times of the records in epochs.
+        Times of the records.
     curves : ndarray of shape (n_records, n_layers)
         Quantity of each layer.
     label : str
         Name of the quantity, the label of the vertical axis.
+    unit : str, default="epochs"
+        Unit of the times.
 
     Attributes
     ----------
@@ -316,20 +319,27 @@ class TrainingDisplay:
     (3, 2)
     """
 
-    def __init__(self, epochs: np.ndarray, curves: np.ndarray, label: str) -> None:
+    def __init__(
+        self, epochs: np.ndarray, curves: np.ndarray, label: str, unit: str = "epochs"
+    ) -> None:
         self.epochs = epochs
         self.curves = curves
         self.label = label
+        self.unit = unit
 
     @classmethod
     def from_history(
-        cls, history: WeightHistory, curves: Curves = "weights", *, ax: Any = None
+        cls,
+        history: WeightHistory | Recorder,
+        curves: Curves = "weights",
+        *,
+        ax: Any = None,
     ) -> Self:
         """Plot largest singular values, or distances from the final weights.
 
         Parameters
         ----------
-        history : WeightHistory
+        history : WeightHistory or Recorder
             Recorded weights.
         curves : {"weights", "products", "distances"}, default="weights"
             Quantity to plot: the largest singular value of the weights of each layer,
@@ -351,14 +361,15 @@ class TrainingDisplay:
         """
         if curves not in _LABELS:
             raise ValueError(f"curves is {curves!r}; pass one of {sorted(_LABELS)}.")
+        history = history.history if isinstance(history, Recorder) else history
+        label, unit = _LABELS[curves], history.unit
         if curves == "distances":
-            return cls(history.epochs, layer_distances(history), _LABELS[curves]).plot(
-                ax=ax
-            )
+            distances = layer_distances(history)
+            return cls(history.epochs, distances, label, unit).plot(ax=ax)
         matrices = history.weights
         matrices = weight_products(matrices) if curves == "products" else matrices
         largest = np.array([values[:, 0] for values in singular_values(matrices)]).T
-        return cls(history.epochs, largest, _LABELS[curves]).plot(ax=ax)
+        return cls(history.epochs, largest, label, unit).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
         """Draw the plot.
@@ -391,7 +402,7 @@ class TrainingDisplay:
                 ms=4,
                 label=f"layer {k + 1}",
             )
-        ax.set(xlabel="epochs", ylabel=self.label, ylim=(0, None))
+        ax.set(xlabel=self.unit, ylabel=self.label, ylim=(0, None))
         ax.legend(fontsize=8)
         self.figure_, self.ax_ = ax.figure, ax
         return self
@@ -403,11 +414,13 @@ class AgreementDisplay:
     Parameters
     ----------
     epochs : ndarray of shape (n_records,)
-        Times of the records in epochs.
+        Times of the records.
     agreements : list of Agreement
         Agreement at each record, compared with random filters of any direction.
     patch_like : list of Agreement or None, default=None
         Agreement at each record, compared with random filters that look like patches.
+    unit : str, default="epochs"
+        Unit of the times.
 
     Attributes
     ----------
@@ -436,7 +449,9 @@ class AgreementDisplay:
         epochs: np.ndarray,
         agreements: list[Agreement],
         patch_like: list[Agreement] | None = None,
+        unit: str = "epochs",
     ) -> None:
+        self.unit = unit
         self.epochs = epochs
         self.agreements = agreements
         self.patch_like = patch_like
@@ -444,7 +459,7 @@ class AgreementDisplay:
     @classmethod
     def from_history(
         cls,
-        history: WeightHistory,
+        history: WeightHistory | Recorder,
         directions: np.ndarray,
         *,
         covariance: np.ndarray | None = None,
@@ -456,7 +471,7 @@ class AgreementDisplay:
 
         Parameters
         ----------
-        history : WeightHistory
+        history : WeightHistory or Recorder
             Recorded weights.
         directions, n_random, random_state
             As in `skdmn.analysis.sgd.filter_agreement`.
@@ -477,6 +492,7 @@ class AgreementDisplay:
         ValueError
             As in `skdmn.analysis.sgd.filter_agreement`.
         """
+        history = history.history if isinstance(history, Recorder) else history
 
         def compare(like: np.ndarray | None) -> list[Agreement]:
             options = {"n_random": n_random, "random_state": random_state}
@@ -486,7 +502,8 @@ class AgreementDisplay:
             ]
 
         patch_like = None if covariance is None else compare(covariance)
-        return cls(history.epochs, compare(None), patch_like).plot(ax=ax)
+        found = cls(history.epochs, compare(None), patch_like, history.unit)
+        return found.plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
         """Draw both plots.
@@ -514,7 +531,7 @@ class AgreementDisplay:
             if self.patch_like is not None:
                 label = "random, patch-like"
                 self._line(axis, self.patch_like, random, "C1", label, ls=":")
-            axis.set(xlabel="epochs", ylim=(0, 1))
+            axis.set(xlabel=self.unit, ylim=(0, 1))
             axis.legend(fontsize=8, loc="lower right")
         axes[0].set_ylabel("share of squared norm in the span")
         axes[1].set_ylabel("mean largest |cosine| with a direction")

@@ -11,6 +11,7 @@ from skdmn.analysis.pc_bias.learning_order import (
     epochs_to_learn,
     group_by_score,
 )
+from skdmn.analysis.sgd.recorder import Recorder
 from skdmn.display.drawing import axes_or_new, colours
 
 _STYLES = ("-", "--", "-.", ":")
@@ -234,7 +235,9 @@ class LearningOrderDisplay:
         ).plot(ax=ax)
 
     @classmethod
-    def from_predictions(cls, predictions: Any, y: Any, *, ax: Any = None) -> Self:
+    def from_predictions(
+        cls, predictions: Any, y: Any, *, unit: str = "epochs", ax: Any = None
+    ) -> Self:
         """Plot the epoch in which examples are learned against their rank.
 
         Examples are ranked by accessibility. If there are more than fifty, neighbouring
@@ -245,10 +248,12 @@ class LearningOrderDisplay:
 
         Parameters
         ----------
-        predictions : array-like of shape (n_networks, n_epochs, n_samples)
-            Predicted labels.
+        predictions : array-like of shape (n_networks, n_epochs, n_samples), or Recorder
+            Predicted labels, or one or several recorders with the same times.
         y : array-like of shape (n_samples,)
             True labels.
+        unit : str, default="epochs"
+            Unit of time, if `predictions` are not of recorders, which know their own.
         ax : matplotlib Axes or None, default=None
             Axes to draw in. If None, a new figure is made.
 
@@ -261,12 +266,16 @@ class LearningOrderDisplay:
         ImportError
             If matplotlib is missing.
         ValueError
-            If the shapes do not match.
+            If the shapes do not match, or recorders have different times.
         """
+        times, unit = _times_of(predictions, unit)
         order = np.argsort(-accessibility(predictions, y), kind="stable")
         epochs = epochs_to_learn(predictions, y)
         # "never" is later than any epoch; quartiles that are "never" are not drawn
-        epochs[np.isnan(epochs)] = np.inf
+        never = np.isnan(epochs)
+        if times is not None:
+            epochs = times[np.where(never, 1, epochs).astype(int) - 1]
+        epochs[never] = np.inf
         ranks = np.array_split(np.arange(len(order)), min(len(order), _MAX_GROUPS))
         quarters = np.array(
             [
@@ -281,7 +290,7 @@ class LearningOrderDisplay:
             lower=quarters[[0]],
             upper=quarters[[2]],
             xlabel="rank of the example by accessibility",
-            ylabel="epochs until learned",
+            ylabel=f"{unit} until learned",
         ).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
@@ -331,6 +340,22 @@ class LearningOrderDisplay:
             ax.legend(fontsize=8, **title, **beside)
         self.figure_, self.ax_ = ax.figure, ax
         return self
+
+
+def _times_of(recorded: Any, unit: str) -> tuple[np.ndarray | None, str]:
+    """Return the times of recorders and their unit; raise if they differ."""
+    recorders = [recorded] if isinstance(recorded, Recorder) else recorded
+    recorders = [one for one in recorders if isinstance(one, Recorder)]
+    if not recorders:
+        return None, unit
+    first = recorders[0]
+    for one in recorders:
+        if one.unit != first.unit or not np.array_equal(one.times, first.times):
+            raise ValueError(
+                "The recorders have different times or units; record all networks at "
+                "the same times."
+            )
+    return first.times, first.unit
 
 
 def _check_values(values: Any, steps: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -386,7 +386,7 @@ def diagnose(
     >>> found = diagnose(dmn, X[1000:], y[1000:])
     >>> layer, = found.layers
     >>> layer.name, layer.n_filters, layer.eigenvalues.shape
-    ('conv1', 9, (10, 9))
+    ('conv1', 10, (10, 9))
     >>> found.head.critical_components.shape, found.report.confusion_matrix.shape
     ((797,), (10, 10))
     >>> found.plot().savefig("diagnosis.png")  # doctest: +SKIP

@@ -35,6 +35,16 @@ HEADS = {
 }
 
 
+# stacks and classifiers are written apart from each other: all stacks with a few, and
+# all classifiers after a few stacks
+CASES = [
+    (stack, head)
+    for stack in STACKS
+    for head in HEADS
+    if head in ("features", "softmax") or stack in ("two layers", "whitened")
+]
+
+
 def fit(model, X, y):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 import pytest
 import skl2onnx
-from models import HEADS, fit, fitted
+from models import CASES, HEADS, fit, fitted
 from skl2onnx.common.data_types import FloatTensorType, UInt8TensorType
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
-from stacks import STACKS, images_and_labels, network
+from stacks import images_and_labels, network
 from test_to_onnx import assert_same, run
 
 from skdmn import (
@@ -37,8 +37,7 @@ def convert(model, X, **options):
     return written
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize(("stack", "head"), CASES)
 def test_converts_pipelines(stack, head):
     model, X, _ = fitted(stack, head, dtype=np.float32)
     written = convert(model, X)

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from models import HEADS, fit, fitted, is_classifier, random_models
+from models import CASES, HEADS, fit, fitted, is_classifier, random_models
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -55,8 +55,7 @@ def assert_same(model, module, X):
 
 
 @pytest.mark.parametrize("freeze", [True, False])
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize(("stack", "head"), CASES)
 def test_gives_what_the_pipeline_gives(stack, head, freeze):
     model, X, _ = fitted(stack, head)
     assert_same(model, to_torch(model, freeze=freeze), X)

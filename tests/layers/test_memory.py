@@ -70,6 +70,8 @@ def test_grid_search_computes_once_a_fold(tmp_path, computed):
     )
 
 
+# of joblib, if the machine is busy
+@pytest.mark.filterwarnings("ignore:Persisting input arguments")
 def test_parallel_grid_search_caches_once_a_fold(tmp_path):
     found = search(str(tmp_path), n_jobs=2)
     assert n_cached(tmp_path) == FOLDS + 1

@@ -115,8 +115,8 @@ def test_a_fit_stopped_at_any_line(estimator, method, fitted, error):
     n_lines -= count_lines(lambda: made(estimator, fitted))
     stopped = 0
     # the first lines and the last, and some between
-    between = np.linspace(1, n_lines, 16).astype(int)
-    for line in sorted({1, 2, 3, *between, *range(n_lines - 5, n_lines + 1)}):
+    between = np.linspace(1, n_lines, 11).astype(int)
+    for line in sorted({1, 2, 3, *between, *range(n_lines - 3, n_lines + 1)}):
         one = made(estimator, fitted)
         before = state_of(one)
         try:
@@ -136,7 +136,7 @@ def test_a_fit_stopped_at_any_line(estimator, method, fitted, error):
                 for e in (one, expected)
             ]
             assert_allclose(*features, atol=1e-5)
-    assert stopped > 10  # batches of half the size survive where memory ran out
+    assert stopped > 5  # batches of half the size survive where memory ran out
 
 
 def test_steps_of_a_pipeline_are_each_as_they_were_or_whole():

@@ -22,6 +22,7 @@ from skdmn.analysis.deep_linear.simulation import (
     descent_directions,
     product,
 )
+from skdmn.analysis.sgd.recorder import Recorder
 from skdmn.utils.validation import as_rows, unmasked
 
 Weights = Sequence[np.ndarray]
@@ -237,7 +238,7 @@ def _check_steps(steps: Sequence[int]) -> list[int]:
     return steps
 
 
-def compact_weights(weights: Weights) -> np.ndarray:
+def compact_weights(weights: Weights | Recorder) -> np.ndarray:
     """Return the product W_L ... W_1 of all layers, the compact representation.
 
     For a nonlinear network, the activations are ignored, as in Section 3.3 of
@@ -245,13 +246,13 @@ def compact_weights(weights: Weights) -> np.ndarray:
 
     Parameters
     ----------
-    weights : list of ndarray of shape (m_l, m_{l-1})
-        Weights of each layer, first layer first.
+    weights : list of ndarray of shape (m_l, m_{l-1}), or Recorder
+        Weights of each layer, first layer first; or a recorder, or one of its records.
 
     Returns
     -------
-    ndarray of shape (n_outputs, n_features)
-        Matrix that the linear network applies.
+    ndarray of shape (n_outputs, n_features) or (n_records, n_outputs, n_features)
+        Matrix that the linear network applies, at each record of a recorder.
 
     Examples
     --------
@@ -260,4 +261,5 @@ def compact_weights(weights: Weights) -> np.ndarray:
     >>> compact_weights([np.eye(3), np.array([[1.0, 2.0, 3.0]])])
     array([[1., 2., 3.]])
     """
+    weights = weights.weights if isinstance(weights, Recorder) else weights
     return product([np.asarray(weight) for weight in weights])

@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdmn.analysis.pc_bias.directions import singular_vectors
 from skdmn.analysis.pc_bias.frequency_data import FREQUENCIES, is_positive
+from skdmn.analysis.sgd.recorder import Recorder
 from skdmn.utils.labels import as_objects
 from skdmn.utils.validation import as_rows, unmasked
 
@@ -75,8 +76,8 @@ def accessibility(predictions: Any, y: Any) -> np.ndarray:
 
     Parameters
     ----------
-    predictions : array-like of shape (n_networks, n_epochs, n_samples)
-        Predicted labels.
+    predictions : array-like of shape (n_networks, n_epochs, n_samples), or Recorder
+        Predicted labels, or one or several recorders of them.
     y : array-like of shape (n_samples,)
         True labels.
 
@@ -104,8 +105,8 @@ def epochs_to_learn(predictions: Any, y: Any) -> np.ndarray:
 
     Parameters
     ----------
-    predictions : array-like of shape (n_networks, n_epochs, n_samples)
-        Predicted labels.
+    predictions : array-like of shape (n_networks, n_epochs, n_samples), or Recorder
+        Predicted labels, or one or several recorders of them.
     y : array-like of shape (n_samples,)
         True labels.
 
@@ -132,7 +133,7 @@ def epochs_to_learn(predictions: Any, y: Any) -> np.ndarray:
 
 def _correct(predictions: Any, y: Any) -> np.ndarray:
     """Return which predictions are correct."""
-    predictions, y = np.asarray(predictions), np.asarray(y)
+    predictions, y = predictions_of(predictions), np.asarray(y)
     if predictions.ndim != 3 or y.shape != predictions.shape[2:]:
         raise ValueError(
             f"predictions has shape {predictions.shape} and y {y.shape}; pass shapes "
@@ -146,6 +147,18 @@ def _correct(predictions: Any, y: Any) -> np.ndarray:
             "classes[predictions] for indices of classes."
         )
     return predictions == y
+
+
+def predictions_of(recorded: Any) -> np.ndarray:
+    """Return predictions of networks at all records, also of one or more recorders."""
+    recorders = [recorded] if isinstance(recorded, Recorder) else recorded
+    if not any(isinstance(one, Recorder) for one in recorders):
+        return np.asarray(recorded)
+    if any(one.predictions is None for one in recorders):
+        raise ValueError(
+            "A recorder has no predictions; pass examples to it, Recorder(X, y)."
+        )
+    return np.array([one.predictions for one in recorders])
 
 
 def _are_texts(labels: np.ndarray) -> bool:

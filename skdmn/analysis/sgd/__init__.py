@@ -5,6 +5,7 @@ module    contents
 ========= =======================================================
 weights   singular values and convergence of weights
 history   recording of weights while a network is trained
+recorder  recording of weights and predictions of any network, in one layout
 agreement agreement of trained filters with computed directions
 cost      number of operations of training and of computed layers
 ========= =======================================================
@@ -23,6 +24,7 @@ from skdmn.analysis.sgd.cost import (
     training_operations,
 )
 from skdmn.analysis.sgd.history import WeightHistory, mlp_history, torch_history
+from skdmn.analysis.sgd.recorder import RecordedWeights, Recorder
 from skdmn.analysis.sgd.weights import (
     backward_matrices,
     layer_distances,
@@ -34,6 +36,8 @@ from skdmn.analysis.sgd.weights import (
 __all__ = [
     "Agreement",
     "Operations",
+    "RecordedWeights",
+    "Recorder",
     "Spread",
     "WeightHistory",
     "backward_matrices",

@@ -23,7 +23,7 @@ class WeightHistory(NamedTuple):
     Attributes
     ----------
     epochs : ndarray of shape (n_records,)
-        Times of the records in epochs, from 0.
+        Times of the records, in `unit`.
     weights : list of ndarray of shape (n_records, n_inputs, n_outputs)
         Weights of each layer, first layer first. As in the paper, the output of a layer
         before its ReLU is w^T h + b. The inputs of a convolution are the entries of a
@@ -31,11 +31,14 @@ class WeightHistory(NamedTuple):
         filters as rows.
     biases : list of ndarray of shape (n_records, n_outputs)
         Biases of each layer.
+    unit : str
+        Unit of the times.
     """
 
     epochs: np.ndarray
     weights: list[np.ndarray]
     biases: list[np.ndarray]
+    unit: str = "epochs"
 
 
 Layers = list[tuple[np.ndarray, np.ndarray]]  # weights and biases, copied
@@ -98,12 +101,12 @@ def mlp_history(
     classes = np.unique(y)
     # MLPClassifier initializes its weights in fit only: take a negligible step
     still = clone(mlp).set_params(learning_rate_init=1e-200)
-    records = [_mlp_layers(still.partial_fit(X, y, classes=classes))]
+    records = [mlp_layers(still.partial_fit(X, y, classes=classes))]
     size = 200 if mlp.batch_size == "auto" else mlp.batch_size
     cuts = _cuts(len(X), records_per_epoch, size)
     for some in _chunks(len(X), n_epochs, cuts, random):
         mlp.partial_fit(X[some], y[some], classes=classes)
-        records.append(_mlp_layers(mlp))
+        records.append(mlp_layers(mlp))
     return _history(records, cuts / len(X))
 
 
@@ -169,21 +172,11 @@ def torch_history(
     [(2, 9, 8), (2, 288, 10)]
     """
     torch = import_torch("torch_history")
-    layers = [
-        module
-        for module in model.modules()
-        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)
-    ]
-    if not layers:
-        raise ValueError(
-            f"{type(model).__name__} has no Conv2d and no Linear modules; pass a "
-            "network that has some, whose weights can be recorded."
-        )
+    records = [torch_layers(model, "torch_history")]
     backend = next(model.parameters())
     images = torch.as_tensor(images, dtype=backend.dtype, device=backend.device)
     labels = torch.as_tensor(labels, dtype=torch.int64, device=backend.device)
     random = check_random_state(random_state)
-    records = [[_torch_layer(layer) for layer in layers]]
     model.train()
     cuts = _cuts(len(images), records_per_epoch, batch_size)
     for some in _chunks(len(images), n_epochs, cuts, random):
@@ -192,7 +185,7 @@ def torch_history(
             logits = model(images[batch])
             torch.nn.functional.cross_entropy(logits, labels[batch]).backward()
             optimizer.step()
-        records.append([_torch_layer(layer) for layer in layers])
+        records.append(torch_layers(model, "torch_history"))
     return _history(records, cuts / len(images))
 
 
@@ -218,12 +211,28 @@ def _chunks(
         yield from np.split(random.permutation(n), cuts[:-1])
 
 
-def _mlp_layers(mlp: MLPClassifier) -> Layers:
+def mlp_layers(mlp: MLPClassifier) -> Layers:
     """Copy the weights and biases of a scikit-learn network."""
     return [
         (weight.copy(), bias.copy())
         for weight, bias in zip(mlp.coefs_, mlp.intercepts_, strict=True)
     ]
+
+
+def torch_layers(model: Any, purpose: str) -> Layers:
+    """Copy the weights and biases of the Conv2d and Linear modules of a network."""
+    torch = import_torch(purpose)
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)
+    ]
+    if not layers:
+        raise ValueError(
+            f"{type(model).__name__} has no Conv2d and no Linear modules; pass a "
+            "network that has some, whose weights can be recorded."
+        )
+    return [_torch_layer(layer) for layer in layers]
 
 
 def _torch_layer(layer: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from skdmn.analysis.sgd.history import WeightHistory
+from skdmn.analysis.sgd.recorder import RecordedWeights, Recorder
 from skdmn.utils.validation import as_rows
 
 
-def weight_products(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
+def weight_products(
+    weights: Sequence[np.ndarray] | Recorder | RecordedWeights,
+) -> list[np.ndarray]:
     """Multiply the weights of each layer with those of all layers above it.
 
     Parameters
     ----------
-    weights : sequence of ndarray of shape (..., n_inputs, n_outputs)
-        Weights of dense layers, first layer first, such as ``history.weights``.
+    weights : sequence of ndarray of shape (..., n_inputs, n_outputs), or Recorder
+        Weights of dense layers, first layer first, such as ``history.weights``; or a
+        `Recorder` or one of its records.
 
     Returns
     -------
@@ -47,6 +52,7 @@ def weight_products(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
     >>> [float(p[0, 0]) for p in weight_products([np.full((1, 1), 3.0)] * 3)]
     [27.0, 9.0, 3.0]
     """
+    weights = _in_layout(weights)
     for k, (below, above) in enumerate(pairwise(weights)):
         if below.shape[-1] != above.shape[-2]:
             raise ValueError(
@@ -60,15 +66,17 @@ def weight_products(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def backward_matrices(
-    weights: Sequence[np.ndarray], biases: Sequence[np.ndarray], X: np.ndarray
+    weights: Sequence[np.ndarray] | RecordedWeights,
+    biases: Sequence[np.ndarray],
+    X: np.ndarray,
 ) -> list[np.ndarray]:
     r"""Compute A^(k), which propagates gradients from the logits back to layer k.
 
     Parameters
     ----------
     weights : sequence of ndarray of shape (n_inputs, n_outputs)
-        Weights of dense layers at one time, first layer first. All layers but the last
-        have a ReLU.
+        Weights of dense layers at one time, first layer first, or a record of a
+        `Recorder`. All layers but the last have a ReLU.
     biases : sequence of ndarray of shape (n_outputs,)
         Biases of these layers.
     X : ndarray of shape (n, n_features)
@@ -98,7 +106,7 @@ def backward_matrices(
     >>> [a[0].ravel() for a in backward_matrices(w, b, np.array([[1.0]]))]
     [array([2.]), array([2., 0.])]
     """
-    hidden = as_rows(X)
+    weights, hidden = _in_layout(weights), as_rows(X)
     gated = [np.broadcast_to(weights[0], (len(hidden), *weights[0].shape))]
     for k, (weight, bias) in enumerate(zip(weights[:-1], biases[:-1], strict=True)):
         raw = hidden @ weight + bias
@@ -107,13 +115,16 @@ def backward_matrices(
     return weight_products(gated)
 
 
-def singular_values(matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
+def singular_values(
+    matrices: Sequence[np.ndarray] | Recorder | RecordedWeights,
+) -> list[np.ndarray]:
     """Return the singular values of the weights, or of their products, of each layer.
 
     Parameters
     ----------
     matrices : sequence of ndarray of shape (..., n_inputs, n_outputs)
-        ``history.weights``, or the result of `weight_products` or `backward_matrices`.
+        ``history.weights``, the result of `weight_products` or `backward_matrices`, a
+        `Recorder`, or one of its records.
 
     Returns
     -------
@@ -133,6 +144,7 @@ def singular_values(matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
     >>> singular_values([np.diag([1.0, 3.0])])
     [array([3., 1.])]
     """
+    matrices = _in_layout(matrices)
     return [np.linalg.svd(matrix, compute_uv=False) for matrix in matrices]
 
 
@@ -178,12 +190,12 @@ def predicted_singular_value(weight: np.ndarray) -> np.ndarray:
     return np.sqrt(0.5 * weight.shape[-2] * largest)
 
 
-def layer_distances(history: WeightHistory) -> np.ndarray:
+def layer_distances(history: WeightHistory | Recorder) -> np.ndarray:
     """Return the distance of the weights of each layer from their final values.
 
     Parameters
     ----------
-    history : WeightHistory
+    history : WeightHistory or Recorder
         Recorded weights.
 
     Returns
@@ -208,14 +220,23 @@ def layer_distances(history: WeightHistory) -> np.ndarray:
     --------
     >>> import numpy as np
     >>> from skdmn.analysis.sgd.history import WeightHistory
-    from skdmn.utils.validation import as_rows
     >>> from skdmn.analysis.sgd.weights import layer_distances
     >>> weights = np.array([0.0, 3.0, 4.0])[:, None, None]
     >>> history = WeightHistory(np.arange(3), [weights], [np.zeros((3, 1))])
     >>> layer_distances(history).ravel()
     array([1.  , 0.25, 0.  ])
     """
+    history = history.history if isinstance(history, Recorder) else history
     distances = np.array(
         [np.linalg.norm(w - w[-1], axis=(1, 2)) for w in history.weights]
     ).T
     return distances / np.where(distances[0] > 0, distances[0], 1.0)
+
+
+def _in_layout(weights: Any) -> Sequence[np.ndarray]:
+    """Return weights of shape (..., n_inputs, n_outputs), also of a recorder."""
+    if isinstance(weights, Recorder):
+        return weights.history.weights
+    if isinstance(weights, RecordedWeights):
+        return [weight.T for weight in weights]
+    return weights
