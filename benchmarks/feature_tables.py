@@ -344,6 +344,26 @@ def damaged() -> str:
     )
 
 
+def brightness() -> str:
+    """Return the table of accuracy with and without features of the brightness."""
+    results = read("brightness")
+    names = list(results["rows"][0]["accuracy"])
+    rows = [
+        [
+            row["data"],
+            f"{row['n_training']:,}",
+            f"{row['n_others']:,}",
+            *(f"{row['accuracy'][name]:.1f}" for name in names),
+        ]
+        for row in results["rows"]
+    ]
+    return table(["data", "images", "others", *names], rows) + (
+        "\n\nAccuracy in percent on images that are not used for the fit; MNIST and "
+        "CIFAR-10 are training images, and networks for CIFAR-10 are mirrored, except "
+        f"`make_dmn`. {where(results, 'brightness')}"
+    )
+
+
 def heads() -> str:
     """Return the table of classifiers on the same features of few images."""
     results = read("heads")
@@ -365,6 +385,7 @@ def heads() -> str:
 
 TABLES = (
     damaged,
+    brightness,
     heads,
     frontier,
     peers,

@@ -47,7 +47,7 @@ ESTIMATORS = {
     ),
     "whitened_pca": WhitenedPCAPatchTransformer(3, n_filters=5),
     "whitened_pca_naive": WhitenedPCAPatchTransformer(
-        2, position_grid=(1, 2), class_based=False, mirrored=True
+        2, position_grid=(1, 2), n_levels=2, class_based=False, mirrored=True
     ),
     "scaler": ChannelStandardScaler(),
     "flatten": FlattenTransformer(),

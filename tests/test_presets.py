@@ -100,6 +100,28 @@ def test_it_learns_the_digits():
     assert dmn.score(X[1200:], y[1200:]) > 0.96
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "unit"),
+    [
+        ((9, 9), np.uint8, 1),
+        ((9, 8, 4), np.uint16, 256),
+        ((8, 8, 13), np.float32, 1e-3),
+    ],
+)
+def test_brightness_tells_apart_what_differs_in_nothing_else(rng, shape, dtype, unit):
+    y = np.arange(240) % 3
+    images = rng.normal(100, 20, (240, *shape)) + 25 * y.reshape(-1, *[1] * len(shape))
+    X = (np.clip(images, 0, 255) * unit).astype(dtype)
+    score = {}
+    for brightness in (False, True):
+        dmn = recommended_dmn(
+            shape, n_filters=8, subsample=1.0, brightness=brightness, mirrored=True
+        )
+        score[brightness] = dmn.fit(X[:180], y[:180]).score(X[180:], y[180:])
+    assert score[False] < 0.7
+    assert score[True] > 0.95
+
+
 @pytest.mark.parametrize("scale", [1, 8])  # the latter is shrunk first
 def test_rows_are_taken_for_images_of_that_shape(scale):
     X, y = load_digits_images()

@@ -17,6 +17,7 @@ from skdmn.kernels.reference.contrast import root_of_floor
 from skdmn.operations import (
     AverageFlips,
     AveragePool,
+    Concatenate,
     Convolve,
     Encode,
     Flatten,
@@ -266,6 +267,8 @@ class Writer:
             case AverageFlips(operations=operations):
                 self.average_flips(operations)
                 return
+            case Concatenate():
+                self.concatenate(operation)
             case ScaleChannels(mean=mean, scale=scale):
                 ones, zeros = np.ones_like(mean), np.zeros_like(mean)
                 operands = [1 / scale, zeros, mean, ones]
@@ -343,6 +346,17 @@ class Writer:
         self.add("Reshape", np.array([2, -1, n_channels, height, width]))
         self.add("ReduceSum", np.array([0]), keepdims=0)
         self.add("Mul", np.array(0.5))
+
+    def concatenate(self, operation: Concatenate) -> None:
+        """Add the branches, each on the same images, and concatenate channels."""
+        images, shape, found = self.at, self.shape, []
+        for branch in operation.branches:
+            self.at, self.shape = images, shape
+            for one in branch:
+                self.write(one)
+            self.as_first()
+            found.append(self.at)
+        self.at, self.shape = self.graph.node("Concat", *found, axis=1), shape
 
     def window(self, window: Window) -> dict[str, Any]:
         """Return a window as attributes of ONNX, for the current image shape."""

@@ -15,6 +15,7 @@ from skdmn.kernels.reference.contrast import root_of_floor
 from skdmn.operations import (
     AverageFlips,
     AveragePool,
+    Concatenate,
     Convolve,
     Encode,
     Flatten,
@@ -170,6 +171,10 @@ class _Writer:
             case AverageFlips(operations=operations):
                 layers = _Writer(Model(self.given, 4, operations, None)).modules
                 self.modules.append(_average_flips(self.torch, layers))
+            case Concatenate(branches=branches):
+                models = (Model(self.given, 4, branch, None) for branch in branches)
+                layers = [_Writer(model).modules for model in models]
+                self.modules.append(_concatenated(self.torch, layers))
             case Select(channels=channels):
                 self.modules.append(_selected(self.torch, channels))
             case ScaleChannels(mean=mean, scale=scale):
@@ -404,6 +409,19 @@ def _average_flips(torch: Any, layers: list[Any]) -> Any:
     graph.output(graph.call_function(torch.mul, (total, 0.5)))
     within = torch.nn.Sequential(*layers)
     return torch.fx.GraphModule({"layers": within}, graph, "AverageFlips")
+
+
+def _concatenated(torch: Any, branches: list[list[Any]]) -> Any:
+    """Return the channels of all branches, each computed from the same images."""
+    graph = torch.fx.Graph()
+    images = graph.placeholder("images")
+    within = {
+        f"branch{number}": torch.nn.Sequential(*layers)
+        for number, layers in enumerate(branches)
+    }
+    found = [graph.call_module(name, (images,)) for name in within]
+    graph.output(graph.call_function(torch.cat, (found, 1)))
+    return torch.fx.GraphModule(within, graph, "Concatenate")
 
 
 def _times(torch: Any, factors: Any) -> Any:

@@ -21,6 +21,7 @@ from skdmn.data.sliced import Sliced, is_sliceable
 from skdmn.export.model import steps_of, with_operations
 from skdmn.inspection.tracing import check_known, flat
 from skdmn.operations import (
+    Concatenate,
     Convolve,
     Encode,
     Flatten,
@@ -54,7 +55,8 @@ class Filters:
     ----------
     filters : ndarray of shape (n_filters, kernel height, kernel width, channels)
     labels : ndarray of shape (n_filters,)
-        Class of each filter; "all" if filters were not computed by class.
+        Class of each filter; "all" if filters were not computed by class. With
+        brightness levels, strings, which are "brightness" for the filters of these.
     of_channel : ndarray of shape (n_channels,), int
         Index of the filter of each channel of the last feature map.
     """
@@ -255,9 +257,10 @@ def _filters_of(
     last, owner = None, None
     for layer in _layers(steps):
         for one in flat(layer.operations() if hasattr(layer, "operations") else ()):
-            if isinstance(one, Convolve | Encode):
+            if isinstance(one, Convolve | Encode | Concatenate):
                 last, owner = one, layer
-    if last is None:
+    banks = None if last is None else _banks(last)
+    if banks is None:
         return None
     of_channel: np.ndarray | None = None
     flattened: Shape | None = None
@@ -267,6 +270,8 @@ def _filters_of(
                 of_channel = np.arange(len(filters))
             case Encode(filters=filters):
                 of_channel = np.tile(np.arange(len(filters)), 2)
+            case Concatenate():
+                of_channel = _of_channels(one)
             case Select(channels=channels) if of_channel is not None:
                 of_channel = of_channel[channels]
             case Flatten(shape=shape):
@@ -275,8 +280,45 @@ def _filters_of(
                 return None  # channels are no longer those of filters
     if of_channel is None:
         return None
-    filters = to_numpy(last.filters).astype(np.float64)
-    return Filters(filters, _labels_of(owner, len(filters)), of_channel)
+    filters = np.concatenate(banks).astype(np.float64)
+    labels = _labels_of(owner, len(banks[0]))
+    if len(banks) > 1:
+        others = np.full(len(filters) - len(labels), "brightness")
+        labels = np.concatenate([labels.astype(str), others])
+    return Filters(filters, labels, of_channel)
+
+
+def _banks(operation: Operation) -> list[np.ndarray] | None:
+    """Return the filters of an operation or its branches; None if they do not fit."""
+    branches: tuple[tuple[Operation, ...], ...] = ((operation,),)
+    if isinstance(operation, Concatenate):
+        branches = operation.branches
+    banks = []
+    for branch in branches:
+        one = _with_filters(branch)
+        if one is None:
+            return None
+        banks.append(to_numpy(one.filters))
+    return banks if len({bank.shape[1:] for bank in banks}) == 1 else None
+
+
+def _of_channels(operation: Concatenate) -> np.ndarray | None:
+    """Return the index of the filter of each channel, among those of all branches."""
+    found, n_filters = [], 0
+    for branch in operation.branches:
+        one = _with_filters(branch)
+        if one is None:
+            return None
+        n, sides = len(one.filters), 2 if isinstance(one, Encode) else 1
+        found.append(n_filters + np.tile(np.arange(n), sides))
+        n_filters += n
+    return np.concatenate(found)
+
+
+def _with_filters(branch: Iterable[Operation]) -> Convolve | Encode | None:
+    """Return the last operation of a branch that has filters, or None."""
+    found = [one for one in branch if isinstance(one, Convolve | Encode)]
+    return found[-1] if found else None
 
 
 def _labels_of(layer: Any, n_filters: int) -> np.ndarray:

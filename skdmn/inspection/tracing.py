@@ -25,6 +25,7 @@ from skdmn.kernels.reference.convolution import (
 from skdmn.operations import (
     AverageFlips,
     AveragePool,
+    Concatenate,
     Convolve,
     Encode,
     Flatten,
@@ -155,6 +156,9 @@ def flat(operations: Iterable[Operation]) -> Iterator[Operation]:
     for operation in operations:
         if isinstance(operation, AverageFlips):
             yield from flat(operation.operations)
+        if isinstance(operation, Concatenate):
+            for branch in operation.branches:
+                yield from flat(branch)
         yield operation
 
 
@@ -168,6 +172,8 @@ def values_per_image(operations: Iterable[Operation], shape: Shape) -> int:
             total += 4 * math.prod(after[:2]) * math.prod(operation.filters.shape[1:])
         if isinstance(operation, AverageFlips):
             total += 2 * values_per_image(operation.operations, shape)
+        if isinstance(operation, Concatenate):
+            total += sum(values_per_image(one, shape) for one in operation.branches)
         shape = after
     return total
 
@@ -339,6 +345,29 @@ def _(operation: AverageFlips, values: np.ndarray) -> tuple[np.ndarray, Pull]:
         )
 
     return 0.5 * plain + 0.5 * flipped, pull
+
+
+@step.register
+def _(operation: Concatenate, values: np.ndarray) -> tuple[np.ndarray, Pull]:
+    found, pulls = zip(*(trace(one, values) for one in operation.branches), strict=True)
+    ends = np.cumsum([one.shape[-1] for one in found])[:-1]
+
+    def pull(share: Share) -> Share:
+        share = share.without_offset()  # the bias belongs to all branches together
+        nothing = np.zeros_like(share.bias)
+        parts = [
+            pull_one(Share(multipliers, np.zeros_like(multipliers), nothing))
+            for pull_one, multipliers in zip(
+                pulls, np.split(share.multipliers, ends, axis=-1), strict=True
+            )
+        ]
+        return Share(
+            sum(part.multipliers for part in parts),
+            sum(part.offset for part in parts),
+            share.bias + sum(part.bias for part in parts),
+        )
+
+    return np.concatenate(found, axis=-1), pull
 
 
 # windows

@@ -12,9 +12,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skdmn.kernels.geometry import Pair, output_size
 from skdmn.layers.base import IMAGE
 from skdmn.layers.class_density import ClassDensityTransformer
-from skdmn.operations.records import Encode, Operation
+from skdmn.operations.records import Concatenate, Convolve, Encode, Operation, Rectify
+from skdmn.statistics.channels import ChannelMoments
 from skdmn.statistics.contrast import CELLS, ContrastAccumulator
-from skdmn.statistics.density import KERNEL, LEAST_SQUARE
+from skdmn.statistics.density import KERNEL, LEAST_SQUARE, DensityAccumulator
 from skdmn.statistics.filters import Matrices
 from skdmn.statistics.magnitudes import OUTLIER, Magnitudes, warn_of_missing
 from skdmn.statistics.whitened_filters import (
@@ -39,6 +40,7 @@ from skdmn.utils.state import (
 from skdmn.utils.validation import as_pair, warn_user
 
 _FLOOR = 0.1  # share of the mean variance of a patch
+_FARTHEST = 1.5  # brightness level, in standard deviations from the mean
 # the inverse of its square root must be a float32
 _LEAST_FLOOR = float(np.finfo(np.float32).tiny) ** 2
 
@@ -98,6 +100,14 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
     threshold : float, default=0.5
         Threshold of the soft thresholding. The product of a filter with a patch has a
         mean square of about 1 over all patches.
+    n_levels : int, default=0
+        Number of brightness levels. Contrast normalization discards the brightness of a
+        patch; if it matters, as in textures and scans, 7 levels describe it. Each
+        level t gives two channels after those of the filters, ``max(b - t, 0)`` and
+        ``max(t - b, 0)``. Here b is the brightness (the mean over the channels) of the
+        pixel at the center of the patch, minus its mean over all images and divided by
+        the standard deviation of the pixels. The levels are equally spaced from -1.5 to
+        1.5; a single one is 0.
     class_based : bool, default=True
         If True, group patches by class and cell; `y` is required. If False, group them
         by cell alone; `y` is ignored.
@@ -145,6 +155,11 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
     filter_cells_ : array of shape (n_filters, 2), int64
         Row and column of the cell from which each filter was computed. If `mirrored`,
         the left one of the two cells that mirror each other.
+    level_filters_ : array of shape (2 * n_levels, kernel height, width, channels)
+        Filters of the brightness levels: the center pixel with both signs. Only if
+        `n_levels` is not 0.
+    level_biases_ : array of shape (2 * n_levels,)
+        Added to the products of these filters. Only if `n_levels` is not 0.
     contrast_floor_ : float
         The value added to the variance of a patch.
     position_grid_ : (int, int)
@@ -230,6 +245,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
             Interval(Real, _LEAST_FLOOR, None, closed="left"),
         ],
         "threshold": [Interval(Real, 0, None, closed="left")],
+        "n_levels": [Interval(Integral, 0, None, closed="left")],
         "mirrored": ["boolean"],
     }
     _not_in_sums = frozenset(
@@ -248,6 +264,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
             "n_components", *KERNEL, "channels", least=-ONE, most=ONE
         ),
         "variance_ratios_": floats("n_filters", least=0),
+        "level_filters_": floats("n_level_channels", *KERNEL, "channels").optional(),
+        "level_biases_": floats("n_level_channels").optional(),
         "filter_cells_": counts("n_filters", 2),
         "contrast_floor_": number(least=POSITIVE),
         "position_grid_": lengths(*CELLS, most=IMAGE[:2]),
@@ -273,6 +291,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         regularization: float = 0.3,
         contrast_floor: float | Literal["auto"] = "auto",
         threshold: float = 0.5,
+        n_levels: int = 0,
         class_based: bool = True,
         mirrored: bool = False,
         subsample: float = 1.0,
@@ -290,6 +309,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         self.regularization = regularization
         self.contrast_floor = contrast_floor
         self.threshold = threshold
+        self.n_levels = n_levels
         self.class_based = class_based
         self.mirrored = mirrored
         self.subsample = subsample
@@ -356,6 +376,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
             self.image_shape_[2],
             self.position_grid_,
             self.contrast_floor_,
+            with_pixels=self.n_levels > 0,
         )
 
     def _sum_settings(self) -> dict[str, Any]:
@@ -363,6 +384,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         return {
             **super()._sum_settings(),
             "position_grid": self.position_grid_,
+            "brightness": self.n_levels > 0,
             "contrast_floor": (
                 getattr(self, "contrast_floor_", None)
                 if floor == "auto"
@@ -405,6 +427,33 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
             f"contrast_floor={self.contrast_floor!r} is far above their variance"
         )
 
+    def _set(self, sums: DensityAccumulator, dtype: str) -> None:
+        super()._set(sums, dtype)
+        for name in ("level_filters_", "level_biases_"):
+            self.__dict__.pop(name, None)  # of an earlier fit
+        pixels = getattr(sums, "pixels", None)
+        if pixels is not None:
+            self._set_levels(pixels, dtype)
+
+    def _set_levels(self, pixels: ChannelMoments, dtype: str) -> None:
+        mean, std = pixels.overall()
+        if not std >= np.finfo(dtype).tiny * 2:
+            raise ValueError(
+                "No brightness level can be computed: the squares of X underflow; "
+                "scale the images up."
+            )
+        n = int(self.n_levels)
+        levels = np.linspace(-_FARTHEST, _FARTHEST, n) if n > 1 else np.zeros(1)
+        height, width = self.kernel_size_
+        n_channels = self.image_shape_[2]
+        pixel = np.zeros((height, width, n_channels))
+        pixel[(height - 1) // 2, (width - 1) // 2] = 1 / (std * n_channels)
+        signs = np.repeat([1.0, -1.0], n)
+        filters = signs[:, np.newaxis, np.newaxis, np.newaxis] * pixel
+        biases = -signs * (mean / std + np.tile(levels, 2))
+        self.level_filters_ = self._here(filters.astype(dtype))
+        self.level_biases_ = self._here(biases.astype(dtype))
+
     def _set_filters(self, densities: Matrices, dtype: str) -> None:
         across, mirror = self.position_grid_[1], None
         if self.mirrored:
@@ -437,11 +486,13 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
             report(type(self).__name__, text)
 
     def _operations(self) -> list[Operation]:
-        return [
-            Encode(
-                self.filters_,
-                self.contrast_floor_,
-                float(self.threshold),
-                self.components_,
-            )
-        ]
+        encode = Encode(
+            self.filters_,
+            self.contrast_floor_,
+            float(self.threshold),
+            self.components_,
+        )
+        if not hasattr(self, "level_filters_"):
+            return [encode]
+        brightness = Convolve(self.level_filters_, bias=self.level_biases_)
+        return [Concatenate(((encode,), (brightness, Rectify())))]

@@ -12,7 +12,7 @@ import joblib
 from skdmn.data import sizes
 from skdmn.data.images import Images
 from skdmn.operations.fusion import needs_no_batches, planned
-from skdmn.operations.records import AverageFlips, Operation, run
+from skdmn.operations.records import AverageFlips, Concatenate, Operation, run
 from skdmn.utils.array_api import Array
 from skdmn.utils.memory import in_words
 from skdmn.utils.validation import Shape, times, warn_user
@@ -161,6 +161,8 @@ def _most_values(operations: Iterable[Operation], shape: Shape) -> int:
     for operation in operations:
         if isinstance(operation, AverageFlips):
             most = max(most, _most_values(operation.operations, shape))
+        if isinstance(operation, Concatenate):
+            most = max(most, *(_most_values(one, shape) for one in operation.branches))
         after = operation.output_shape(shape)
         most = max(most, math.prod(shape) + math.prod(after))
         shape = after

@@ -15,6 +15,7 @@ Power               signed power
 ScaleChannels       subtraction and division, channel by channel
 ScaleValues         subtraction and division, value by value
 Select              a subset of the channels
+Concatenate         the channels of several lists of operations on the same images
 Flatten             rows of images
 Unflatten           images of rows
 AverageFlips        mean over an image and its horizontal flip
@@ -27,6 +28,7 @@ from skdmn.operations.fusion import fused, planned, run, simplified
 from skdmn.operations.records import (
     AverageFlips,
     AveragePool,
+    Concatenate,
     Convolve,
     Encode,
     Flatten,
@@ -45,6 +47,7 @@ __all__ = [
     "AverageFlips",
     "AveragePool",
     "Chain",
+    "Concatenate",
     "Convolve",
     "Encode",
     "Flatten",

@@ -14,6 +14,7 @@ from skdmn.kernels.geometry import WHOLE, Window
 from skdmn.operations.records import (
     AverageFlips,
     AveragePool,
+    Concatenate,
     Convolve,
     Encode,
     Flatten,
@@ -131,6 +132,8 @@ def _fusing(operation: Operation) -> Operation:
             )
         case AverageFlips():
             return replace(operation, operations=fused(operation.operations))
+        case Concatenate():
+            return operation.map(fused)
     return operation
 
 
@@ -179,6 +182,8 @@ def simplified(operations: Iterable[Operation], fold: bool) -> tuple[Operation, 
 def _within(operation: Operation, fold: bool) -> Operation:
     if isinstance(operation, AverageFlips):
         return replace(operation, operations=simplified(operation.operations, fold))
+    if isinstance(operation, Concatenate):
+        return operation.map(lambda branch: simplified(branch, fold))
     return operation
 
 
@@ -189,7 +194,7 @@ def _merged(
 
     Selections move to the front, up to a convolution, where they remove filters.
     Scalings move to the back, past pooling, which commutes with them because scales are
-    positive.
+    positive. Branches take in pooling, so that their feature maps are not concatenated.
     """
     match first, second:
         case (Flatten(shape=before), Unflatten(shape=behind)) if before == behind:
@@ -204,6 +209,8 @@ def _merged(
             return second, ScaleChannels(mean, scale)
         case Select(channels=channels, n_channels=n), Select(channels=kept):
             return (Select(channels[kept], n),)
+        case Concatenate(), Rectify() | Power() | MaxPool() | AveragePool():
+            return (first.map(lambda branch: simplified((*branch, second), fold)),)
         case ScaleChannels(), MaxPool() | AveragePool() if fold:
             return second, first
         case ScaleChannels(), Convolve(padding="valid") if fold:

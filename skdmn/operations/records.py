@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
@@ -405,11 +406,71 @@ class AverageFlips(Operation):
 
     def moved(self, backend: Backend, dtype: str) -> Self:
         """Return a copy whose floating arrays have a namespace, device and dtype."""
-        return replace(super().moved(backend, dtype), dtype=dtype)
+        moved = tuple(one.moved(backend, dtype) for one in self.operations)
+        return replace(self, operations=moved, dtype=dtype)
 
     def _with_arrays(self, function: Callable[[Array], Array]) -> Self:
         moved = tuple(o._with_arrays(function) for o in self.operations)
         return replace(self, operations=moved)
+
+
+@dataclass(frozen=True)
+class Concatenate(Operation):
+    """Run several lists of operations on the same images; concatenate their channels.
+
+    Attributes
+    ----------
+    branches : tuple of tuples of Operation
+        The lists. Their outputs have the same height and width.
+    dtype : {"float32", "float64"}, default="float32"
+    """
+
+    branches: tuple[tuple[Operation, ...], ...]
+    dtype: str = "float32"
+
+    takes_any_dtype = True
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return (rows, columns, total number of channels)."""
+        shapes = self._shapes(shape)
+        return *shapes[0][:2], sum(n_channels for _, _, n_channels in shapes)
+
+    def _shapes(self, shape: Shape) -> list[Shape]:
+        """Return the output shape of each branch."""
+        return [
+            functools.reduce(lambda given, one: one.output_shape(given), branch, shape)
+            for branch in self.branches
+        ]
+
+    def check(self, shape: Shape) -> None:
+        """Raise ValueError if a branch cannot take its input, or sizes differ."""
+        for branch in self.branches:
+            check_operations(branch, shape)
+        sizes = [(height, width) for height, width, _ in self._shapes(shape)]
+        if len(set(sizes)) != 1:
+            raise ValueError(
+                f"The branches of Concatenate give images of sizes {sizes}; pass "
+                "branches whose outputs have one size."
+            )
+
+    def __call__(self, images: Array) -> Array:
+        """Run all branches and concatenate."""
+        found = [run(branch, images, self.dtype) for branch in self.branches]
+        return own_backend(images).xp.concat(found, axis=3)
+
+    def moved(self, backend: Backend, dtype: str) -> Self:
+        """Return a copy whose floating arrays have a namespace, device and dtype."""
+        moved = self.map(lambda branch: [one.moved(backend, dtype) for one in branch])
+        return replace(moved, dtype=dtype)
+
+    def map(
+        self, function: Callable[[tuple[Operation, ...]], Iterable[Operation]]
+    ) -> Self:
+        """Return a copy with a function applied to every branch."""
+        return replace(self, branches=tuple(tuple(function(b)) for b in self.branches))
+
+    def _with_arrays(self, function: Callable[[Array], Array]) -> Self:
+        return self.map(lambda branch: [o._with_arrays(function) for o in branch])
 
 
 def check_operations(operations: Iterable[Operation], shape: Shape) -> Shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -57,6 +58,11 @@ class ChannelMoments:
     def merge(self, other: ChannelMoments, labels: np.ndarray | None = None) -> None:
         """Add the moments of other images."""
         self._add((other.n_images, other.mean, other.var))
+
+    def overall(self) -> tuple[float, float]:
+        """Return mean and standard deviation of the values of all channels."""
+        means = self.mean - self.mean.mean()
+        return float(self.mean.mean()), math.sqrt((self.var + means**2).mean())
 
     def _add(self, other: Moments) -> None:
         own = (self.n_images, self.mean, self.var)

@@ -12,6 +12,7 @@ from skdmn.kernels.geometry import Window
 from skdmn.operations import (
     AverageFlips,
     AveragePool,
+    Concatenate,
     Convolve,
     Encode,
     Flatten,
@@ -51,6 +52,10 @@ def every_operation(rng):
         Select(np.array([2, 0, 2]), 3),
         Flatten(SHAPE),
         AverageFlips((Convolve(filters), Rectify()), "float64"),
+        Concatenate(
+            ((Convolve(filters, bias=np.ones(4)),), (Convolve(filters), Rectify())),
+            "float64",
+        ),
     ]
 
 

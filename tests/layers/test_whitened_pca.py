@@ -16,7 +16,7 @@ from skdmn import (
 )
 from skdmn.datasets import load_digits_images
 from skdmn.kernels.numba import contrast as cpu_contrast
-from skdmn.operations import AveragePool
+from skdmn.operations import AveragePool, fused
 from skdmn.statistics.contrast import ContrastAccumulator
 
 X, Y = make_images(60)
@@ -117,6 +117,34 @@ def test_scale_and_brightness_of_all_images_do_not_matter():
     one, other = layer().fit(X, Y), layer().fit(50 * X + 1000, Y)
     assert_allclose(other.filters_, one.filters_, atol=1e-7)
     assert_allclose(other.transform(50 * X + 1000), one.transform(X), atol=1e-6)
+
+
+@pytest.mark.parametrize(("n_levels", "levels"), [(1, [0]), (3, [-1.5, 0, 1.5])])
+def test_levels_are_compared_with_the_pixel_at_the_center(n_levels, levels):
+    images = 7 * X + 40
+    plain = layer().fit(images, Y).transform(images)
+    found = layer(n_levels=n_levels).fit(images, Y).transform(images)
+    pixel = images.mean(axis=3)[:, 1:-1, 1:-1, np.newaxis]
+    above = (pixel - images.mean()) / images.std() - np.array(levels)
+    expected = [plain, np.maximum(above, 0), np.maximum(-above, 0)]
+    assert_allclose(found, np.concatenate(expected, axis=3), atol=1e-12)
+
+
+def test_a_fit_without_levels_forgets_those_of_an_earlier_one():
+    fitted = layer(n_levels=2).fit(X, Y)
+    assert fitted.set_params(n_levels=0).fit(X, Y).transform(X).shape[3] == 14
+    assert not hasattr(fitted, "level_filters_")
+
+
+def test_a_network_with_levels_pools_every_branch_in_one_pass():
+    fitted = network(n_levels=2).fit(X, Y)
+    (one,) = fused(fitted.operations()[:-1])
+    encode, *_ = one.branches[0]
+    assert (len(one.branches[0]), encode.power) == (1, 0.5)
+    in_steps = X
+    for _, step in fitted.layers_:
+        in_steps = step.transform(in_steps)
+    assert_allclose(fitted.transform(X), in_steps.reshape(len(X), -1), atol=1e-12)
 
 
 def test_without_classes_groups_are_cells():

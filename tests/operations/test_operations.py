@@ -12,6 +12,7 @@ from skdmn.kernels.geometry import Window
 from skdmn.operations import (
     AverageFlips,
     AveragePool,
+    Concatenate,
     Convolve,
     Encode,
     Flatten,
@@ -53,6 +54,9 @@ def every_operation(rng):
         Flatten(SHAPE),
         Unflatten((6, 7, 3)),
         AverageFlips((Convolve(filters), Rectify()), "float64"),
+        Concatenate(
+            ((Encode(centred, 0.1, 0.2),), (Convolve(filters), Rectify())), "float64"
+        ),
     ]
 
 
