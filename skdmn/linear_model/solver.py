@@ -392,9 +392,11 @@ def _factored_moments(
 ) -> Callable[[Array], Array]:
     """Return the inverse of averaged moments plus the penalty; see `_factored`.
 
-    The last column of the last group is the intercept, which has no penalty.
+    The last column of the last group is the intercept, which has no penalty. The
+    moments are overwritten, because they may take as much memory as the rest of a fit.
     """
-    matrix = moments / moments.dtype.type(objective.weights.sum())
+    matrix = moments
+    matrix /= matrix.dtype.type(objective.weights.sum())
     diagonal = _diagonal(matrix)
     # the mean is 0 if all columns are constant
     mean, ridge = float(diagonal.mean()) or 1.0, objective.rounding

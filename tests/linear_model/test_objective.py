@@ -1,6 +1,8 @@
 """Loss, gradient and curvature against slow definitions; the solver's ways."""
 
 import dataclasses
+import tracemalloc
+from types import SimpleNamespace
 
 import array_api_strict
 import numpy as np
@@ -279,6 +281,21 @@ def test_rows_that_do_not_fit_in_memory_are_not_factored(rng, monkeypatch):
     monkeypatch.setattr(solver, "working_memory", lambda: 4 * 5 * 8)
     step = solver.factor_hessian(objective, objective.origin())(gradient)
     assert np.isfinite(step).all()
+
+
+def test_moments_are_not_copied_but_for_the_factor(rng):
+    objective = SimpleNamespace(
+        weights=np.ones(2), rounding=1e-12, penalty=0.1, fit_intercept=True
+    )
+    moments = np.eye(400)
+    tracemalloc.start()
+    try:
+        solve = solver._factored_moments(moments, objective, is_last=True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * moments.nbytes
+    assert_allclose(solve(np.ones((1, 400)))[0, [0, -1]], [1 / 0.6, 2], rtol=1e-9)
 
 
 def test_many_columns_are_factored_in_groups(rng, monkeypatch):
