@@ -294,11 +294,14 @@ def from_torch(
             f"conv has a bias, which {type(layer).__name__} does not have; pass "
             f"drop_bias=True to ignore it, or a {type(conv).__name__} with bias=False."
         )
+    cutoff = layer.variance_cutoff
     layer.set_params(
         n_filters=len(weights),
+        variance_cutoff=1.0,  # computed filters are replaced, so they may not be few
         activation=activation,
         class_based=labels is not None,
     ).fit(inputs, None if labels is None else as_numpy(labels))
+    layer.set_params(variance_cutoff=cutoff)
     return _with_filters(layer, np.ascontiguousarray(weights))
 
 

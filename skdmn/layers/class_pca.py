@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ from skdmn.kernels.geometry import Padding, Pair
 from skdmn.layers.class_density import ClassDensityTransformer
 from skdmn.operations.records import Convolve, Operation, Rectify
 from skdmn.statistics.density import ENTRIES, KERNEL, Densities, DensityAccumulator
-from skdmn.statistics.filters import filter_bank
+from skdmn.statistics.filters import FilterBank, filter_bank
 from skdmn.statistics.magnitudes import Magnitudes, warn_of_missing
 from skdmn.utils.array_api import Array
 from skdmn.utils.labels import as_objects
@@ -165,6 +166,12 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         Number of values of one image: the product of `image_shape_`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Column names of `X`. Only if `X` was a data frame in `fit`.
+
+    Warns
+    -----
+    UserWarning
+        If the cutoffs leave one filter, or fewer outputs than classes, and `n_filters`
+        does not ask for so few. The message says which cutoff it was.
 
     See Also
     --------
@@ -373,6 +380,35 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
         if self.verbose:
             text = f"{len(bank.filters)} filters of {len(labels)} classes"
             report(type(self).__name__, text)
+        self._warn_of_few(bank)
+
+    def _warn_of_few(self, bank: FilterBank) -> None:
+        """Warn if cutoffs leave one filter, or fewer outputs than classes.
+
+        These cannot tell classes apart. No warning if `n_filters` asks for so few, or
+        if no component was left out.
+        """
+        n_positions = math.prod(self.output_shape_[:2])
+        least = max(2, math.ceil(len(self.classes_) / n_positions))
+        enough = min(least, self.n_filters or least, bank.filters.shape[1])
+        if bank.n_distinct >= enough or bank.n_components == bank.n_varying:
+            return
+        n_merged = bank.n_components - bank.n_distinct
+        of = f"{len(self.classes_)} classes" if self.class_based else "all images"
+        merged = (
+            f", and correlation_cutoff={self.correlation_cutoff} merges {n_merged} of "
+            "these"
+        )
+        more = "0.999" if self.variance_cutoff < 0.999 else "1.0"
+        warn_user(
+            f"{type(self).__name__} has only {bank.n_distinct} "
+            f"filter{'s' * (bank.n_distinct > 1)}: variance_cutoff="
+            f"{self.variance_cutoff} keeps {bank.n_components} of {bank.n_varying} "
+            f"components of {of}{merged if n_merged else ''}. Pass a larger value of "
+            f"variance_cutoff, such as {more},"
+            f"{' or of correlation_cutoff,' if n_merged else ''} and bound the number "
+            f"by n_filters; n_filters={bank.n_distinct} asks for no more."
+        )
 
     def _filter_shape(self) -> tuple[int, ...]:
         """Return the shape of an item of `filters_`."""

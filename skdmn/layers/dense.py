@@ -105,6 +105,12 @@ class ClassPCATransformer(ClassPCAPatchTransformer):
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Column names of `X`. Only if `X` was a data frame in `fit`.
 
+    Warns
+    -----
+    UserWarning
+        If the cutoffs leave one filter, or fewer outputs than classes, and `n_filters`
+        does not ask for so few. The message says which cutoff it was.
+
     See Also
     --------
     ClassPCAPatchTransformer : The same for patches of images.

@@ -16,6 +16,8 @@ from skdmn.utils.threads import in_threads, n_threads, single_blas
 
 # A filter's sum decides its sign only if it exceeds this share of the sum of magnitudes
 _CLEAR_SUM = 0.05
+# Smaller shares of the variance may be rounding errors of sums in float32
+_NOISE = 1e-6
 _SERIAL_SIZE = 2**12  # number of values below which starting threads costs more time
 _AT_ONCE = 2**20  # number of values of small matrices that threads are started for
 # Matrices that the diagonalization of one needs: itself, a copy, the eigenvectors and
@@ -49,12 +51,21 @@ class FilterBank(NamedTuple):
         Index, from 0, of the class from which each filter was computed.
     members : list of list of (int, int)
         For each filter, the (class, rank) of itself and of those merged into it.
+    n_varying : int
+        Number of components of all classes that have variance beyond rounding errors.
+    n_components : int
+        Number of components of all classes that the variance cutoff keeps.
+    n_distinct : int
+        Number of these that are left after merging, before the limit of `n_filters`.
     """
 
     filters: np.ndarray
     shares: np.ndarray
     classes: np.ndarray
     members: list[list[tuple[int, int]]]
+    n_varying: int
+    n_components: int
+    n_distinct: int
 
     @property
     def energies(self) -> np.ndarray:
@@ -229,8 +240,11 @@ def filter_bank(
     kept: list[tuple[float, int, int]] = []  # (share, class, rank)
     members: list[list[tuple[int, int]]] = []
     filters = np.empty((0, len(densities[0])))
+    n_varying = n_within = 0
     for label, (shares, vectors) in enumerate(each_eigenbasis(densities)):
         candidates = vectors[: n_components(shares, variance_cutoff)]
+        n_varying += max(int(np.count_nonzero(shares > _NOISE)), len(candidates))
+        n_within += len(candidates)
         repeated = _repeats(candidates, filters, correlation_cutoff)
         for rank, original in enumerate(repeated):
             if original >= 0:
@@ -250,6 +264,9 @@ def filter_bank(
         np.array([kept[i][0] for i in order]),
         np.array([kept[i][1] for i in order], dtype=np.int64),
         [list(members[i]) for i in order],
+        n_varying,
+        n_within,
+        len(kept),
     )
 
 

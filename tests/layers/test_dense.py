@@ -1,5 +1,7 @@
 """Dense layers: class-based PCA of rows."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -15,6 +17,7 @@ from skdmn import (
     MaxPool2DTransformer,
     OverlapPruner,
     SoftmaxClassifier,
+    make_dmn,
 )
 
 DENSE = ClassPCATransformer(n_filters=9)
@@ -132,6 +135,64 @@ def test_outputs_have_names(digits):
 def test_sparse_rows_are_refused(digits):
     with pytest.raises(TypeError, match=r"Sparse data was passed for X.*toarray"):
         clone(DENSE).fit(sparse.csr_matrix(digits[0]), digits[1])
+
+
+# a warning of few filters
+
+
+def shades(n_channels=3):
+    """Return smooth, bright images of two classes, such as photographs."""
+    rng = np.random.default_rng(0)
+    X = 150 + 10 * rng.normal(size=(40, 6, 6, n_channels))
+    return np.cumsum(X, axis=1) / np.arange(1, 7).reshape(-1, 1, 1), np.arange(40) % 2
+
+
+def test_one_filter_left_is_told_with_what_to_pass():
+    X, y = shades()
+    message = (
+        r"ClassPCAPatchTransformer has only 1 filter: variance_cutoff=0\.95 keeps 2 of "
+        r"54 components of 2 classes, and correlation_cutoff=0\.9 merges 1 of these\. "
+        r"Pass a larger value of variance_cutoff, such as 0\.999, or of "
+        r"correlation_cutoff, and bound the number by n_filters; n_filters=1 asks for"
+    )
+    with pytest.warns(UserWarning, match=message):
+        ClassPCAPatchTransformer(3).fit(X, y)
+    message = (
+        r"0\.95 keeps 1 of 27 components of all images\. Pass .* such as 0\.999, and"
+    )
+    with pytest.warns(UserWarning, match=message):
+        ClassPCAPatchTransformer(3, class_based=False).fit(X)
+
+
+def test_fewer_outputs_than_classes_are_told(digits):
+    options = {"n_filters": None, "variance_cutoff": 0.5, "signs": "both"}
+    options["correlation_cutoff"] = 0.9
+    with pytest.warns(UserWarning, match=r"ClassPCATransformer has only \d filters: "):
+        layer = ClassPCATransformer(**options).fit(*digits)
+    n_filters = len(layer.filters_) // 2
+    assert 1 < n_filters < 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer.set_params(n_filters=n_filters).fit(*digits)
+        with pytest.raises(UserWarning, match="has only"):
+            layer.set_params(n_filters=n_filters + 1).fit(*digits)
+
+
+@pytest.mark.parametrize(
+    ("layer", "X"),
+    [
+        (ClassPCAPatchTransformer(3, n_filters=1), shades()[0]),
+        (ClassPCAPatchTransformer(3, variance_cutoff=0.999), shades()[0]),
+        (ClassPCAPatchTransformer(1), shades(1)[0]),  # one value: there is no other
+        (ClassPCAPatchTransformer(2), np.ones((40, 4, 4))),  # nor here
+        (ClassPCATransformer(), np.ones((40, 3))),
+        (make_dmn(1)[:-1], shades()[0]),
+    ],
+)
+def test_no_warning_if_asked_for_or_if_there_are_no_more(layer, X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clone(layer).fit(X, np.arange(40) % 2)
 
 
 # exports

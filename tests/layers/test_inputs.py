@@ -173,6 +173,7 @@ def test_rows_known_to_be_signals_do_not_warn(layer, rng, width, image_shape):
     layer = clone(layer).set_params(image_shape=image_shape)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "ClassPCAPatchTransformer has only 1 filter")
         out = layer.fit_transform(rng.random((6, width)), np.arange(6) % 2)
     assert out.ndim == 2
 
