@@ -27,7 +27,7 @@ import skdmn.inspection
 
 TESTS = Path(__file__).parent
 COMMON = {  # modules of tests, and the estimators that each must go through
-    "test_sklearn_checks.py": ESTIMATORS,
+    "test_sklearn_checks.py": one_of_each_type(ESTIMATORS),
     "test_common.py": ESTIMATORS,
     "test_array_api.py": one_of_each_type(image_estimators()),
     "utils/test_copies.py": one_of_each_type(image_estimators()),
