@@ -26,6 +26,7 @@ deep_linear.simulation      gradient flow and gradient descent from correlations
 deep_linear.initial_weights decoupled, orthogonal, Gaussian and pretrained weights
 deep_linear.isometry        singular values of products and Jacobians, critical gain
 deep_linear.linear_network  networks trained in NumPy, as in the pc_bias paper
+deep_linear.prediction      when a network learns each mode of a data set
 **pc_bias**                 principal component bias of gradient descent
 pc_bias.directions          learning along the principal directions of the data
 pc_bias.learning_order      learning order of examples, and scores that explain it

@@ -8,7 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skdmn.analysis.deep_linear.prediction import LearningPrediction
 from skdmn.analysis.deep_linear.simulation import LearningCourse
+from skdmn.analysis.sgd.recorder import Recorder
 from skdmn.display.drawing import axes_or_new, colours
 
 _STYLES = ["-", "--", "-.", ":"]
@@ -142,6 +144,55 @@ class ModeStrengthDisplay:
         """
         time_unit = course.time_unit if time_unit is None else time_unit
         return cls(course.times, course.strengths, exact, time_unit).plot(ax=ax)
+
+    @classmethod
+    def from_prediction(
+        cls,
+        prediction: LearningPrediction,
+        run: Recorder | LearningCourse,
+        *,
+        ax: Any = None,
+    ) -> Self:
+        """Plot the strengths of modes in a run, and when half of them was predicted.
+
+        Predictions are dots with error bars, at half of the final strength.
+
+        Parameters
+        ----------
+        prediction : LearningPrediction
+            Result of `predict_learning`, in the unit of time of the run.
+        run : Recorder or LearningCourse
+            Run of the network.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw in. If None, a new figure is made.
+
+        Returns
+        -------
+        ModeStrengthDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError
+            If the network has other numbers of inputs or outputs than the data.
+        """
+        unit = run.unit if isinstance(run, Recorder) else run.time_unit
+        strengths = prediction.strengths(run)
+        display = cls(run.times, strengths, time_unit=unit).plot(ax=ax)
+        low, times, high = (
+            np.minimum(some, run.times[-1])
+            for some in (prediction.earliest, prediction.half_times, prediction.latest)
+        )
+        half = prediction.final_strengths / 2
+        shades = colours(len(half))
+        for mode in np.flatnonzero(np.isfinite(prediction.half_times)):
+            bar = [[times[mode] - low[mode]], [high[mode] - times[mode]]]
+            style = {"fmt": "o", "color": shades[mode], "mec": "k", "capsize": 3}
+            display.ax_.errorbar(times[mode], half[mode], xerr=bar, **style)
+        display.ax_.plot([], [], "o", color="0.5", mec="k", label="predicted half")
+        display.ax_.legend(fontsize=8)
+        return display
 
     def plot(self, *, ax: Any = None) -> Self:
         """Draw the plot.

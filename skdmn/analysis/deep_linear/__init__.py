@@ -10,6 +10,7 @@ simulation      gradient flow and gradient descent from correlations
 initial_weights decoupled, orthogonal, Gaussian and pretrained weights
 isometry        singular values of products and Jacobians, critical gain
 linear_network  networks trained in NumPy, as in the pc_bias paper
+prediction      when a network learns each mode of a data set
 =============== ========================================================
 
 The function `linear_network.initial_weights` is not re-exported, because the module
@@ -57,6 +58,10 @@ from skdmn.analysis.deep_linear.modes import (
     limiting_mode_strength,
     mode_strength,
 )
+from skdmn.analysis.deep_linear.prediction import (
+    LearningPrediction,
+    predict_learning,
+)
 from skdmn.analysis.deep_linear.simulation import (
     LearningCourse,
     correlations,
@@ -75,6 +80,7 @@ __all__ = [
     "Activation",
     "Curvature",
     "LearningCourse",
+    "LearningPrediction",
     "PretrainingConsistency",
     "best_learning_steps",
     "compact_weights",
@@ -99,6 +105,7 @@ __all__ = [
     "optimized_learning_time",
     "orthogonal_weights",
     "partial_products",
+    "predict_learning",
     "pretrained_weights",
     "pretraining_consistency",
     "product_singular_values",
