@@ -202,6 +202,7 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     _one_to_one = False  # outputs correspond to inputs and keep their names
     _only_reshapes = False  # returns rows and computes nothing
     _is_dense = False  # has no positions: a row or image is one pixel of many channels
+    _row_is_pixel = False  # a row without image_shape is one pixel of many channels
     _needs_first_look = False  # needs another pass before the sums
     # parameters that the sums do not depend on: a search computes the sums only once
     _not_in_sums: ClassVar[frozenset[str]] = frozenset()
@@ -729,9 +730,10 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
     @property
     def _is_signal(self) -> bool:
         """True for rows that are one-dimensional signals, or features of one pixel."""
-        return self._input_ndim == 2 and (
-            self._is_dense or self.image_shape_[::2] == (1, 1)
-        )
+        if self._input_ndim != 2:
+            return False
+        is_pixel = self._row_is_pixel and self.image_shape is None
+        return is_pixel or self.image_shape_[::2] == (1, 1)
 
     def _check_state(self) -> Sizes:
         """Raise if the fitted attributes are not what the class declares.
@@ -871,6 +873,8 @@ class ImageTransformer(_RowOutput, auto_wrap_output_keys=None):  # type: ignore[
                     f"{math.prod(given)} features, but X has {width} features."
                 )
             return given
+        if self._row_is_pixel:
+            return 1, 1, width
         if self._needs_positions and could_be_picture(width):
             warn_user(
                 f"{type(self).__name__} reads rows of {width} features as signals "

@@ -163,7 +163,7 @@ class ClassPCATransformer(ClassPCAPatchTransformer):
         if name not in ("kernel_size", "stride", "padding", "image_shape")
     }
     _state: ClassVar[State] = {"filters_": floats("n_filters", "channels")}
-    _is_dense = True
+    _is_dense = _row_is_pixel = True
     kernel_size = 1
     stride = 1
     padding = "valid"

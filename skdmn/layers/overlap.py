@@ -17,7 +17,7 @@ from skdmn.statistics.filters import overlap_gap
 from skdmn.utils.array_api import Array, to_numpy
 from skdmn.utils.checks import check_is_fitted
 from skdmn.utils.state import State, count, floats, mask, number, part
-from skdmn.utils.validation import Shape, warn_user
+from skdmn.utils.validation import warn_user
 
 # after a linear layer, the channels above the gap hold rounding errors, not features
 _NOISE_SHARE = 1e-6
@@ -119,6 +119,7 @@ class OverlapPruner(ImageTransformer):
         "min_gap": [Interval(Real, 0, None, closed="left")],
     }
     _not_in_sums = frozenset({"n_overlap", "min_gap"})
+    _row_is_pixel = True
     _state: ClassVar[State] = {
         "energies_": floats("channels", least=0, is_finite=False),
         "n_overlap_": count(),
@@ -139,17 +140,6 @@ class OverlapPruner(ImageTransformer):
         self.min_gap = min_gap
         self.image_shape = image_shape
         self.device = device
-
-    def _new_shape(self, shape_of_all: tuple[int, ...]) -> Shape:
-        if len(shape_of_all) == 2 and self.image_shape is None:
-            return 1, 1, shape_of_all[1]
-        return super()._new_shape(shape_of_all)
-
-    @property
-    def _is_signal(self) -> bool:
-        return (
-            self._input_ndim == 2 and self.image_shape is None
-        ) or super()._is_signal
 
     def _prepare(self) -> None:
         channels = self.image_shape_[2]

@@ -512,6 +512,10 @@ class DensityMatrixNetwork(CallbackSupportMixin, NamedLayers, ImageTransformer):
     def _is_dense(self) -> bool:  # type: ignore[override]
         return (getattr(self, "layers_", []) or self.layers)[0][1]._is_dense
 
+    @property
+    def _row_is_pixel(self) -> bool:  # type: ignore[override]
+        return (getattr(self, "layers_", []) or self.layers)[0][1]._row_is_pixel
+
     def _check_images(
         self, X: Any, *, reset: bool, method: str = "transform"
     ) -> Images:

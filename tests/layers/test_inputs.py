@@ -253,7 +253,10 @@ def test_a_layer_fitted_on_signals_wants_rows(layer, rng, shape):
 def test_pruner_of_rows_has_a_channel_for_each_feature(rng):
     X = rng.random((6, 7))
     assert_array_equal(OverlapPruner().fit_transform(X), X)
-    assert_array_equal(OverlapPruner().fit_transform(X * [100, *[1] * 6]), X[:, 1:])
+    uneven = X * [100, *[1] * 6]
+    assert_array_equal(OverlapPruner().fit_transform(uneven), X[:, 1:])
+    network = DensityMatrixNetwork([("prune", OverlapPruner())])
+    assert_array_equal(network.fit_transform(uneven), X[:, 1:])
     with pytest.raises(ValueError, match="n_overlap=7 would drop all 7 channel"):
         OverlapPruner(7).fit(X)
 
