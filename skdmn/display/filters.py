@@ -114,14 +114,16 @@ class FilterDisplay:
         attribute, quantity = one._ranked_by
         numbers = to_numpy(getattr(one, attribute))[:max_filters]
         classes = to_numpy(one.filter_classes_)[:max_filters]
-        names = names_of(classes, one.classes_, class_names)
+        names = np.full(len(classes), "all")
+        if one.class_based:
+            names = names_of(classes, one.classes_, class_names)
         filters = to_numpy(one.filters_)[:max_filters]
         if filters.ndim == 2:  # of a dense layer
             filters = filters[:, np.newaxis, :, np.newaxis]
         return cls(
             filters,
             numbers,
-            names if one.class_based else np.full(len(classes), "all"),
+            names,
             quantity=quantity,
             name=name,
         ).plot()

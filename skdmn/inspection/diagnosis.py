@@ -332,7 +332,8 @@ def diagnose(
     y : array-like of shape (n,)
         Labels.
     class_names : sequence of str or None, default=None
-        Names of the labels in y, in sorted order of the labels.
+        Name of each of the model's `classes_`, or of the sorted labels in y if the
+        model is no classifier.
     relative_error : float, default=0.05
         Relative error of the density matrices for which the required number of images
         is estimated.
@@ -402,7 +403,7 @@ def diagnose(
         )
     n = int(X.shape[0]) if hasattr(X, "shape") else len(X)
     known, codes = encode_labels(y, n)
-    names = _names(known, class_names)
+    names = _names(to_numpy(model.classes_) if has_head else known, class_names)
     random = check_random_state(random_state)
     subsample = subsample if is_all(subsample) else _at_most(subsample, n)
     drawn = draw(codes, subsample, random)
@@ -450,9 +451,9 @@ def _names(classes: np.ndarray, given: Sequence[str] | None) -> dict[Any, str]:
     labels = as_objects(classes)
     if given is not None and len(given) != len(labels):
         raise ValueError(
-            f"class_names has {len(given)} entries, but y has {len(labels)} labels: "
-            f"{', '.join(map(repr, labels[:8]))}{', ...' * (len(labels) > 8)}; pass "
-            "one name for each, in this order."
+            f"class_names has {len(given)} entries for {len(labels)} classes; pass one "
+            f"name for each of {labels[:8]}{', ...' * (len(labels) > 8)}, in this "
+            "order."
         )
     return dict(zip(labels, map(str, labels if given is None else given), strict=True))
 
@@ -562,7 +563,7 @@ def _layer(
     )
     variances = np.maximum(variances, _LEAST / d)
     ratios = variances.max(axis=0) / variances.min(axis=0)
-    eigenvalues, spectra, n_kept = _spectrum(layer, found.densities)
+    eigenvalues, spectra, n_kept = _spectrum(layer, found.densities, classes)
     fitted = _fitted_images(layer, classes)
     cells = "" if n_cells == 1 else f" in {n_cells} cells"
     shape = layer.filters_.shape[1:]
@@ -639,15 +640,15 @@ def _moments(layer: Any, images: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _spectrum(
-    layer: Any, densities: np.ndarray
+    layer: Any, densities: np.ndarray, classes: np.ndarray
 ) -> tuple[np.ndarray, list[Any], np.ndarray]:
-    """Return the spectra that the variance cutoff acts on, and how much it keeps."""
+    """Return the spectra that the variance cutoff acts on, and how much it keeps.
+
+    The given density matrices are used if ``compact()`` left out those of the layer.
+    """
+    labels = as_objects(classes)
     if hasattr(layer, "_sums"):
         densities, labels = class_densities(layer), as_objects(layer.classes_)
-    else:  # compact() left the density matrices out
-        labels = [f"{number}" for number in range(len(densities))]
-        if layer.class_based and len(layer.classes_) == len(densities):
-            labels = as_objects(layer.classes_)
     if hasattr(layer, "components_"):  # of the mean over classes
         rows = eigenbasis(densities.mean(axis=0))[0][np.newaxis]
         return rows, ["all"], np.array([len(layer.components_)])

@@ -130,6 +130,12 @@ def test_searches_networks_layers_and_compact_models_are_taken():
     network.fit(X, y)
     assert layers_of(network, X, y) == [("a", 4)]
     assert layers_of(network.compact(), X, y) == [("a", 4)]
+    some = y > 0  # a class of the model without images
+    compact = diagnose(conv().fit(X, y).compact(), X[some], y[some])
+    assert compact.layers[0].spectra == np.unique(y[some]).tolist()
+    names = [f"name {label}" for label in np.unique(y)]
+    found = diagnose(search, X[some], y[some], class_names=names)
+    assert found.class_names == dict(zip(np.unique(y).tolist(), names, strict=True))
     naive = conv(class_based=False, n_filters=2).fit(X, y)
     found = diagnose(naive, X, y)
     assert found.head is None
@@ -195,7 +201,7 @@ def test_figure_and_page_have_names_of_classes():
 def test_errors_name_what_is_wrong():
     X, y = images_and_labels(60, shape=(8, 7, 3))
     model = conv().fit(X, y)
-    with pytest.raises(ValueError, match="class_names has 1 entries, but y has"):
+    with pytest.raises(ValueError, match="class_names has 1 entries for 3 classes"):
         diagnose(model, X, y, class_names=["a"])
     with pytest.raises(ValueError, match="subsample=0; pass a number of images"):
         diagnose(model, X, y, subsample=0)
