@@ -1,5 +1,7 @@
 """Tables of accuracy; see `tables`."""
 
+from statistics import mean
+
 from speed_tables import MIB, read, table, where, with_spread
 
 
@@ -364,6 +366,26 @@ def brightness() -> str:
     )
 
 
+def unlabelled() -> str:
+    """Return the table of filters from unlabelled images."""
+    results = read("unlabelled")
+    names = list(results["rows"][0]["filters"])
+    rows = [
+        [
+            row["data"],
+            f"{row['n_labelled']:,}",
+            *(with_spread(row["filters"][name]) for name in names),
+        ]
+        for row in results["rows"]
+    ]
+    return table(["data", "labelled images", *names], rows) + (
+        "\n\nImages from which the filters are computed, and accuracy in percent on "
+        f"{results['n_held_out']:,} held-out training images: means and standard "
+        f"deviations of {results['draws']} random draws. "
+        + where(results, "unlabelled")
+    )
+
+
 def heads() -> str:
     """Return the table of classifiers on the same features of few images."""
     results = read("heads")
@@ -372,20 +394,25 @@ def heads() -> str:
         [
             row["data"],
             f"{row['n_training']:,}",
-            *(f"{row['heads'][name]['accuracy']:.1f}" for name in names),
+            *(
+                f"{head['accuracy']:.1f} ± {head['std']:.1f}, "
+                f"{mean(head['cross_entropies']):.2f}"
+                for head in row["heads"].values()
+            ),
         ]
         for row in results["rows"]
     ]
     return table(["data", "images", *names], rows) + (
-        f"\n\nAccuracy in percent on {results['n_held_out']:,} held-out training "
-        f"images; number of random draws: {results['draws']}. "
-        + where(results, "heads")
+        f"\n\nAccuracy in percent and cross-entropy on {results['n_held_out']:,} "
+        "held-out training images: means, and standard deviations of the accuracy, of "
+        f"{results['draws']} random draws. " + where(results, "heads")
     )
 
 
 TABLES = (
     damaged,
     brightness,
+    unlabelled,
     heads,
     frontier,
     peers,

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from skdmn import SoftmaxClassifierCV, make_dmn, paper_dmn, recommended_dmn
+from skdmn import (
+    IncrementalRidgeClassifier,
+    SoftmaxClassifierCV,
+    make_dmn,
+    paper_dmn,
+    recommended_dmn,
+)
 from skdmn.datasets import load_digits_images
 
 
@@ -189,6 +195,21 @@ def test_what_is_not_computed_is_refused(architecture, message):
 def test_lists_of_the_papers_network_have_an_entry_for_each_convolution():
     with pytest.raises(ValueError, match="has 1 values for 2 layers"):
         paper_dmn("d6, m, d9", kernel_size=[3])
+
+
+def test_the_head_may_be_a_ridge():
+    X, y = load_digits_images()
+    dmn = recommended_dmn(X.shape[1:], n_filters=30, head="ridge").fit(X[:600], y[:600])
+    assert list(dmn.named_steps) == ["features", "ridge"]
+    assert type(dmn["ridge"]) is IncrementalRidgeClassifier
+    assert dmn.score(X[600:], y[600:]) > 0.93
+
+
+def test_heads_that_cannot_be_made_are_refused():
+    with pytest.raises(ValueError, match="head='forest' is unknown"):
+        recommended_dmn((9, 9), head="forest")
+    with pytest.raises(ValueError, match=r"C=0\.1 is a parameter of the softmax"):
+        recommended_dmn((9, 9), head="ridge", C=0.1)
 
 
 @pytest.mark.parametrize("make", ["make_dmn", "recommended_dmn"])
