@@ -165,14 +165,13 @@ def naive() -> str:
             else ""
             for variant in ("naive", "class-based")
         ]
-        count = len(both[("naive",)])
+        count = min(len(both.get((v,), ())) for v in ("naive", "class-based"))
         rows.append([data, architecture, *cells, str(count)])
     one = runs[0]
     return table(["images", "network", "naive, %", "class-based, %", "seeds"], rows) + (
         f"\n\n{one['n_images']} training and {one['n_held_out']} held-out images, drawn"
-        " again for each seed; means and standard deviations. The dense layer and the "
-        "trained convolutions: five epochs of Adam with a rate of at most 0.003. "
-        + source("naive")
+        " again for each seed; means and standard deviations. The softmax is trained "
+        "by five epochs of Adam with a rate of at most 0.003. " + source("naive")
     )
 
 

@@ -218,7 +218,9 @@ else:
 # k has a factor A^(k+1), the product of all weights above it. The singular values of
 # this product grow with the number of layers (eqs. 5 and 6, Fig. 2), so lower layers
 # should converge first (Fig. 5 of the supplement). We test both statements with a dense
-# network of the widths of the paper: 30, 100, 30 and 10.
+# network of the widths of the paper: 30, 100, 30 and 10. The figure of the supplement
+# is of a ConvNet, where the order depends on the initial weights
+# (`benchmarks/verdicts.py`).
 
 # %%
 deep = []

@@ -150,7 +150,8 @@ assert digits_error < 1e-3
 # be inversely proportional to the depth (eq. 41). At this learning rate, depth adds a
 # *delay* of at most s / u0 steps (eq. 45), where s is the strength and u0 the initial
 # strength of a mode. The delay is finite even for infinite depth, but large if the
-# initial strength is small.
+# initial strength is small. Times are computed for the optimal rate (c = 1), where
+# counted steps differ from them by up to a step.
 
 # %%
 depths = np.unique(np.logspace(math.log10(2), 3, 25).astype(int))

@@ -318,6 +318,10 @@ for kind, orders in {"raw": order_raw, "white": order_white}.items():
 # amplified, and less if the first components are amplified (Fig. 9). Shuffled labels do
 # not depend on the leading components, so they should be learned slowly unless the data
 # are white (Fig. 10).
+#
+# All networks stop after 5,000 steps. Amplified components lower the learning rate, so
+# these networks have then converged to different degrees. At equal convergence, early
+# stopping helps most if the first components are amplified (`benchmarks/verdicts.py`).
 
 # %%
 G, labels = noisy_data(3000)
@@ -411,7 +415,9 @@ for name, problem in problems.items():
 # The data are points in the plane. Their class is determined by a sum of ten sines. The
 # *critical frequency* of a point is the highest frequency that is needed to determine
 # its class. The text of the paper can be read in two ways: the class depends on the
-# sign of the sum, or on the side of the curve of the sum on which the point lies.
+# sign of the sum, or on the side of the curve of the sum on which the point lies. The
+# correlations are those of the means over groups of examples, as in the paper; those
+# over examples are often lower (`benchmarks/verdicts.py`).
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.4), layout="constrained")
