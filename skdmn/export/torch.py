@@ -177,6 +177,8 @@ class _Writer:
                 self.modules.append(_concatenated(self.torch, layers))
             case Select(channels=channels):
                 self.modules.append(_selected(self.torch, channels))
+                if self.is_pixel:
+                    self.shape = operation.output_shape(self.given)
             case ScaleChannels(mean=mean, scale=scale):
                 norm = self.nn.BatchNorm1d if self.is_pixel else self.nn.BatchNorm2d
                 self.normalize(norm, mean, scale)

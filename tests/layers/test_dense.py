@@ -222,6 +222,23 @@ def test_torch_has_linear_modules(digits):
         assert_allclose(found.numpy(), expected, atol=1e-4 * expected.max())
 
 
+def test_exports_begin_with_a_selection_of_features(digits):
+    torch = pytest.importorskip("torch")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from skdmn.export import to_onnx, to_torch
+
+    X, y = digits
+    for layers in ([clone(DENSE)], []):
+        model = make_pipeline(OverlapPruner(5), *layers, SoftmaxClassifier()).fit(X, y)
+        with torch.inference_mode():
+            found = torch.softmax(to_torch(model)(torch.tensor(X)), 1)
+        assert_allclose(found, model.predict_proba(X), atol=1e-4)
+        written = to_onnx(model, X[:1]).SerializeToString()
+        session = onnxruntime.InferenceSession(written)
+        (found,) = session.run(["probabilities"], {"X": X})
+        assert_allclose(found, model.predict_proba(X), atol=1e-4)
+
+
 def test_onnx_has_matrix_products(digits):
     onnxruntime = pytest.importorskip("onnxruntime")
     from skdmn.export import to_onnx
