@@ -239,13 +239,16 @@ class Recorder:
         Raises
         ------
         ValueError
-            If the unit is "epochs" and `steps_per_epoch` is None, or vice versa.
+            If the unit is "epochs" and `steps_per_epoch` is None, or vice versa, or
+            `every` is below 1.
         """
         if (self.unit == "epochs") != (steps_per_epoch is not None):
             raise ValueError(
                 f"The unit is {self.unit!r} and steps_per_epoch={steps_per_epoch}; "
                 "pass steps_per_epoch exactly if the unit is 'epochs'."
             )
+        if every < 1:
+            raise ValueError(f"every is {every}; pass a number of steps, 1 or more.")
         start = self._times[-1] if self._times else 0.0
         length, done = steps_per_epoch or 1, 0
         if not self._times:

@@ -147,6 +147,8 @@ def test_training_of_torch_is_watched():
     assert_array_equal(epochs.times, [0, 0.5, 1, 1.5])
     with pytest.raises(ValueError, match="pass steps_per_epoch exactly if"):
         train(epochs, 1)
+    with pytest.raises(ValueError, match="every is 0; pass a number of steps"):
+        train(recorder, 1, every=0)
 
 
 def test_mistakes_are_told():
