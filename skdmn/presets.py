@@ -490,6 +490,20 @@ def recommended_dmn(
     details. A difference in contrast alone is described less well: a larger
     ``features__conv__contrast_floor`` keeps more of it.
 
+    **Many channels.** The density matrices of patches with 200 channels do not fit in
+    memory. Reduce the channels to principal components first, and scale these, because
+    differences between channels would dominate the contrast of patches::
+
+        make_pipeline(
+            ClassPCAPatchTransformer(
+                1, n_filters=12, class_based=False, variance_cutoff=1.0, activation=None
+            ),
+            ChannelStandardScaler(),
+            *recommended_dmn((height, width, 12)),
+        )
+
+    This cannot find classes that differ only in components of little variance.
+
     Filters are made from the principal components that hold 0.95 of the variance: 20 of
     108 for natural images. All components give the same accuracy and take more time
     (see the ablations among the benchmarks). More than 800 filters are made from the

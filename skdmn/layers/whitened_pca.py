@@ -437,6 +437,11 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
 
     def _set_levels(self, pixels: ChannelMoments, dtype: str) -> None:
         mean, std = pixels.overall()
+        if not np.isfinite(std):
+            raise ValueError(
+                "No brightness level can be computed: the squares of X overflow, or X "
+                "has NaN; scale the images down, or remove the NaN."
+            )
         if not std >= np.finfo(dtype).tiny * 2:
             raise ValueError(
                 "No brightness level can be computed: the squares of X underflow; "

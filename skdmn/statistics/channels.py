@@ -60,9 +60,14 @@ class ChannelMoments:
         self._add((other.n_images, other.mean, other.var))
 
     def overall(self) -> tuple[float, float]:
-        """Return mean and standard deviation of the values of all channels."""
-        means = self.mean - self.mean.mean()
-        return float(self.mean.mean()), math.sqrt((self.var + means**2).mean())
+        """Return mean and standard deviation of the values of all channels.
+
+        The latter is infinite or NaN if squares overflow.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = self.mean.mean()
+            variance = (self.var + (self.mean - mean) ** 2).mean()
+        return float(mean), math.sqrt(variance)
 
     def _add(self, other: Moments) -> None:
         own = (self.n_images, self.mean, self.var)

@@ -130,6 +130,17 @@ def test_levels_are_compared_with_the_pixel_at_the_center(n_levels, levels):
     assert_allclose(found, np.concatenate(expected, axis=3), atol=1e-12)
 
 
+@pytest.mark.parametrize(("value", "flow"), [(1e200, "overflow"), (0, "underflow")])
+def test_levels_of_pixels_without_a_standard_deviation_are_refused(value, flow):
+    unit = 1.0 if value else 1e-160
+    images = unit * X
+    images[0, 0, 0, 0] = value
+    fitted = layer(n_levels=1, contrast_floor=0.1)
+    with pytest.raises(ValueError, match=f"brightness level.* {flow}|filter.* {flow}"):
+        fitted.fit(images, Y)
+    assert not hasattr(fitted, "filters_")
+
+
 def test_a_fit_without_levels_forgets_those_of_an_earlier_one():
     fitted = layer(n_levels=2).fit(X, Y)
     assert fitted.set_params(n_levels=0).fit(X, Y).transform(X).shape[3] == 14
