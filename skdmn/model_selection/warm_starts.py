@@ -110,7 +110,8 @@ class _Problem:
             parts = objective.curvature_blocks(start)
             found = sum(part.T @ part for part in parts)
             self._kept[:] = [(objective.penalty, found)]
-        solve = _factored_moments(self._kept[0][1], objective, is_last=True)
+        moments = self._kept[0][1].copy()  # which the factor overwrites
+        solve = _factored_moments(moments, objective, is_last=True)
         dtype = objective.rows.dtype
         return lambda gradient: solve(gradient.astype(dtype)).astype(np.float64)
 
