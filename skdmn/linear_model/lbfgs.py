@@ -106,6 +106,12 @@ class LBFGS:
         self._preconditioned = preconditioned
         self._update_direction()
 
+    def aim(self, direction: np.ndarray) -> None:
+        """Set the search direction of the next step, and estimate by it."""
+        self._direction = direction
+        self._slope = _dot(self.gradient, direction)
+        self.suboptimality = -self._slope / 2
+
     def _store_pair(
         self, step: np.ndarray, change: np.ndarray, preconditioned: np.ndarray
     ) -> None:
@@ -133,9 +139,7 @@ class LBFGS:
         for pair, alpha in zip(self._pairs, alphas[::-1], strict=True):
             step, change, _, curvature = pair
             direction += (alpha - _dot(change, direction) / curvature) * step
-        self._direction = -direction
-        self._slope = _dot(self.gradient, self._direction)
-        self.suboptimality = -self._slope / 2
+        self.aim(-direction)
 
     def _line_search(self) -> tuple[np.ndarray, float, np.ndarray] | None:
         """Find a step length that meets the (approximate) Wolfe conditions.

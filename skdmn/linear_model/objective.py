@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -313,6 +314,38 @@ class Objective:
 
         return multiply
 
+    def second_derivative(self, iterate: np.ndarray) -> np.ndarray:
+        """Compute the Hessian at an iterate, in one pass.
+
+        Returns
+        -------
+        ndarray of shape (n_outputs * (n_features + 1),) * 2, float64
+            The diagonal is 1 for an intercept that is not fitted.
+        """
+        n_outputs, n_columns = self.shape
+        matrix = np.zeros((n_outputs, n_columns, n_outputs, n_columns))
+        coef = iterate[:, :-1] / self.scale
+        for some, block in self.rows.blocks(sizes.MOMENTS_BYTES):
+            rows = to_numpy(block).astype(np.float64)
+            p, _ = probabilities(logits(rows, self.mean, coef, iterate[:, -1]))
+            # sums of the others, because 1 - p is not accurate if p is nearly 1
+            others = (p @ (1.0 - np.eye(p.shape[1])))[:, -n_outputs:]
+            p = p[:, -n_outputs:]
+            rows = (rows - self.mean) / self.scale
+            rows = np.column_stack([rows, np.full(len(rows), self.fit_intercept)])
+            weights = self.weights[some] / self.weights.sum()
+            for c, d in itertools.combinations_with_replacement(range(n_outputs), 2):
+                by_row = weights * p[:, c] * (others[:, c] if c == d else -p[:, d])
+                matrix[c, :, d] += (rows * by_row[:, np.newaxis]).T @ rows
+        self.passes.append(self.share)
+        for c, d in itertools.combinations(range(n_outputs), 2):
+            matrix[d, :, c] = matrix[c, :, d]
+        hessian = matrix.reshape(n_outputs * n_columns, -1)
+        unpenalized = 0.0 if self.fit_intercept else 1.0
+        penalty = np.append(np.full(n_columns - 1, self.penalty), unpenalized)
+        hessian[np.diag_indices_from(hessian)] += np.tile(penalty, n_outputs)
+        return hessian
+
     def logit_change(self, iterate: np.ndarray, step: np.ndarray) -> float:
         """Return the change of the logits by a step, in one pass.
 
@@ -328,7 +361,8 @@ class Objective:
         for some, block in self.rows.blocks(sizes.MOMENTS_BYTES):
             p, _ = probabilities(logits(block, center, *model))
             change = logits(block, center, *direction)
-            p = p[:, -change.shape[1] :]
+            if change.shape[1] == 1:  # the logits of the first of two classes are 0
+                change = xp.concat([xp.zeros_like(change), change], axis=1)
             change = change - xp.sum(p * change, axis=1, keepdims=True)
             by_row = xp.sum(p * change * change, axis=1) * weights[some]
             square = xp.max(change * change, axis=1)

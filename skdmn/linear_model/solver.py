@@ -42,6 +42,10 @@ FACTOR_PRODUCTS = 2e10  # bound on rows * columns**2 of that sum: a fraction of 
 FEW_ROWS = 2048  # rows of the Gram matrix that is factored if there are more columns
 FACTOR_WORTH = 1000  # highest cost of a factor, relative to a pass over the data
 
+# The whole Hessian, which is factored if coefficients are few
+WHOLE_COEFFICIENTS = 1024  # of all classes: 8 MiB
+WHOLE_PRODUCTS = 2e9  # bound on (rows + coefficients) * coefficients**2
+
 # Convergence
 _RECENT_STEPS = 5  # whose total decrease has to be small
 _RECENT_DECREASE = 10  # in units of the tolerance
@@ -114,7 +118,7 @@ def minimize(
         is_done = _run(optimizer, objective, tol, n_steps, report, confirm)
         if is_done or optimizer.is_stuck or n_steps == max_iter:
             return optimizer, is_done
-        optimizer.precondition = factor_hessian(sample, optimizer.iterate)
+        confirm.improve(optimizer)
     return optimizer, _run(optimizer, objective, tol, max_iter, report, confirm)
 
 
@@ -126,8 +130,14 @@ class _Confirmation:
     curvature is now smaller in some direction. The curvature in the coefficients is at
     least the penalty, so that their gradient g bounds the suboptimality by
     |g|**2 / (2 penalty); the intercepts have no penalty, and rely on the estimate. If
-    the bound is too large, conjugate gradients compute the decrease of the quadratic
-    model with the Hessian itself, of a sample of rows.
+    the bound is too large, the Newton step of the Hessian itself tells how far the
+    quadratic model decreases. Along that step the logits must not change much, because
+    the second derivative of the loss changes by a factor of up to exp(c) if they change
+    by c, as in the theory of self-concordance of [1]_. If the suboptimality is not
+    confirmed, the optimizer takes that step.
+
+    The Newton step is exact if the coefficients are few. Otherwise conjugate gradients
+    compute it, with all rows if these are few, else with a sample of rows.
 
     Parameters
     ----------
@@ -135,11 +145,21 @@ class _Confirmation:
         All rows, and the sample that factors are computed from.
     tol : float
         Suboptimality to confirm, relative to the value.
+
+    References
+    ----------
+    .. [1] F. Bach, "Self-concordant analysis for logistic regression", Electronic
+       Journal of Statistics 4, 2010.
     """
 
     def __init__(self, objective: Objective, sample: Objective, tol: float) -> None:
         self.objective, self.sample, self.tol = objective, sample, tol
         self._margin = 1.0  # by which estimates were too small
+
+    @functools.cached_property
+    def _all_rows(self) -> Objective:
+        """The objective, with a copy of the rows if they are on other computers."""
+        return self.objective.in_memory(len(self.objective.rows))
 
     @functools.cached_property
     def _checked(self) -> Objective:
@@ -161,21 +181,42 @@ class _Confirmation:
             return False
         if self.is_certain(optimizer):
             return True
-        # a sample is large, so that it has to be cheap, and it is not exact anyway
-        has_all = self._checked.share == 1.0
-        times, window, most = (_CERTAIN, 5, 100) if has_all else (10, 2, 8)
-        allowed = times * self.tol * value
-        hessian = self._checked.hessian(optimizer.iterate)
-        decrease, step = newton_decrease(hessian, optimizer, allowed, window, most)
+        is_small = has_few_coefficients(self.objective)
+        if is_small:
+            self.improve(optimizer)
+            checked, allowed = self._all_rows, _CERTAIN * self.tol * value
+            step = -optimizer.precondition(optimizer.gradient)
+            decrease = -float(np.vdot(optimizer.gradient, step)) / 2
+        else:
+            checked = self._checked
+            if checked.share == 1.0:
+                times, enough, window, most = _CERTAIN, math.inf, 15, 200
+            else:  # a sample is large: it has to be cheap, and is not exact anyway
+                times, enough, window, most = 10, 10 * self.tol * value, 2, 8
+            allowed = times * self.tol * value
+            hessian = checked.hessian(optimizer.iterate)
+            decrease, step = newton_decrease(hessian, optimizer, enough, window, most)
         if (
             decrease <= allowed
-            and self._checked.logit_change(optimizer.iterate, step) <= _SMALL_CHANGE
+            and checked.logit_change(optimizer.iterate, step) <= _SMALL_CHANGE
         ):
             return True
         self._margin *= _MARGIN
-        if _is_factor_worthwhile(self.objective):
-            optimizer.precondition = factor_hessian(self.sample, optimizer.iterate)
+        if not is_small:
+            self.improve(optimizer)
+        if checked.share == 1.0 and decrease > 0:
+            optimizer.aim(step)
         return False
+
+    def improve(self, optimizer: LBFGS) -> None:
+        """Factor the Hessian at the iterate, to precondition the next steps."""
+        if has_few_coefficients(self.objective):
+            factor = factor_whole_hessian(self._all_rows, optimizer.iterate)
+        elif _is_factor_worthwhile(self.objective):
+            factor = factor_hessian(self.sample, optimizer.iterate)
+        else:
+            return
+        optimizer.precondition = factor
 
 
 def newton_decrease(
@@ -275,6 +316,49 @@ def factor_hessian(objective: Objective, iterate: np.ndarray) -> Preconditioner:
             right = to_backend(gradient[:, group].astype(dtype), backend)
             step[:, group] = to_numpy(solve(right))
         return step
+
+    return precondition
+
+
+def has_few_coefficients(objective: Objective) -> bool:
+    """Return True if the whole Hessian is small, and fast to compute."""
+    size = math.prod(objective.shape)
+    products = (len(objective.rows) + size) * size**2
+    return size <= WHOLE_COEFFICIENTS and products <= WHOLE_PRODUCTS
+
+
+def factor_whole_hessian(objective: Objective, iterate: np.ndarray) -> Preconditioner:
+    """Return the inverse of the Hessian, including the blocks between classes.
+
+    The Hessian is scaled to a diagonal of ones, so that its factor is accurate for
+    columns of any scale.
+
+    Parameters
+    ----------
+    objective : Objective
+        `has_few_coefficients` is True for it.
+    iterate : ndarray of shape (n_outputs, n_features + 1)
+
+    Returns
+    -------
+    callable
+        Maps gradients to Newton steps.
+    """
+    matrix = objective.second_derivative(iterate)
+    n_outputs, n_columns = objective.shape
+    # intercepts have no penalty, and no curvature if all rows are classified without
+    # a doubt; a change of all of them by the same number has no effect
+    intercepts = matrix[n_columns - 1 :: n_columns, n_columns - 1 :: n_columns]
+    intercepts += objective.rounding * np.eye(n_outputs) + (n_outputs > 1)
+    scale = np.sqrt(np.diag(matrix))
+    scale[scale == 0] = 1.0  # constant columns without a penalty
+    matrix /= scale
+    matrix /= scale[:, np.newaxis]
+    solve = _factored_with_ridge(matrix, objective.rounding)
+
+    def precondition(gradient: np.ndarray) -> np.ndarray:
+        right = (gradient.ravel() / scale)[np.newaxis]
+        return (solve(right)[0] / scale).reshape(gradient.shape)
 
     return precondition
 
@@ -399,15 +483,20 @@ def _factored_moments(
     matrix /= matrix.dtype.type(objective.weights.sum())
     diagonal = _diagonal(matrix)
     # the mean is 0 if all columns are constant
-    mean, ridge = float(diagonal.mean()) or 1.0, objective.rounding
+    mean = float(diagonal.mean()) or 1.0
     diagonal += objective.penalty
     if is_last:
         diagonal[-1] -= objective.penalty
         if not objective.fit_intercept:
             matrix[-1, :-1] = matrix[:-1, -1] = 0.0
             diagonal[-1] = 1.0
+    return _factored_with_ridge(matrix, objective.rounding * mean)
+
+
+def _factored_with_ridge(matrix: Array, ridge: float) -> Callable[[Array], Array]:
+    """Return the inverse after a ridge was added to the diagonal; see `_factored`."""
     while True:
-        diagonal += ridge * mean
+        _diagonal(matrix)[:] += ridge
         try:
             return _factored(matrix)
         except np.linalg.LinAlgError:  # indefinite by rounding: add a larger ridge

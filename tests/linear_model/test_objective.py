@@ -218,6 +218,23 @@ def test_the_hessian_is_the_slope_of_the_gradient(rng, n_classes, fit_intercept)
     assert_allclose(product, (ahead - behind) / 2e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@n_classes
+def test_the_newton_step_inverts_the_hessian(rng, n_classes, fit_intercept):
+    objective = problem(rng, n_classes, fit_intercept=fit_intercept)
+    iterate = rng.normal(size=objective.shape)
+    iterate[:, -1] *= fit_intercept
+    _, gradient = objective(iterate)
+    multiply = objective.hessian(iterate)
+    step = solver.factor_whole_hessian(objective, iterate)(gradient)
+    assert_allclose(multiply(step), gradient, atol=1e-10)
+    matrix, given = objective.second_derivative(iterate), rng.normal(size=step.shape)
+    given[:, -1] *= fit_intercept
+    assert_allclose(matrix @ given.ravel(), multiply(given).ravel(), atol=1e-12)
+    if n_classes > 2:  # a change of all intercepts has no effect
+        assert_allclose(step[:, -1].sum(), 0, atol=1e-10)
+
+
 @n_classes
 def test_conjugate_gradients_minimize_the_quadratic_model(rng, n_classes):
     objective = problem(rng, n_classes)
