@@ -184,4 +184,42 @@ def calculated(results: list[dict]) -> str:
     return f"{table(head, moved)}\n\n{table(['', 'workers', *PARTS], plans)}"
 
 
-TABLES = (out_of_core, on_dask, costs)
+def federated() -> str:
+    """Return the tables of sites that exchange sums, and of a stream of images."""
+    results = read("federated")
+    sites, stream = results["sites"], results["stream"]
+    exchanged = [
+        [
+            name,
+            f"{row['accuracy']:.2f} %",
+            f"{row['equal_labels']:,} of {sites['n_held_out']:,}",
+            str(row["requests"]),
+            f"{row['sent_mib']:.1f} MiB",
+            f"{row['received_mib']:.1f} MiB",
+        ]
+        for name, row in sites["by_shares"].items()
+    ]
+    learned = [
+        [
+            f"{int(n):,}",
+            f"{row['accuracy']:.2f} %",
+            duration(row["seconds"]),
+            f"{row['peak_mib']:.0f} MiB",
+        ]
+        for n, row in stream["after"].items()
+    ]
+    head = ["the sites have", "accuracy", "labels as from one fit", "requests"]
+    return (
+        table([*head, "a site sends", "and receives"], exchanged)
+        + f"\n\n{sites['n_sites']} sites with {sites['n_images']:,} images of MNIST "
+        f"together, {sites['images_mib']:.1f} MiB each, as uint8. One fit to all of "
+        f"them has {sites['accuracy_in_one_place']:.2f} % on held-out training images. "
+        "A stream of images through `partial_fit`, of the layer and then of the "
+        "classifier:\n\n"
+        + table(["images", "accuracy", "seconds so far", "peak of the process"], learned)
+        + f"\n\n{machine_of(results)}. Printed by `python benchmarks/federated.py "
+        "--data DIR`."
+    )
+
+
+TABLES = (out_of_core, on_dask, costs, federated)
