@@ -216,7 +216,9 @@ def federated() -> str:
         f"them has {sites['accuracy_in_one_place']:.2f} % on held-out training images. "
         "A stream of images through `partial_fit`, of the layer and then of the "
         "classifier:\n\n"
-        + table(["images", "accuracy", "seconds so far", "peak of the process"], learned)
+        + table(
+            ["images", "accuracy", "seconds so far", "peak of the process"], learned
+        )
         + f"\n\n{machine_of(results)}. Printed by `python benchmarks/federated.py "
         "--data DIR`."
     )
