@@ -257,6 +257,7 @@ def api_index() -> str:
     parent = ""
     for section in sections():
         if section.parent != parent and section.parent:
+            lines += [f".. py:module:: {section.module}", ""]
             lines += [section.parent, "-" * len(section.parent), ""]
         parent = section.parent
         underline = "~" if section.parent else "-"

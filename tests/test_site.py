@@ -28,6 +28,7 @@ NOTEBOOKS = ROOT / "notebooks"
 NEEDED = {
     "quick_start": ["matplotlib"],
     "inspect": ["matplotlib"],
+    "theory": ["matplotlib"],
     "export": ["onnxruntime", "onnx", "skops", "torch"],
     "many_images": ["dask"],
     "pictures": ["PIL"],
