@@ -147,7 +147,7 @@ def test_models_of_format_1_can_go_on():
 
 
 def test_the_file_is_small():
-    assert FILE.stat().st_size < 80_000
+    assert FILE.stat().st_size < 130_000  # a dense layer has large matrices
 
 
 def write_file():
