@@ -141,7 +141,7 @@ class SoftmaxClassifier(CallbackSupportMixin, _LinearClassifier):
     is used if factoring takes longer than it saves. With more than 4096 columns,
     :math:`X' X'^T` of 2048 rows is factored instead or, if memory is short, groups of
     columns. Before the solver stops, the Newton step at the solution confirms that the
-    optimum is near. Up to 1024 coefficients have the exact step; otherwise it is
+    optimum is near. Up to 256 coefficients have the exact step; otherwise it is
     approximated by conjugate gradients.
 
     **Memory.** The fit holds the factor and a copy of the sample: a quarter of the

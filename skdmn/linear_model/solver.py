@@ -43,7 +43,7 @@ FEW_ROWS = 2048  # rows of the Gram matrix that is factored if there are more co
 FACTOR_WORTH = 1000  # highest cost of a factor, relative to a pass over the data
 
 # The whole Hessian, which is factored if coefficients are few
-WHOLE_COEFFICIENTS = 1024  # of all classes: 8 MiB
+WHOLE_COEFFICIENTS = 256  # of all classes: its products are those of 64 passes
 WHOLE_PRODUCTS = 2e9  # bound on (rows + coefficients) * coefficients**2
 
 # Convergence
