@@ -9,8 +9,9 @@ import tempfile
 os.environ["SCIPY_ARRAY_API"] = "1"
 
 # Two processes run the tests on two cores, each with two threads. Threads of BLAS and
-# OpenMP that wait for work should sleep then, not spin: the tests take two thirds of
-# the time. pytest-xdist's workers inherit this; the libraries read it when loaded.
+# OpenMP that wait for work should sleep then, not spin: tests of classifiers take two
+# thirds of the time. pytest-xdist's workers inherit this; the libraries read it when
+# they are loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")

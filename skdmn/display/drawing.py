@@ -59,15 +59,22 @@ def names_of(labels: Any, classes: Any, class_names: Any) -> np.ndarray:
     """
     if class_names is None:
         return np.asarray(labels)
+    names = named(classes, class_names)
+    return np.array([names[label] for label in as_objects(np.asarray(labels))])
+
+
+def named(classes: Any, class_names: Any) -> dict[Any, str]:
+    """Return the name of each label; arguments and errors are those of `names_of`."""
     known = as_objects(np.asarray(classes))
+    if class_names is None:
+        class_names = known
     if len(class_names) != len(known):
         raise ValueError(
             f"class_names has {len(class_names)} entries for {len(known)} classes; "
             f"pass one name for each of {known[:8]}{', ...' * (len(known) > 8)}, in "
             "this order."
         )
-    names = dict(zip(known, map(str, class_names), strict=True))
-    return np.array([names[label] for label in as_objects(np.asarray(labels))])
+    return dict(zip(known, map(str, class_names), strict=True))
 
 
 def mosaic(kernel: np.ndarray) -> np.ndarray:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from skdmn.data.reader import ImageReader
+from skdmn.network.walking import steps_of
 from skdmn.operations import (
     Flatten,
     Operation,
@@ -106,17 +105,6 @@ def model_of(fitted: Any, *, fold: bool = True) -> Model:
     values = None if found is None or found.is_empty else found.in_words()
     takes_rows = chain.takes is None or (ndim == 2 and shape[:2] == (1, 1))
     return Model(shape, ndim, written, classes, takes_rows, reader, values)
-
-
-def steps_of(fitted: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield names and estimators of a Pipeline, including nested ones, in order."""
-    if fitted is None or isinstance(fitted, str):  # "passthrough"
-        return
-    if isinstance(fitted, Pipeline):
-        for name, step in fitted.steps:
-            yield from steps_of(step, name)
-        return
-    yield name, fitted
 
 
 class _FromScikitLearn(NamedTuple):

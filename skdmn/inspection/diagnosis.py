@@ -28,11 +28,11 @@ from skdmn.analysis.pc_bias.learning_order import (
 )
 from skdmn.data import sizes
 from skdmn.data.sliced import Sliced, is_sliceable
-from skdmn.export.model import steps_of
+from skdmn.display.drawing import named
 from skdmn.inspection.models import scores_of
 from skdmn.inspection.report import ClassReport, class_report
 from skdmn.inspection.verdicts import judge
-from skdmn.network.walking import each_layer, has_filters
+from skdmn.network.walking import each_layer, has_filters, steps_of
 from skdmn.statistics.filters import OverlapGap, eigenbasis, n_components
 from skdmn.utils.array_api import to_numpy
 from skdmn.utils.labels import as_objects, draw, encode_labels, is_all
@@ -403,7 +403,7 @@ def diagnose(
         )
     n = int(X.shape[0]) if hasattr(X, "shape") else len(X)
     known, codes = encode_labels(y, n)
-    names = _names(to_numpy(model.classes_) if has_head else known, class_names)
+    names = named(to_numpy(model.classes_) if has_head else known, class_names)
     random = check_random_state(random_state)
     subsample = subsample if is_all(subsample) else _at_most(subsample, n)
     drawn = draw(codes, subsample, random)
@@ -444,18 +444,6 @@ def _at_most(subsample: float, n: int) -> float:
             "at most 1.0."
         )
     return float(subsample) if is_float else 1.0 if subsample >= n else int(subsample)
-
-
-def _names(classes: np.ndarray, given: Sequence[str] | None) -> dict[Any, str]:
-    """Return the name of each label."""
-    labels = as_objects(classes)
-    if given is not None and len(given) != len(labels):
-        raise ValueError(
-            f"class_names has {len(given)} entries for {len(labels)} classes; pass one "
-            f"name for each of {labels[:8]}{', ...' * (len(labels) > 8)}, in this "
-            "order."
-        )
-    return dict(zip(labels, map(str, labels if given is None else given), strict=True))
 
 
 def _taken(X: Any, chosen: np.ndarray) -> Any:

@@ -225,11 +225,8 @@ def _picture(found: Diagnosis, one: HardImage) -> np.ndarray | None:
 def body(found: Diagnosis) -> str:
     """Return a diagnosis as an HTML element."""
     file = io.BytesIO()
-    figure = pyplot().figure(
-        figsize=(13.5, 3.9 * (len(found.layers) + (found.head is not None))),
-        layout="constrained",
-    )
-    plot(found, figure).savefig(file, format="png", dpi=80)
+    figure = plot(found)
+    figure.savefig(file, format="png", dpi=80)
     pyplot().close(figure)
     parts = [f'<h1>Diagnosis</h1>\n<p class="muted">{html.escape(found.model)}</p>']
     for title, lines in (

@@ -18,8 +18,9 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skdmn.data.sliced import Sliced, is_sliceable
-from skdmn.export.model import steps_of, with_operations
+from skdmn.export.model import with_operations
 from skdmn.inspection.tracing import check_known, flat
+from skdmn.network.walking import steps_of
 from skdmn.operations import (
     Concatenate,
     Convolve,

@@ -11,6 +11,17 @@ from sklearn.utils.validation import check_is_fitted
 from skdmn.layers.class_density import ClassDensityTransformer
 
 
+def steps_of(fitted: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield names and estimators of a Pipeline, including nested ones, in order."""
+    if fitted is None or isinstance(fitted, str):  # "passthrough"
+        return
+    if isinstance(fitted, Pipeline):
+        for name, step in fitted.steps:
+            yield from steps_of(step, name)
+        return
+    yield name, fitted
+
+
 def each_layer(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yield names and steps of a fitted model, those inside of others included.
 
@@ -21,19 +32,14 @@ def each_layer(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     name : str, default=""
         Name of the model. Layers of a network are named "network.layer".
     """
-    model = getattr(model, "best_estimator_", model)
-    if model is None or isinstance(model, str):  # "passthrough"
-        return
-    if isinstance(model, Pipeline):
-        for step_name, step in model.steps:
-            yield from each_layer(step, step_name)
-        return
-    inner = getattr(model, "layers_", None)
-    if inner is None:
-        yield name, model
-    else:
-        prefix = f"{name}." if name else ""
-        yield from ((f"{prefix}{inside}", layer) for inside, layer in inner)
+    for known, step in steps_of(getattr(model, "best_estimator_", model), name):
+        if hasattr(step, "best_estimator_"):
+            yield from each_layer(step, known)
+        elif (inner := getattr(step, "layers_", None)) is None:
+            yield known, step
+        else:
+            prefix = f"{known}." if known else ""
+            yield from ((f"{prefix}{inside}", layer) for inside, layer in inner)
 
 
 def has_filters(layer: Any) -> bool:
