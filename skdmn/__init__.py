@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from skdmn.linear_model.ridge import IncrementalRidgeClassifier
     from skdmn.linear_model.softmax import SoftmaxClassifier
     from skdmn.linear_model.softmax_cv import SoftmaxClassifierCV
-    from skdmn.model_selection.search import CutoffSearchCV, RandomizedCutoffSearchCV
+    from skdmn.model_selection.search import (
+        CutoffSearchCV,
+        HalvingCutoffSearchCV,
+        RandomizedCutoffSearchCV,
+    )
     from skdmn.network.compacting import compact
     from skdmn.network.lazy import LazyFeatures
     from skdmn.network.network import DensityMatrixNetwork
@@ -39,6 +43,7 @@ __all__ = [
     "DensityMatrixNetwork",
     "FilterDisplay",
     "FlattenTransformer",
+    "HalvingCutoffSearchCV",
     "ImageReader",
     "IncrementalRidgeClassifier",
     "LazyFeatures",
@@ -66,6 +71,7 @@ _MODULES = {
     "DensityMatrixNetwork": "network.network",
     "FilterDisplay": "display.filters",
     "FlattenTransformer": "layers.flatten",
+    "HalvingCutoffSearchCV": "model_selection.search",
     "ImageReader": "data.reader",
     "IncrementalRidgeClassifier": "linear_model.ridge",
     "LazyFeatures": "network.lazy",

@@ -15,6 +15,7 @@ from skdmn import (
     CutoffSearchCV,
     DensityMatrixNetwork,
     FlattenTransformer,
+    HalvingCutoffSearchCV,
     ImageReader,
     IncrementalRidgeClassifier,
     MaxPool2DTransformer,
@@ -100,6 +101,9 @@ SEARCHES = {
     "search": CutoffSearchCV(_SEARCHED, {"conv__n_filters": [1, 2]}, cv=2),
     "random_search": RandomizedCutoffSearchCV(
         _SEARCHED, {"conv__n_filters": [1, 2]}, n_iter=2, cv=2
+    ),
+    "halving_search": HalvingCutoffSearchCV(
+        _SEARCHED, {"conv__n_filters": [1, 2]}, factor=2, min_resources=6, cv=2
     ),
 }
 

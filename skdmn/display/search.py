@@ -147,6 +147,8 @@ class SearchDisplay:
         ----------
         search : fitted search
             `CutoffSearchCV` or another search with `cv_results_`, such as GridSearchCV.
+            Of a search by successive halving, each setting is shown as in its last
+            iteration.
         x : str, default="n_features"
             Name of the parameter on the horizontal axis. For each of its values and
             each group, the setting with the best mean score is shown. Or "n_features",
@@ -180,7 +182,10 @@ class SearchDisplay:
             raise ValueError(
                 f"metric={metric!r} is no score of the search; pass one of {known}."
             )
-        scores = np.asarray(results[f"mean_test_{metric}"], dtype=float)
+        scores = np.array(results[f"mean_test_{metric}"], dtype=float)
+        if "iter" in results:  # scores on fewer images are no scores of these settings
+            last = {str(params): i for i, params in enumerate(results["params"])}
+            scores[np.setdiff1d(np.arange(len(scores)), [*last.values()])] = np.nan
         spread = np.asarray(results[f"std_test_{metric}"], dtype=float)
         errors = spread / np.sqrt(max(_n_splits(results, metric) - 1, 1))
         groups, labels = _groups(results, group, len(scores))

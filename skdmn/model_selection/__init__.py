@@ -1,5 +1,9 @@
 """Searches that share work between the settings of layers."""
 
-from skdmn.model_selection.search import CutoffSearchCV, RandomizedCutoffSearchCV
+from skdmn.model_selection.search import (
+    CutoffSearchCV,
+    HalvingCutoffSearchCV,
+    RandomizedCutoffSearchCV,
+)
 
-__all__ = ["CutoffSearchCV", "RandomizedCutoffSearchCV"]
+__all__ = ["CutoffSearchCV", "HalvingCutoffSearchCV", "RandomizedCutoffSearchCV"]

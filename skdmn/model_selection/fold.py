@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.metrics._scorer import _BaseScorer, _MultimetricScorer, _PassthroughScorer
@@ -60,6 +61,10 @@ class Evaluation:
         The search, which callbacks are told.
     number, n_folds : int
         Number of the fold, from 0, and the number of folds.
+    sums : dict or None, default=None
+        Statistics of layers from earlier evaluations of the fold on fewer images, which
+        this one uses and replaces: by the layer, indices of the images, and their
+        statistics. None keeps no statistics.
     """
 
     estimator: Any
@@ -76,6 +81,7 @@ class Evaluation:
     caller: Any
     number: int
     n_folds: int
+    sums: dict[str, tuple[np.ndarray, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ def evaluate(
     parameters: Sequence[dict[str, Any]],
     settings: Sequence[Setting | None],
     contexts: Sequence[Any],
-) -> list[Result]:
+) -> tuple[list[Result], dict[str, Any] | None]:
     """Evaluate settings on one fold.
 
     Parameters
@@ -138,11 +144,13 @@ def evaluate(
 
     Returns
     -------
-    list of dict
+    results : list of dict
         For each setting, the results that scikit-learn collects, and ``n_features``,
         the number of features that the last step gets.
+    sums : dict or None
+        Those of the evaluation, which may be in another process.
     """
-    return _Fold(evaluation, parameters, contexts).run(settings)
+    return _Fold(evaluation, parameters, contexts).run(settings), evaluation.sums
 
 
 @dataclass
@@ -301,7 +309,7 @@ class _Fold:
             image = _safe_indexing(data.train, slice(0, 1))
             statistics = None
             if first.learns:
-                statistics = first.estimator.statistics(data.train, self.y.train)
+                statistics = self._statistics(first, data.train, fitted)
             finished: dict[str, ImageTransformer] = {}
             variants = []
 
@@ -332,6 +340,28 @@ class _Fold:
 
         for alike in grouped(variants, kind):
             self._transform(alike, depth, data, fitted)
+
+    def _statistics(self, step: Step, images: Any, fitted: Fitted) -> Any:
+        """Return the statistics of a layer for the training images.
+
+        Those of an earlier evaluation are used if its images come first in this one:
+        only the statistics of the others are computed, and added.
+        """
+        layer, y, sums = step.estimator, self.y.train, self.how.sums
+        before = [one for one, _ in fitted]
+        if sums is None or not step.adds_up or any(one.may_learn for one in before):
+            return layer.statistics(images, y)
+        key = joblib.hash(([one.key for one in before], step.sums_key))
+        train, (known, found) = self.how.train, sums.get(key, (np.array([]), None))
+        n = len(known)
+        if found is None or not np.array_equal(train[:n], known):
+            found = layer.statistics(images, y)
+        elif n < len(train):
+            new = slice(n, None)
+            labels = None if y is None else _safe_indexing(y, new)
+            found = found + layer.statistics(_safe_indexing(images, new), labels)
+        sums[key] = train, found
+        return found
 
     def _transform(
         self, variants: list[Variant], depth: int, data: Pair, fitted: Fitted

@@ -12,11 +12,15 @@ from sklearn.base import _fit_context, clone, is_classifier
 from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
 from sklearn.model_selection._search import BaseSearchCV
+from sklearn.model_selection._search_successive_halving import (
+    HalvingGridSearchCV,
+    _SubsampleMetaSplitter,
+)
 from sklearn.model_selection._validation import (
     _insert_error_scores,
     _warn_or_raise_about_fit_failures,
 )
-from sklearn.utils import indexable
+from sklearn.utils import check_random_state, indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params
@@ -24,12 +28,15 @@ from sklearn.utils.validation import _check_method_params
 from skdmn.model_selection.fold import Evaluation, evaluate
 from skdmn.model_selection.steps import settings_of
 from skdmn.utils.documentation import DocLinkMixin
+from skdmn.utils.persistence import unchanged_on_error
 
 
 class _SharedSearchCV(DocLinkMixin, BaseSearchCV):
     """Base class of searches that evaluate all settings of a fold together."""
 
-    def _candidates(self) -> list[dict[str, Any]]:
+    _keeps_sums = False  # for evaluations of the same folds on more images
+
+    def _generate_candidate_params(self) -> Any:
         """Return the settings."""
         raise NotImplementedError
 
@@ -57,39 +64,63 @@ class _SharedSearchCV(DocLinkMixin, BaseSearchCV):
         ValueError
             If a parameter is not valid, there are no settings, or all fits fail.
         """
+        with unchanged_on_error(self):
+            return self._search(X, y, params)
+
+    def _search(self, X: Any, y: Any, params: dict[str, Any]) -> Self:
         scorers, refit_metric = self._get_scorers()
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
-        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        splits = list(cv.split(X, y, **routed.splitter.split))
-        candidates = self._candidates()
-        if not splits or not candidates:
-            raise ValueError(
-                f"{type(self).__name__} has {len(candidates)} settings and "
-                f"{len(splits)} folds; pass at least one of each."
-            )
-
         weight = params.get("sample_weight")
         metadata = None if weight is None else {"sample_weight": weight}
         told = {"estimator": self, "X": X, "y": y, "metadata": metadata}
         context = self._init_callback_context(
             max_subtasks=1 + (self.refit is not False)
         ).call_on_fit_task_begin(**told)
-        of_search = context.subcontext(
-            task_name="search",
-            max_subtasks=len(candidates) * len(splits),
-            sequential_subtasks=False,
-        ).call_on_fit_task_begin(estimator=self)
-        out = self._evaluate(
-            X, y, splits, candidates, scorers=scorers, routed=routed, context=of_search
-        )
-        _warn_or_raise_about_fit_failures(out, self.error_score)
-        if callable(self.scoring):
-            _insert_error_scores(out, self.error_score)
-        n_features = np.array([result.pop("n_features") for result in out], dtype=float)
-        results = self._format_results(candidates, len(splits), out)
-        of_search.call_on_fit_task_end(estimator=self)
+
+        split_params = routed.splitter.split
+        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        self._checked_cv_orig = cv
+        self._check_input_parameters(X=X, y=y, split_params=split_params)
+        self.n_splits_ = cv.get_n_splits(X, y, **split_params)
+        sums: list[Any] = [
+            {} if self._keeps_sums else None for _ in range(self.n_splits_)
+        ]
+        parameters: list[dict[str, Any]] = []
+        out: list[dict[str, Any]] = []
+        more: dict[str, list[Any]] = {}
+        results: dict[str, Any] = {}
+
+        def evaluate_candidates(
+            candidate_params: Any,
+            cv: Any = cv,
+            more_results: dict[str, list[Any]] | None = None,
+            *,
+            callback_ctx: Any,
+        ) -> dict[str, Any]:
+            nonlocal results
+            candidates = list(candidate_params)
+            splits = list(cv.split(X, y, **split_params))
+            self._check_not_empty(len(candidates), len(splits))
+            found = self._evaluate(
+                *(X, y, splits, candidates),
+                scorers=scorers,
+                routed=routed,
+                context=callback_ctx,
+                sums=sums,
+            )
+            _warn_or_raise_about_fit_failures(found, self.error_score)
+            if callable(self.scoring):
+                _insert_error_scores(found, self.error_score)
+            parameters.extend(candidates)
+            out.extend(found)
+            for name, values in (more_results or {}).items():
+                more.setdefault(name, []).extend(values)
+            results = self._format_results(parameters, len(splits), out, more)
+            return results
+
+        self._run_search(evaluate_candidates, callback_ctx=context)
 
         first = out[0]["test_scores"]
         self.multimetric_ = isinstance(first, dict)
@@ -108,11 +139,30 @@ class _SharedSearchCV(DocLinkMixin, BaseSearchCV):
             self._refit(told, routed.estimator.fit, context)
         is_multimetric = isinstance(scorers, _MultimetricScorer)
         self.scorer_ = scorers._scorers if is_multimetric else scorers
-        self.n_splits_ = len(splits)
-        self.n_features_of_settings_ = n_features.reshape(len(candidates), -1).mean(1)
+        n_features = np.array([result["n_features"] for result in out], dtype=float)
+        self.n_features_of_settings_ = n_features.reshape(len(parameters), -1).mean(1)
         self.cv_results_ = results
         context.call_on_fit_task_end(**told)
         return self
+
+    def _check_not_empty(self, n_settings: int, n_folds: int) -> None:
+        """Raise if there are no settings or no folds."""
+        if not n_settings or not n_folds:
+            raise ValueError(
+                f"{type(self).__name__} has {n_settings} settings and {n_folds} folds; "
+                "pass at least one of each."
+            )
+
+    def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any) -> None:
+        """Evaluate all settings at once, as scikit-learn's grid search."""
+        candidates = list(self._generate_candidate_params())
+        context = callback_ctx.subcontext(
+            task_name="search",
+            max_subtasks=len(candidates) * self.n_splits_,
+            sequential_subtasks=False,
+        ).call_on_fit_task_begin(estimator=self)
+        evaluate_candidates(candidates, callback_ctx=context)
+        context.call_on_fit_task_end(estimator=self)
 
     def _evaluate(
         self,
@@ -124,6 +174,7 @@ class _SharedSearchCV(DocLinkMixin, BaseSearchCV):
         scorers: Any,
         routed: Any,
         context: Any,
+        sums: list[dict[str, Any] | None],
     ) -> list[dict[str, Any]]:
         """Return the result of each setting and fold, in order of settings."""
         name, n_folds = type(self).__name__, len(splits)
@@ -152,14 +203,16 @@ class _SharedSearchCV(DocLinkMixin, BaseSearchCV):
                 caller=self,
                 number=fold,
                 n_folds=n_folds,
+                sums=sums[fold],
             )
             for fold, (train, test) in enumerate(splits)
         ]
         settings = settings_of(self.estimator, candidates)
-        folds = Parallel(n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch)(
+        found = Parallel(n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch)(
             delayed(evaluate)(evaluation, candidates, settings, list(some))
             for evaluation, some in zip(evaluations, tasks, strict=True)
         )
+        folds, sums[:] = zip(*found, strict=True)
         if self.verbose > 0:
             seconds = time.perf_counter() - started
             print(f"[{name}] evaluated in {seconds:.1f} s", flush=True)
@@ -257,6 +310,7 @@ class CutoffSearchCV(_SharedSearchCV):
     See Also
     --------
     RandomizedCutoffSearchCV : Tries a random sample of the settings.
+    HalvingCutoffSearchCV : Drops poor settings on few images.
     sklearn.model_selection.GridSearchCV : Fits every setting separately.
     skdmn.display.SearchDisplay : Plots the accuracy of all settings.
 
@@ -326,8 +380,8 @@ class CutoffSearchCV(_SharedSearchCV):
             return_train_score=return_train_score,
         )
 
-    def _candidates(self) -> list[dict[str, Any]]:
-        return list(ParameterGrid(self.param_grid))
+    def _generate_candidate_params(self) -> Any:
+        return ParameterGrid(self.param_grid)
 
 
 class RandomizedCutoffSearchCV(_SharedSearchCV):
@@ -460,9 +514,155 @@ class RandomizedCutoffSearchCV(_SharedSearchCV):
             return_train_score=return_train_score,
         )
 
-    def _candidates(self) -> list[dict[str, Any]]:
-        return list(
-            ParameterSampler(
-                self.param_distributions, self.n_iter, random_state=self.random_state
-            )
+    def _generate_candidate_params(self) -> Any:
+        return ParameterSampler(
+            self.param_distributions, self.n_iter, random_state=self.random_state
         )
+
+
+class HalvingCutoffSearchCV(HalvingGridSearchCV, _SharedSearchCV):
+    """Grid search by successive halving that computes shared work only once.
+
+    This is to :class:`~sklearn.model_selection.HalvingGridSearchCV` what
+    `CutoffSearchCV` is to GridSearchCV. All settings are evaluated on few images; the
+    better ones remain, and are evaluated on `factor` times as many images, until few
+    settings remain. The images of each iteration contain those of the one before, so
+    that the density matrices of the first layer need the sums of the new images only.
+
+    Parameters
+    ----------
+    estimator : Pipeline
+        As in `CutoffSearchCV`.
+    param_grid : dict or list of dict
+        Values to try, by the name of the parameter, such as ``conv1__n_filters``; or a
+        list of such grids.
+    factor : int or float, default=3
+        One in `factor` settings remains after each iteration, and the number of images
+        grows by this factor.
+    resource : str, default="n_samples"
+        What grows: "n_samples", the number of images, or the name of a parameter of the
+        estimator with positive integer values.
+    max_resources : int or "auto", default="auto"
+        Most images (or the largest value of the parameter) of an iteration. "auto"
+        means all images.
+    min_resources : int, "exhaust" or "smallest", default="exhaust"
+        Number of images of the first iteration. "exhaust" chooses it so that the last
+        iteration has nearly `max_resources`; "smallest" is two images per class and
+        fold, or 1 for a parameter.
+    aggressive_elimination : bool, default=False
+        If too few images are left to eliminate all but `factor` settings, whether to
+        repeat the first iteration's number of images until the rest is enough.
+    cv : int, cross-validation generator or iterable, default=5
+        How to split the data into folds, as in GridSearchCV. The folds must be the same
+        in every call.
+    scoring : str, callable or None, default=None
+        How to score predictions. None uses the estimator's `score`.
+    refit : bool, default=True
+        Whether to fit the best setting to all data.
+    error_score : "raise" or float, default=nan
+        Score of a setting whose fit fails. "raise" raises the error.
+    return_train_score : bool, default=True
+        Whether to score the training images of each fold too.
+    random_state : int, RandomState instance or None, default=None
+        Determines which images are drawn.
+    n_jobs : int or None, default=None
+        Number of folds that are evaluated at the same time, in processes. Layers and
+        the softmax use all threads themselves, so that this rarely saves time.
+    verbose : int, default=0
+        1 prints the beginning and the end of each iteration, 2 also every setting.
+
+    Attributes
+    ----------
+    n_resources_ : list of int
+        Number of images of each iteration, of which the folds are parts.
+    n_candidates_ : list of int
+        Number of settings of each iteration.
+    n_remaining_candidates_ : int
+        Number of settings that remain after the last iteration.
+    max_resources_, min_resources_ : int
+        Number of images of the last iteration at most, and of the first.
+    n_iterations_ : int
+        Number of iterations.
+    n_possible_iterations_ : int
+        Number of iterations for which there are enough images.
+    n_required_iterations_ : int
+        Number of iterations after which fewer than `factor` settings remain.
+    cv_results_ : dict of ndarrays
+        As in `CutoffSearchCV`. A setting has an entry for each of its iterations:
+        ``"iter"`` is the iteration, and ``"n_resources"`` its number of images.
+    best_estimator_ : estimator
+        Fitted to all data with the best setting. Only if `refit`.
+    best_score_ : float
+        Mean score of the best setting over the folds, in the last iteration.
+    best_params_ : dict
+        The best setting of the last iteration.
+    best_index_ : int
+        Its index in `cv_results_`.
+    scorer_ : callable
+        The scorer.
+    n_splits_ : int
+        Number of folds.
+    n_features_of_settings_ : ndarray of shape (n_entries,)
+        Number of features that the classifier gets in each entry of `cv_results_`: its
+        mean over the folds.
+    refit_time_ : float
+        Seconds of the last fit. Only if `refit`.
+    multimetric_ : bool
+        False.
+    classes_ : ndarray of shape (n_classes,)
+        The labels. Only if `refit`.
+    n_features_in_ : int
+        Number of values of one image. Only if `refit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names of `X`. Only if `X` was a data frame in `fit`, and if `refit`.
+
+    See Also
+    --------
+    CutoffSearchCV : Tries all settings on all images; its Notes hold here too.
+    sklearn.model_selection.HalvingGridSearchCV : Fits every setting separately.
+
+    Notes
+    -----
+    With an int as `random_state`, images and scores are those of HalvingGridSearchCV.
+    Settings that do well on few images are not always best on many: the best number of
+    filters and the best C depend on the number of images. Start with enough images
+    (`min_resources`), or search over parameters that depend on it less.
+
+    Statistics are computed anew in each iteration for layers behind another layer that
+    learns, and for layers with `subsample` or a threshold from the images (such as
+    ``contrast_floor="auto"``).
+
+    References
+    ----------
+    Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter
+    Optimization, AISTATS 2016.
+
+    Examples
+    --------
+    >>> from skdmn import make_dmn
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.model_selection import HalvingCutoffSearchCV
+    >>> X, y = load_digits_images()
+    >>> grid = {"conv1__n_filters": [2, 4, 8], "softmax__C": [0.001, 0.01, 0.1]}
+    >>> search = HalvingCutoffSearchCV(
+    ...     make_dmn(n_layers=1), grid, cv=3, random_state=0
+    ... ).fit(X, y)
+    >>> search.n_resources_, search.n_candidates_
+    ([199, 597, 1791], [9, 3, 1])
+    """
+
+    _keeps_sums = True
+
+    def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any) -> None:
+        self._check_not_empty(len(self._generate_candidate_params()), self.n_splits_)
+        # one seed for all iterations, so that each has the images of the one before
+        seed = self.random_state
+        if not isinstance(seed, Integral):
+            seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
+
+        def evaluate_nested(candidate_params: Any, cv: Any, **more: Any) -> Any:
+            if isinstance(cv, _SubsampleMetaSplitter):
+                cv.random_state = seed
+            return evaluate_candidates(candidate_params, cv, **more)
+
+        super()._run_search(evaluate_nested, callback_ctx=callback_ctx)

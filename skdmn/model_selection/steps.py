@@ -58,6 +58,20 @@ class Step:
         return type(self.estimator)._empty_sums is not ImageTransformer._empty_sums
 
     @property
+    def may_learn(self) -> bool:
+        """True if the output for an image may depend on other images."""
+        return not self.is_layer or self.learns
+
+    @property
+    def adds_up(self) -> bool:
+        """True if the statistics of all images are the sum of those of two parts."""
+        try:
+            self.estimator._check_uses_all_images("statistics")
+        except ValueError:
+            return False
+        return not self.estimator._needs_first_look
+
+    @property
     def only_reshapes(self) -> bool:
         """True if the layer returns rows and computes nothing."""
         return self.estimator._only_reshapes

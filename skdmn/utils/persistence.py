@@ -49,6 +49,17 @@ _MOST_VALID = 2**12
 _FORMAT = 1
 
 
+@contextlib.contextmanager
+def unchanged_on_error(estimator: Any) -> Iterator[None]:
+    """Restore the attributes of an estimator if a fit fails or is interrupted."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__ = before
+        raise
+
+
 class PortableMixin:
     """Mixin for estimators whose fitted arrays may belong to any array library.
 
@@ -85,15 +96,9 @@ class PortableMixin:
         """Return the names of the parameters; scikit-learn reads the signature."""
         return super()._get_param_names()  # type: ignore[misc]
 
-    @contextlib.contextmanager
-    def _unchanged_on_error(self) -> Iterator[None]:
+    def _unchanged_on_error(self) -> contextlib.AbstractContextManager[None]:
         """Restore the estimator's attributes if a fit fails or is interrupted."""
-        before = self.__dict__.copy()
-        try:
-            yield
-        except BaseException:
-            self.__dict__ = before
-            raise
+        return unchanged_on_error(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state to pickle, with NumPy arrays."""

@@ -1,5 +1,7 @@
 """Plots of the scores of a search."""
 
+import copy
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -54,6 +56,22 @@ def test_values_that_are_no_numbers_get_their_own_ticks(search):
     assert ticks == ["False", "True"]
     assert display.labels == ["0.01", "0.1", "1.0"]
     assert len(display.scores) == 6
+
+
+def test_settings_are_shown_as_in_their_last_iteration_of_halving(search):
+    halving = copy.copy(search)
+    params = [{"C": 0.1}, {"C": 1.0}, {"C": 0.1}]
+    halving.cv_results_ = {
+        "iter": np.array([0, 0, 1]),
+        "params": params,
+        "param_C": [0.1, 1.0, 0.1],
+        "mean_test_score": np.array([0.9, 0.6, 0.8]),
+        **{name: np.ones(3) for name in ("std_test_score", "split0_test_score")},
+        **{name: np.arange(3.0) for name in ("mean_fit_time", "mean_score_time")},
+    }
+    assert_array_equal(SearchDisplay.from_search(halving, "C").scores, [0.6, 0.8])
+    display = SearchDisplay.from_search(halving, "seconds")
+    assert_array_equal(display.front, [1, 2])
 
 
 def test_features_are_shown_if_the_search_counted_them(search):

@@ -21,6 +21,7 @@ from sklearn.model_selection import (
     ParameterGrid,
     RandomizedSearchCV,
 )
+from sklearn.model_selection._search_successive_halving import HalvingGridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -35,7 +36,12 @@ from skdmn import (
     make_dmn,
     recommended_dmn,
 )
-from skdmn.model_selection import CutoffSearchCV, RandomizedCutoffSearchCV, fold
+from skdmn.model_selection import (
+    CutoffSearchCV,
+    HalvingCutoffSearchCV,
+    RandomizedCutoffSearchCV,
+    fold,
+)
 from skdmn.statistics.density import DensityAccumulator
 
 ROWS, Y = load_digits(n_class=4, return_X_y=True)
@@ -216,15 +222,21 @@ def test_every_setting_shares_and_scores_as_if_alone(alone, estimator, grid):
     check_equal(shared, GridSearchCV(estimator, grid, **how).fit(X, Y))
 
 
-def test_statistics_are_computed_once_for_each_fold_and_kernel_size(monkeypatch):
-    seen = []
+@pytest.fixture
+def seen(monkeypatch):
+    """Return a list of the numbers of images that are added to density matrices."""
+    found = []
     update = DensityAccumulator.update
 
     def counted(self, images, labels):
-        seen.append(len(images))
+        found.append(len(images))
         return update(self, images, labels)
 
     monkeypatch.setattr(DensityAccumulator, "update", counted)
+    return found
+
+
+def test_statistics_are_computed_once_for_each_fold_and_kernel_size(seen):
     grid = {
         "conv__kernel_size": [2, 3],
         "conv__n_filters": [2, 4, None],
@@ -415,11 +427,71 @@ def test_folds_may_be_evaluated_at_the_same_time():
     check_equal(both, alone)
 
 
-def test_an_empty_grid_is_refused():
+@pytest.mark.parametrize("search", [CutoffSearchCV, HalvingCutoffSearchCV])
+def test_an_empty_grid_is_refused(search):
     with pytest.raises(ValueError, match="has 0 settings and 5 folds"):
-        CutoffSearchCV(ONE_LAYER, []).fit(X, Y)
+        search(ONE_LAYER, [], cv=5).fit(X, Y)
+
+
+def test_a_search_that_fails_keeps_its_results():
+    search = CutoffSearchCV(ONE_LAYER, {"conv__n_filters": [1]}, cv=2).fit(X, Y)
+    before = vars(search).copy()
+    search.set_params(cv=3, error_score="raise", param_grid={"conv__kernel_size": [9]})
+    with pytest.raises(ValueError, match="larger than the images"):
+        search.fit(X, Y)
+    assert (search.n_splits_, search.cv_results_) == (2, before["cv_results_"])
+
+
+def test_a_grid_of_another_type_is_refused():
     with pytest.raises(ValueError, match="'param_grid' parameter"):
         CutoffSearchCV(ONE_LAYER, 3).fit(X, Y)
+
+
+# successive halving
+
+NAIVE = WhitenedPCAPatchTransformer(3, n_filters=4, contrast_floor="auto")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "grid", "how"),
+    [
+        (ONE_LAYER, {"conv__n_filters": [1, 2, 3], "softmax__C": [0.01, 0.1]}, {}),
+        (TWO_LAYERS, {"conv2__n_filters": [1, 2, 3]}, {"return_train_score": False}),
+        (make_pipeline(NAIVE, SOFTMAX), {"softmaxclassifier__C": [0.1, 1.0]}, {}),
+        (
+            clone(ONE_LAYER).set_params(conv__subsample=0.5, conv__random_state=0),
+            {"softmax__C": [0.01, 0.1]},
+            {"min_resources": 40, "scoring": "neg_log_loss"},
+        ),
+        (
+            ONE_LAYER,
+            {"softmax__C": [0.01, 0.1]},
+            {"resource": "conv__n_filters", "max_resources": 4},
+        ),
+    ],
+    ids=["one layer", "two layers", "first look", "subsample", "another resource"],
+)
+def test_halving_is_that_of_scikit_learn(alone, estimator, grid, how):
+    how = {"cv": 2, "factor": 2, "random_state": 0, **how}
+    shared = HalvingCutoffSearchCV(estimator, grid, **how).fit(X, Y)
+    assert not alone
+    plain = HalvingGridSearchCV(estimator, grid, **how).fit(X, Y)
+    check_equal(shared, plain)
+    for name in ("iter", "n_resources"):
+        assert_array_equal(shared.cv_results_[name], plain.cv_results_[name])
+    names = [name for name in vars(plain) if name.endswith("_")]
+    for name in {*names} - {"best_estimator_", "cv_results_", "refit_time_", "scorer_"}:
+        assert getattr(shared, name) == pytest.approx(getattr(plain, name)), name
+    assert_array_equal(shared.predict(X), plain.predict(X))
+
+
+def test_iterations_share_the_sums_of_their_images(seen):
+    how = {"cv": 2, "factor": 2, "refit": False, "min_resources": 40}
+    search = HalvingCutoffSearchCV(
+        ONE_LAYER, {"conv__n_filters": [1, 2, 3, 4]}, **how, aggressive_elimination=True
+    ).fit(X, Y)
+    assert search.n_resources_ == [40, 40, 80]
+    assert sum(seen) == 2 * 40  # each training image once
 
 
 # progress
@@ -452,6 +524,11 @@ def test_callbacks_are_told_of_every_setting_as_in_a_plain_search():
     shared, plain = (recorder.events for recorder in recorders)
     assert shared == plain
     assert shared.count("end of candidate-split-evaluation") == 8
+    halving = Recorder()
+    search = HalvingCutoffSearchCV(ONE_LAYER, grid, cv=2, factor=2, refit=False)
+    search.set_callbacks(halving).fit(X, Y)
+    assert halving.events.count("end of candidate-split-evaluation") == 8 + 4 + 2
+    assert halving.events.count("end of halving-iteration") == 3
 
 
 def test_progress_is_printed(capsys):
