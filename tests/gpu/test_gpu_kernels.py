@@ -11,10 +11,10 @@ from skdmn.kernels.reference import contrast, moments, softmax
 from skdmn.kernels.reference import convolution as definition
 from skdmn.utils import array_api
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(array_api.gpu() is None, reason="CuPy finds no usable GPU here"),
-]
+if array_api.gpu() is None:  # one skip, not one for each of hundreds of tests
+    pytest.skip("CuPy finds no usable GPU here", allow_module_level=True)
+
+pytestmark = pytest.mark.gpu
 
 DTYPES = ["uint8", "int8", "bool", "uint16", "int16", "uint32", "int32", "int64"]
 DTYPES += ["float16", "float32", "float64"]

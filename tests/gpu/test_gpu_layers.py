@@ -24,10 +24,10 @@ from skdmn import (
 from skdmn.datasets import load_digits_images
 from skdmn.utils import array_api
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(array_api.gpu() is None, reason="CuPy finds no usable GPU here"),
-]
+if array_api.gpu() is None:  # one skip, not one for each of hundreds of tests
+    pytest.skip("CuPy finds no usable GPU here", allow_module_level=True)
+
+pytestmark = pytest.mark.gpu
 
 LAYERS = one_of_each_type(layers())
 each_layer = each("layer", LAYERS)

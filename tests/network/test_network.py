@@ -67,6 +67,8 @@ def test_features_are_those_of_the_pipeline(name, dtype, batch_size):
                 assert_allclose(found, getattr(step, attribute), rtol=1e-3, atol=1e-4)
 
 
+# a feature map of a random stack may have one image that is much larger than others
+@pytest.mark.filterwarnings("ignore:.*hold more than half of the sum:UserWarning")
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(

@@ -8,6 +8,7 @@ under a new name.
 import io
 import pickle
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import joblib
@@ -16,11 +17,16 @@ import pytest
 import skops.io
 from estimators import ESTIMATORS, one_of_each_type
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 import skdmn
-from skdmn import ClassPCAPatchTransformer, ZCAWhitening, make_dmn
+from skdmn import (
+    ClassPCAPatchTransformer,
+    DensityMatrixNetwork,
+    ZCAWhitening,
+    make_dmn,
+)
 from skdmn.datasets import load_digits_images
 from skdmn.utils import persistence as portable
 from skdmn.utils.persistence import TRUSTED_TYPES
@@ -56,10 +62,11 @@ def apply(model, X):
     return getattr(model, method)(seen_by(model, X))
 
 
-def fitted(name, names=KINDS["numbers"]):
+@cache  # no test changes one
+def fitted(name, kind="numbers"):
     X, y = some_digits()
     model = clone(MODELS[name])
-    return model.fit(seen_by(model, X), names[y])
+    return model.fit(seen_by(model, X), KINDS[kind][y])
 
 
 def untrusted(data):
@@ -69,10 +76,25 @@ def untrusted(data):
 # round trips
 
 
-@each_model
-@pytest.mark.parametrize("kind", KINDS)
+def keeps_labels(model):
+    has_labels = isinstance(model, DensityMatrixNetwork) or is_classifier(model)
+    return has_labels or hasattr(model, "class_based")
+
+
+# every model, and one of each type with labels of all kinds
+CASES = [(name, "numbers") for name in MODELS]
+CASES += [
+    (name, kind)
+    for name in KEPT
+    if keeps_labels(MODELS[name])
+    for kind in KINDS
+    if kind != "numbers"
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_skops_files_hold_no_type_but_the_packages_own(name, kind):
-    model = fitted(name, KINDS[kind])
+    model = fitted(name, kind)
     data = skops.io.dumps(model)
     assert untrusted(data) <= OWN_TYPES
     assert any(type(model).__name__ in own for own in untrusted(data)) or name == "dmn"

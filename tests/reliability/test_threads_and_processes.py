@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,12 @@ def result_of(which):
     return apply(*fit(which))
 
 
+@cache
+def expected_of(which):
+    """Return the result in the main thread of this process, computed once."""
+    return result_of(which)
+
+
 def assert_close(ours, theirs):
     """Compare results of sums in another order."""
     assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
@@ -63,19 +70,18 @@ def assert_close(ours, theirs):
 
 @each_model
 def test_one_thread_and_several_agree(which):
-    several = result_of(which)
+    several = expected_of(which)
     with threadpoolctl.threadpool_limits(1):
         assert n_threads() == 1
         assert_close(result_of(which), several)
 
 
 def test_fits_in_several_threads_at_once_are_those_of_one():
-    expected = [result_of(which) for which in range(len(MODELS))]
     before = n_threads()
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(result_of, [*range(len(MODELS))] * 2))
-    for ours, theirs in zip(found, expected * 2, strict=True):
-        assert_close(ours, theirs)
+        found = list(pool.map(result_of, range(len(MODELS))))
+    for which, ours in enumerate(found):
+        assert_close(ours, expected_of(which))
     assert n_threads() == before
 
 
@@ -96,8 +102,8 @@ def test_one_model_computes_in_several_threads_at_once(which):
 # processes
 
 
-def in_child(which, queue):
-    queue.put(result_of(which))
+def in_child(some, queue):
+    queue.put([result_of(which) for which in some])
 
 
 METHODS = multiprocessing.get_all_start_methods()
@@ -107,41 +113,35 @@ ignores_forks = pytest.mark.filterwarnings("ignore:This process:DeprecationWarni
 
 
 def child_results(way, some):
-    """Fit models in a process of their own each, at the same time."""
+    """Fit models in another process."""
     context = multiprocessing.get_context(way)
-    children = []
-    for which in some:
-        queue = context.SimpleQueue()
-        child = context.Process(target=in_child, args=(which, queue), daemon=True)
-        child.start()
-        children.append((child, queue))
-    results = []
-    for child, queue in children:
-        for _ in range(600):
-            child.join(0.1)
-            if not queue.empty() or child.exitcode is not None:
-                break
-        if queue.empty():
-            child.kill()
-            pytest.fail(f"A process made by {way} did not answer: {child.exitcode}.")
-        results.append(queue.get())
-        child.join()
+    queue = context.SimpleQueue()
+    child = context.Process(target=in_child, args=(some, queue), daemon=True)
+    child.start()
+    for _ in range(600):
+        child.join(0.1)
+        if not queue.empty() or child.exitcode is not None:
+            break
+    if queue.empty():
+        child.kill()
+        pytest.fail(f"A process made by {way} did not answer: {child.exitcode}.")
+    results = queue.get()
+    child.join()
     return results
 
 
 @ignores_forks
 @pytest.mark.parametrize("way", WAYS)
 def test_fits_in_other_processes_are_those_here(way):
-    last = len(MODELS) - 1
-    expected = [result_of(0), result_of(last)]
-    for ours, theirs in zip(child_results(way, [0, last]), expected, strict=True):
-        assert_close(ours, theirs)
+    some = [0, len(MODELS) - 1]
+    for which, ours in zip(some, child_results(way, some), strict=True):
+        assert_close(ours, expected_of(which))
 
 
 @forks
 @ignores_forks
 def test_a_fork_while_another_thread_computes_can_compute():
-    expected = result_of(0)
+    expected = expected_of(0)
     inside, done = threading.Event(), threading.Event()
 
     def hold():
@@ -185,21 +185,20 @@ np.savez(
 """
 
 
-def locales(folder):
-    """Return settings for locales that exist, some made here where they can be."""
-    listed = shutil.which("locale")
-    found = subprocess.run([listed, "-a"], capture_output=True, check=True).stdout
-    names = found.decode().split() if listed else ["C"]
-    chosen = []
-    for name in ("de_DE", "tr_TR"):  # a decimal comma; an i without a dot
-        made = Path(folder) / f"{name}.UTF-8"
-        command = ["localedef", "--no-archive", "-i", name, "-f", "UTF-8", str(made)]
-        if shutil.which("localedef"):
-            subprocess.run(command, capture_output=True, check=False)
-        if made.exists():
-            chosen.append({"LC_ALL": made.name, "LOCPATH": str(folder)})
-    others = [{"LC_ALL": name} for name in names if name not in ("C", "POSIX")]
-    return (chosen + others)[:2]
+def another_locale(folder):
+    """Return settings for Turkish, made here if possible, or a locale that exists.
+
+    Turkish has a decimal comma, and an i without a dot.
+    """
+    made = Path(folder) / "tr_TR.UTF-8"
+    if shutil.which("localedef"):
+        command = ["localedef", "--no-archive", "-i", "tr_TR", "-f", "UTF-8", str(made)]
+        subprocess.run(command, capture_output=True, check=False)
+    if made.exists():
+        return {"LC_ALL": made.name, "LOCPATH": str(folder)}
+    listed = subprocess.run(["locale", "-a"], capture_output=True, check=True).stdout
+    others = [name for name in listed.decode().split() if name not in ("C", "POSIX")]
+    return {"LC_ALL": [*others, "C"][0]}
 
 
 def run_script(path, **settings):
@@ -223,24 +222,14 @@ def run_here(path, monkeypatch):
 
 @pytest.mark.skipif(shutil.which("locale") is None, reason="no list of locales here")
 def test_any_hash_seed_and_locale_give_the_same_bytes(tmp_path, monkeypatch):
-    settings = [
-        {**language, "PYTHONHASHSEED": seed}
-        for seed, language in zip("12", locales(tmp_path), strict=False)
-    ] or [{"LC_ALL": "C", "PYTHONHASHSEED": "1"}]
-    paths = [tmp_path / f"{i}.npz" for i in range(len(settings) + 1)]
-    processes = [
-        run_script(path, **setting)
-        for path, setting in zip(paths[1:], settings, strict=True)
-    ]
-    run_here(paths[0], monkeypatch)
-    for process in processes:
-        process.communicate(timeout=120)
-        assert process.returncode == 0
-    with np.load(paths[0]) as expected:
+    here, there = tmp_path / "here.npz", tmp_path / "there.npz"
+    process = run_script(there, PYTHONHASHSEED="1", **another_locale(tmp_path))
+    run_here(here, monkeypatch)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    with np.load(here) as expected, np.load(there) as found:
         assert "filters_" in expected
-        for path in paths[1:]:
-            with np.load(path) as found:
-                assert found.files == expected.files
-                for name in found.files:
-                    assert found[name].dtype == expected[name].dtype
-                    assert_array_equal(found[name], expected[name])
+        assert found.files == expected.files
+        for name in found.files:
+            assert found[name].dtype == expected[name].dtype
+            assert_array_equal(found[name], expected[name])
