@@ -41,7 +41,9 @@ _PACKAGES = ("density", "sgd", "deep_linear", "pc_bias")
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name of one of the packages."""
+    """Return a public name of one of the packages, or the list of all names."""
+    if name == "__all__":
+        return sorted(n for one in _PACKAGES for n in [one, *__getattr__(one).__all__])
     if not name.startswith("_"):
         for package in _PACKAGES:
             found = import_module(f"{__name__}.{package}")
@@ -53,5 +55,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    names = {name for one in _PACKAGES for name in __getattr__(one).__all__}
-    return sorted({*globals(), *names, *_PACKAGES})
+    return sorted({*globals(), *__getattr__("__all__")})

@@ -49,6 +49,16 @@ def test_exports_exist_and_hide_no_module(package):
         assert hasattr(found, name)
 
 
+def test_an_import_of_all_names_gives_those_of_every_package():
+    names = {}
+    exec("from skdmn.analysis import *", names)
+    for package in PACKAGES:
+        found, _ = modules(package)
+        assert names[package] is found
+        for name in found.__all__:  # one name for one thing
+            assert names[name] is getattr(skdmn.analysis, name) is getattr(found, name)
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_tables_list_every_module(package):
     found, names = modules(package)
