@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from skdmn.data import sizes
 from skdmn.data.sliced import Sliced, is_sliceable
 from skdmn.display.drawing import named
 from skdmn.inspection.models import scores_of
-from skdmn.inspection.report import ClassReport, class_report
+from skdmn.inspection.report import ClassReport, report_of
 from skdmn.inspection.verdicts import judge
 from skdmn.network.walking import each_layer, has_filters, steps_of
 from skdmn.statistics.filters import OverlapGap, eigenbasis, n_components
@@ -368,7 +367,8 @@ def diagnose(
 
     Notes
     -----
-    The images are read once. Besides them, the inputs of a layer take at most 256 MB
+    The images are read once, and pass through the steps of a Pipeline once. Besides
+    them, the inputs of a layer take at most 256 MB
     (fewer images are used in deep layers if they would take more), and the features of
     the classifier take n_images x n_features numbers.
 
@@ -412,10 +412,13 @@ def diagnose(
     labels = known[codes[chosen]]
     seed = random.randint(2**31 - 1)
     *body, head = steps if has_head else [*steps, ("", None)]
-    layers = []
-    for name, layer, images, there in _inputs(body, X, codes[chosen], seed):
-        found = _layer(name, layer, images, labels[there], relative_error, seed)
-        layers.append(found)
+
+    def diagnosed(
+        name: str, layer: Any, part: Any, there: np.ndarray
+    ) -> LayerDiagnosis:
+        return _layer(name, layer, part, labels[there], relative_error, seed)
+
+    layers, features = _walk(body, X, codes[chosen], seed, diagnosed)
     result = Diagnosis(
         model=", ".join(type(step).__name__ for _, step in steps),
         n_images=len(chosen),
@@ -425,10 +428,8 @@ def diagnose(
         class_names=names,
         images=X if isinstance(X, np.ndarray) else None,
         layers=layers,
-        head=_head(head[1], _features(body, X), labels) if has_head else None,
-        report=class_report(model, X, labels, n_hardest=n_hardest)
-        if has_head
-        else None,
+        head=_head(head[1], features, labels) if has_head else None,
+        report=report_of(model, X, labels, n_hardest, features) if has_head else None,
     )
     return judge(result, n_hardest)
 
@@ -457,32 +458,48 @@ def _taken(X: Any, chosen: np.ndarray) -> Any:
     return X[chosen]
 
 
-def _inputs(
-    steps: Sequence[tuple[str, Any]], X: Any, codes: np.ndarray, seed: int
-) -> Iterator[tuple[str, Any, np.ndarray, np.ndarray]]:
-    """Yield each layer with filters, its input, and the indices of the images in it.
+def _walk(
+    steps: Sequence[tuple[str, Any]],
+    X: Any,
+    codes: np.ndarray,
+    seed: int,
+    diagnosed: Callable[[str, Any, Any, np.ndarray], LayerDiagnosis],
+) -> tuple[list[LayerDiagnosis], Any]:
+    """Pass images through steps; return diagnoses of layers, and the last output.
 
-    Images pass through the layers in batches, so that no whole feature map is held. The
-    input is of shape (n, height, width, channels).
+    Each layer with filters is diagnosed, given its input and the indices of the images
+    in it. Images pass through the steps once, in batches, so that only these inputs are
+    held. Inside of a network they pass once more up to its last layer with filters.
     """
-    there = np.arange(len(codes))
-    between: list[Any] = []
-    for name, layer in chain(*(each_layer(step, name) for name, step in steps)):
-        if not has_filters(layer):
-            between.append(layer)
-            continue
-        check_is_fitted(layer)
-        image_bytes = 8 * int(np.prod(layer.image_shape_))
-        most = max(len(np.unique(codes)), _BYTES // image_bytes)
-        if most < len(there):
-            some = draw(codes[there], int(most), check_random_state(seed))
-            assert some is not None  # a number of images, not a share
-            there, X = there[some], _taken(X, some)
-        X = _run(between, X)
-        images = layer._check_images(X, reset=False).data
-        images = images.read(slice(None)) if isinstance(images, Sliced) else images
-        yield name, layer, to_numpy(images), there
-        between = [layer]
+    layers = []
+    behind: list[Any] = []  # steps that X has yet to pass
+    for known, step in steps:
+        inside, images = list(behind), X
+        for name, layer in each_layer(step, known):
+            if has_filters(layer):
+                check_is_fitted(layer)
+                there = _that_fit(layer, codes, seed)
+                if len(there) < len(codes):
+                    part = _run(inside, _taken(images, there))
+                else:
+                    part = _run(inside, images)
+                    if inside == behind:
+                        X, behind = part, []
+                    inside, images = [], part
+                layers.append(diagnosed(name, layer, part, there))
+            inside.append(layer)
+        behind.append(step)
+    return layers, _run(behind, X)
+
+
+def _that_fit(layer: Any, codes: np.ndarray, seed: int) -> np.ndarray:
+    """Return the indices of as many images as the input of a layer may hold."""
+    image_bytes = 8 * int(np.prod(layer.image_shape_))
+    most = max(len(np.unique(codes)), _BYTES // image_bytes)
+    some = (
+        draw(codes, int(most), check_random_state(seed)) if most < len(codes) else None
+    )
+    return np.arange(len(codes)) if some is None else some
 
 
 def _run(layers: Sequence[Any], X: Any) -> Any:
@@ -503,21 +520,18 @@ def _run(layers: Sequence[Any], X: Any) -> Any:
     return np.concatenate(parts)
 
 
-def _features(steps: Sequence[tuple[str, Any]], X: Any) -> np.ndarray:
-    """Return the features that a classifier gets, as rows of float64."""
-    rows = np.asarray(_run([step for _, step in steps], X), dtype=np.float64)
-    return rows.reshape(len(rows), -1)
-
-
 def _layer(
     name: str,
     layer: Any,
-    images: np.ndarray,
+    X: Any,
     labels: np.ndarray,
     relative_error: float,
     seed: int,
 ) -> LayerDiagnosis:
     """Diagnose a layer, given its input."""
+    checked = layer._check_images(X, reset=False).data
+    checked = checked.read(slice(None)) if isinstance(checked, Sliced) else checked
+    images = to_numpy(checked)
     images = images.astype(np.float64) if images.dtype.kind == "f" else images
     some = _usable(images, labels)
     images, (classes, codes) = (
@@ -677,8 +691,9 @@ def _fitted_images(layer: Any, classes: np.ndarray) -> np.ndarray:
     return np.array([known.get(label, 0) for label in as_objects(classes)])
 
 
-def _head(head: Any, rows: np.ndarray, labels: np.ndarray) -> HeadDiagnosis:
+def _head(head: Any, features: Any, labels: np.ndarray) -> HeadDiagnosis:
     """Diagnose a classifier, given its features."""
+    rows = np.asarray(features, dtype=np.float64).reshape(len(labels), -1)
     shape, n_constant = rows.shape, int((np.ptp(rows, axis=0) == 0).sum())
     basis = None
     if shape[1] > shape[0]:

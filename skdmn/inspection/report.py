@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdmn.data import sizes
 from skdmn.inspection.contributions import Contributions, contributions
 from skdmn.inspection.models import LinearModel
+from skdmn.network.walking import steps_of
 from skdmn.utils.array_api import to_numpy
 from skdmn.utils.labels import as_objects, encode_labels
 from skdmn.utils.validation import with_channels
@@ -287,6 +288,23 @@ def class_report(
         if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name}={value!r} is not an int of at least {least}.")
     check_is_fitted(model)
+    return report_of(model, X, y, int(n_hardest), None, names, int(n_bins))
+
+
+def report_of(
+    model: Any,
+    X: Any,
+    y: Any,
+    n_hardest: int,
+    features: Any = None,
+    names: Any = None,
+    n_bins: int = 10,
+) -> ClassReport:
+    """Report where a fitted classifier is right and wrong, see `class_report`.
+
+    `features` of all images, if they are there, are what the last step of the model
+    takes; the images then pass through no layer again.
+    """
     n = int(X.shape[0]) if hasattr(X, "shape") else len(X)
     classes = to_numpy(model.classes_)
     known, codes = encode_labels(y, n)
@@ -295,7 +313,10 @@ def class_report(
     if names is not None and len(names) != n:
         raise ValueError(f"names has {len(names)} entries for {n} images.")
     unexplained = _why_unexplained(model)
-    answers = _answers(model, X, true, classes, by_score=not unexplained)
+    last, inputs = list(steps_of(model, ""))[-1][1], features
+    if features is None or hasattr(last, "feature_names_in_"):  # it asks for names
+        last, inputs = model, X
+    answers = _answers(last, inputs, true, classes, by_score=not unexplained)
     predicted, probabilities, margins = answers
     right = predicted == true
     n_classes = len(classes)
@@ -309,7 +330,7 @@ def class_report(
         )
     calibration = None
     if probabilities is not None:
-        calibration = Calibration.of(probabilities[1], right, int(n_bins))
+        calibration = Calibration.of(probabilities[1], right, n_bins)
     order = np.argsort(margins, kind="stable")[:n_hardest]
     own = np.full(n, np.nan) if probabilities is None else probabilities[0]
     labels = as_objects(classes)

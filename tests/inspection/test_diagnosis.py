@@ -1,5 +1,7 @@
 """Diagnoses: their numbers, what they say of failures, and their pictures."""
 
+from collections import Counter
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from skdmn.analysis.density.convergence import density_convergence
 from skdmn.analysis.density.spectrum import layer_spectrum
 from skdmn.analysis.density.subspaces import variance_shares
 from skdmn.analysis.pc_bias.learning_order import critical_principal_component
-from skdmn.inspection import class_report, diagnose
+from skdmn.inspection import class_report, diagnose, diagnosis
 
 mpl.use("agg")
 
@@ -143,6 +145,30 @@ def test_searches_networks_layers_and_compact_models_are_taken():
     assert found.layers[0].name == "ClassPCAPatchTransformer"
     assert found.layers[0].n_images_fitted.tolist() == [60] * len(np.unique(y))
     assert "2 filters, as n_filters allows" in str(found)
+
+
+def test_images_pass_through_each_layer_once(monkeypatch):
+    X, y = images_and_labels(60, shape=(8, 7, 3))
+    layers = conv(n_filters=3), MaxPool2DTransformer(2), conv(n_filters=5)
+    model = make_pipeline(*layers, SoftmaxClassifier(C=1e-6)).fit(X, y)
+    accuracy = model.score(X, y)
+    passed = Counter()
+    for name, layer in model.steps[:-1]:
+
+        def counted(part, name=name, transform=layer.transform):
+            passed[name] += len(part)
+            return transform(part)
+
+        monkeypatch.setattr(layer, "transform", counted)
+    found = diagnose(model, X, y, n_hardest=2)
+    assert list(passed.values()) == [60, 60, 60]
+    assert found.report.accuracy == accuracy
+    # the inputs of layers hold fewer images, and the classifier is seen with all
+    monkeypatch.setattr(diagnosis, "_BYTES", 20 * 8 * 8 * 7 * 3)
+    fewer = diagnose(model, X, y, n_hardest=2)
+    assert (fewer.layers[0].images_needed != found.layers[0].images_needed).any()
+    assert str(fewer.report) == str(found.report)
+    assert_array_equal(fewer.head.neighbours, found.head.neighbours)
 
 
 def test_a_subsample_is_read_once_by_slices_and_keeps_its_indices():
