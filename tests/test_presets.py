@@ -1,5 +1,7 @@
 """Ready networks: sizes that fit the images, the papers' names, and classifiers."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -126,6 +128,71 @@ def test_brightness_tells_apart_what_differs_in_nothing_else(rng, shape, dtype, 
         score[brightness] = dmn.fit(X[:180], y[:180]).score(X[180:], y[180:])
     assert score[False] < 0.7
     assert score[True] > 0.95
+
+
+def bands(rng, n_channels):
+    """Return images of four classes, of which only the weakest channels are told."""
+    y = np.arange(240) % 4
+    angle = np.pi / 4 * y.reshape(-1, 1, 1)
+    down, across = np.mgrid[:8, :8]
+    phase = rng.uniform(0, 2 * np.pi, angle.shape)
+    stripes = np.sin(1.6 * (np.cos(angle) * across + np.sin(angle) * down) + phase)
+    X = rng.standard_normal((len(y), 8, 8, n_channels))
+    X[..., :3] += 2 * stripes[..., np.newaxis]
+    units = np.geomspace(1e-3, 1, n_channels)
+    offsets = 100 * rng.permutation(n_channels) / n_channels
+    return (X * units + offsets).astype(np.float32), y
+
+
+@pytest.mark.parametrize(("n_channels", "n_kept"), [(13, 13), (200, 12)])
+def test_bands_of_different_units_are_told_within_memory(rng, n_channels, n_kept):
+    X, y = bands(rng, n_channels)
+    dmn = recommended_dmn(X.shape[1:], n_filters=12, subsample=1.0)
+    tracemalloc.start()
+    dmn.fit(X[:160], y[:160])
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < 100 * 2**20  # 200 channels would take 10 GB
+    assert dmn["features"]["conv"].filters_.shape[-1] == n_kept
+    assert dmn.score(X[160:], y[160:]) > 0.9
+
+
+def test_the_papers_network_standardizes_channels_on_demand(rng):
+    X, y = bands(rng, 13)
+    dmn = make_dmn(1, standardize=True, image_shape=X.shape[1:])
+    assert next(iter(dmn.named_steps)) == "scale"
+    rows = X.reshape(len(X), -1)
+    assert dmn.fit(rows[:160], y[:160]).score(rows[160:], y[160:]) > 0.9
+
+
+@pytest.mark.parametrize("make", ["make_dmn", "recommended_dmn"])
+def test_offsets_of_channels_that_hide_the_images_are_told(rng, make):
+    X, y = bands(rng, 13)
+    dmn = make_dmn() if make == "make_dmn" else None
+    dmn = dmn or recommended_dmn(X.shape[1:], standardize=False, subsample=1.0)
+    with pytest.warns(UserWarning, match="scales or offsets, put a ChannelStandardSc"):
+        dmn.fit(X, y)
+
+
+def test_which_channels_are_standardized_and_reduced():
+    def names(n_channels, **options):
+        return list(layers((9, 9, n_channels), **options))
+
+    assert names(3) == ["conv", "pool"]  # photographs stay as they are
+    assert names(4) == names(16) == ["scale", "conv", "pool"]
+    assert names(17) == ["scale", "reduce", "rescale", "conv", "pool"]
+    assert names(17, n_components=None) == names(4)
+    assert names(17, standardize=False, n_components=None) == names(3)
+    assert names(3, standardize=True, n_components=2) == names(17)
+    assert layers((9, 9, 17))["scale"].image_shape == (9, 9, 17)
+    assert layers((64, 64, 4))["shrink"].image_shape == (64, 64, 4)
+
+
+@pytest.mark.parametrize("name", ["standardize", "n_components"])
+@pytest.mark.parametrize("value", ["always", 0.5, -1])
+def test_how_channels_are_prepared_must_be_known(name, value):
+    with pytest.raises(ValueError, match=f"{name}={value!r}"):
+        recommended_dmn((9, 9, 13), **{name: value})
 
 
 @pytest.mark.parametrize("scale", [1, 8])  # the latter is shrunk first

@@ -474,6 +474,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
             regularization=self.regularization,
             mirror=mirror,
         )
+        if len(bank.components) == 1 < min(self.n_filters, bank.n_varying):
+            self._warn_of_one_component(bank.n_varying)
         # the bank is for density matrices of trace 1; patches have the mean trace
         traces = to_numpy(self.partition_functions_)
         filters = bank.filters / np.sqrt(traces[traces > 0].mean())
@@ -489,6 +491,20 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         if self.verbose:
             text = f"{len(filters)} filters of {len(densities)} groups"
             report(type(self).__name__, text)
+
+    def _warn_of_one_component(self, n_varying: int) -> None:
+        has_channels = self.image_shape_[2] > 1
+        channels = (
+            "If the channels have different units, scales or offsets, put a "
+            "ChannelStandardScaler before this layer, or pass standardize=True to "
+            "recommended_dmn; else pass"
+        )
+        warn_user(
+            f"{type(self).__name__} has a single filter: variance_cutoff="
+            f"{self.variance_cutoff} keeps 1 of {n_varying} components, because one "
+            f"holds nearly all differences within patches. "
+            f"{channels if has_channels else 'Pass'} a larger value of variance_cutoff."
+        )
 
     def _operations(self) -> list[Operation]:
         encode = Encode(

@@ -46,12 +46,15 @@ class WhitenedBank(NamedTuple):
         by the (regularized) variance in all groups.
     groups : ndarray of shape (n_filters,), int64
         Index, from 0, of the group from which each filter was computed.
+    n_varying : int
+        Number of directions in which the patches of all groups vary.
     """
 
     components: np.ndarray
     filters: np.ndarray
     ratios: np.ndarray
     groups: np.ndarray
+    n_varying: int
 
 
 def mirrored_order(size: Pair, n_channels: int) -> np.ndarray:
@@ -201,7 +204,7 @@ def whitened_bank(
         mean = (mean + mean[mirror][:, mirror]) / 2
     values, components = eigenbasis(mean)
     values = np.where(values > _LEAST * values[0], values, 0.0)
-    n = n_components(values, variance_cutoff)
+    n, n_varying = n_components(values, variance_cutoff), int((values > 0).sum())
     values, components = values[:n], components[:n]
     whitening = components / np.sqrt(values + regularization / d)[:, np.newaxis]
     bases = eigenbases(_Whitened(densities, groups, whitening))
@@ -224,7 +227,8 @@ def whitened_bank(
     filters = fix_signs(kept[: len(chosen)] @ whitening)
     chosen_groups, ranks = np.array(chosen).T
     ratios = ratios[chosen_groups, ranks]
-    return WhitenedBank(components, filters, ratios, groups[chosen_groups])
+    found = components, filters, ratios, groups[chosen_groups]
+    return WhitenedBank(*found, n_varying)
 
 
 def _present(densities: Matrices) -> tuple[np.ndarray, np.ndarray]:
