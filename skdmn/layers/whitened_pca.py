@@ -41,6 +41,7 @@ from skdmn.utils.validation import as_pair, warn_user
 
 _FLOOR = 0.1  # share of the mean variance of a patch
 _FARTHEST = 1.5  # brightness level, in standard deviations from the mean
+_STRONGEST = 1.6  # contrast level, in standard deviations; each other is half the next
 # the inverse of its square root must be a float32
 _LEAST_FLOOR = float(np.finfo(np.float32).tiny) ** 2
 
@@ -108,6 +109,14 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         pixel at the center of the patch, minus its mean over all images and divided by
         the standard deviation of the pixels. The levels are equally spaced from -1.5 to
         1.5; a single one is 0.
+    n_contrast_levels : int, default=0
+        Number of contrast levels. They describe how much pixels differ from their
+        surroundings, and whether more of them are brighter or darker, which contrast
+        normalization discards as well; for textures. Each level t gives two channels
+        after all others, ``max(c - t, 0)`` and ``max(-c - t, 0)``. Here c is the
+        brightness of the pixel at the center of the patch minus the mean of the patch,
+        divided by the standard deviation of the pixels of all images. The smallest
+        level is 0, the largest 1.6, and each in between half the next one.
     class_based : bool, default=True
         If True, group patches by class and cell; `y` is required. If False, group them
         by cell alone; `y` is ignored.
@@ -155,11 +164,12 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
     filter_cells_ : array of shape (n_filters, 2), int64
         Row and column of the cell from which each filter was computed. If `mirrored`,
         the left one of the two cells that mirror each other.
-    level_filters_ : array of shape (2 * n_levels, kernel height, width, channels)
-        Filters of the brightness levels: the center pixel with both signs. Only if
-        `n_levels` is not 0.
-    level_biases_ : array of shape (2 * n_levels,)
-        Added to the products of these filters. Only if `n_levels` is not 0.
+    level_filters_ : array of shape (n_all_levels, kernel height, width, channels)
+        Filters of the brightness and contrast levels: the center pixel, and its
+        difference from the mean of the patch, with both signs. There are ``n_all_levels
+        = 2 * (n_levels + n_contrast_levels)``. Only if that is not 0.
+    level_biases_ : array of shape (n_all_levels,)
+        Added to the products of these filters. Only if there are levels.
     contrast_floor_ : float
         The value added to the variance of a patch.
     position_grid_ : (int, int)
@@ -246,6 +256,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         ],
         "threshold": [Interval(Real, 0, None, closed="left")],
         "n_levels": [Interval(Integral, 0, None, closed="left")],
+        "n_contrast_levels": [Interval(Integral, 0, None, closed="left")],
         "mirrored": ["boolean"],
     }
     _not_in_sums = frozenset(
@@ -292,6 +303,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         contrast_floor: float | Literal["auto"] = "auto",
         threshold: float = 0.5,
         n_levels: int = 0,
+        n_contrast_levels: int = 0,
         class_based: bool = True,
         mirrored: bool = False,
         subsample: float = 1.0,
@@ -310,6 +322,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         self.contrast_floor = contrast_floor
         self.threshold = threshold
         self.n_levels = n_levels
+        self.n_contrast_levels = n_contrast_levels
         self.class_based = class_based
         self.mirrored = mirrored
         self.subsample = subsample
@@ -329,6 +342,10 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
                 "which is too small for float32"
             )
         return sizes
+
+    @property
+    def _has_levels(self) -> bool:
+        return self.n_levels + self.n_contrast_levels > 0
 
     @property
     def _needs_first_look(self) -> bool:  # type: ignore[override]
@@ -376,7 +393,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
             self.image_shape_[2],
             self.position_grid_,
             self.contrast_floor_,
-            with_pixels=self.n_levels > 0,
+            with_pixels=self._has_levels,
         )
 
     def _sum_settings(self) -> dict[str, Any]:
@@ -384,7 +401,7 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         return {
             **super()._sum_settings(),
             "position_grid": self.position_grid_,
-            "brightness": self.n_levels > 0,
+            "brightness": self._has_levels,
             "contrast_floor": (
                 getattr(self, "contrast_floor_", None)
                 if floor == "auto"
@@ -447,17 +464,20 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
                 "No brightness level can be computed: the squares of X underflow; "
                 "scale the images up."
             )
-        n = int(self.n_levels)
-        levels = np.linspace(-_FARTHEST, _FARTHEST, n) if n > 1 else np.zeros(1)
         height, width = self.kernel_size_
         n_channels = self.image_shape_[2]
         pixel = np.zeros((height, width, n_channels))
         pixel[(height - 1) // 2, (width - 1) // 2] = 1 / (std * n_channels)
-        signs = np.repeat([1.0, -1.0], n)
-        filters = signs[:, np.newaxis, np.newaxis, np.newaxis] * pixel
-        biases = -signs * (mean / std + np.tile(levels, 2))
-        self.level_filters_ = self._here(filters.astype(dtype))
-        self.level_biases_ = self._here(biases.astype(dtype))
+        n, n_contrast = int(self.n_levels), int(self.n_contrast_levels)
+        levels = np.linspace(-_FARTHEST, _FARTHEST, n) if n != 1 else np.zeros(1)
+        above = levels + mean / std
+        strengths = _STRONGEST / 2.0 ** np.arange(n_contrast - 1)[::-1]
+        strengths = np.append(0.0, strengths)[:n_contrast]
+        filters = [pixel, -pixel, pixel - pixel.mean(), pixel.mean() - pixel]
+        biases = [-above, above, -strengths, -strengths]
+        bank = np.repeat(filters, [n, n, n_contrast, n_contrast], axis=0)
+        self.level_filters_ = self._here(bank.astype(dtype))
+        self.level_biases_ = self._here(np.concatenate(biases).astype(dtype))
 
     def _set_filters(self, densities: Matrices, dtype: str) -> None:
         across, mirror = self.position_grid_[1], None

@@ -130,6 +130,20 @@ def test_levels_are_compared_with_the_pixel_at_the_center(n_levels, levels):
     assert_allclose(found, np.concatenate(expected, axis=3), atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("n", "levels"), [(1, [0]), (2, [0, 1.6]), (4, [0, 0.4, 0.8, 1.6])]
+)
+def test_contrast_levels_are_compared_with_the_difference_from_the_patch(n, levels):
+    images = 7 * X + 40
+    plain = layer().fit(images, Y).transform(images)
+    found = layer(n_contrast_levels=n).fit(images, Y).transform(images)
+    means = all_patches(images, (3, 3)).mean(axis=1).reshape(len(X), -1)
+    pixel = images.mean(axis=3)[:, 1:-1, 1:-1]
+    away = (pixel - means.reshape(pixel.shape))[..., np.newaxis] / images.std()
+    expected = [plain, *(np.maximum(s * away - np.array(levels), 0) for s in (1, -1))]
+    assert_allclose(found, np.concatenate(expected, axis=3), atol=1e-12)
+
+
 @pytest.mark.parametrize(("value", "flow"), [(1e200, "overflow"), (0, "underflow")])
 def test_levels_of_pixels_without_a_standard_deviation_are_refused(value, flow):
     unit = 1.0 if value else 1e-160
@@ -148,7 +162,7 @@ def test_a_fit_without_levels_forgets_those_of_an_earlier_one():
 
 
 def test_a_network_with_levels_pools_every_branch_in_one_pass():
-    fitted = network(n_levels=2).fit(X, Y)
+    fitted = network(n_levels=2, n_contrast_levels=2).fit(X, Y)
     (one,) = fused(fitted.operations()[:-1])
     encode, *_ = one.branches[0]
     assert (len(one.branches[0]), encode.power) == (1, 0.5)
