@@ -164,7 +164,11 @@ class _Confirmation:
     @functools.cached_property
     def _checked(self) -> Objective:
         """The objective whose Hessian confirms: at least as many rows as columns."""
-        return self.sample.in_memory(max(FACTOR_ROWS, self.sample.shape[1]))
+        n_rows = max(FACTOR_ROWS, self.sample.shape[1])
+        is_copy = self.sample is not self.objective
+        if is_copy and len(self.sample.rows) < 2 * n_rows:
+            return self.sample  # a second copy would cost memory and save little time
+        return self.sample.in_memory(n_rows)
 
     def is_certain(self, optimizer: LBFGS) -> bool:
         """Return True if the bound on the suboptimality is small, without a pass."""

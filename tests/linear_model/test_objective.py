@@ -264,6 +264,18 @@ def test_an_estimate_that_is_too_small_is_not_confirmed(rng):
     assert confirm(optimizer)
 
 
+def test_a_sample_is_only_copied_to_confirm_if_the_copy_is_much_smaller(
+    rng, monkeypatch
+):
+    objective = problem(rng)
+    sample = objective.sample(24)
+    for n_rows, is_copied in ((20, False), (8, True)):
+        monkeypatch.setattr(solver, "FACTOR_ROWS", n_rows)
+        checked = solver._Confirmation(objective, sample, 1e-6)._checked
+        assert (checked is not sample) == is_copied
+        assert n_rows <= len(checked.rows) < 2 * n_rows
+
+
 def few_rows(monkeypatch, objective, n):
     """Let so many rows be factored, in place of more columns."""
     monkeypatch.setattr(solver, "FEW_ROWS", n)
