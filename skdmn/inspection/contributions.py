@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from skdmn.inspection.tracing import (
     trace,
     values_per_image,
 )
+from skdmn.utils.threads import in_threads, n_threads, single_blas
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -194,13 +196,21 @@ def contributions(model: Any, X: Any, target: Any = None) -> Contributions:
     n, shape = int(images.shape[0]), tuple(images.shape[1:])
     codes = None if target is None else class_indices(target, linear.scores.classes, n)
     together: list[np.ndarray] = []
-    for some in gen_batches(n, _batch_size(linear, shape)):
-        batch = images.read(some) if isinstance(images, Sliced) else images[some]
+    reading, threads = threading.Lock(), n_threads()
+
+    def compute(some: slice) -> None:
+        with reading:  # a source may not be made for several threads
+            batch = images.read(some) if isinstance(images, Sliced) else images[some]
         part = _part(linear, batch, None if codes is None else codes[some])
         if not together:
-            together = [np.empty((n, *one.shape[1:]), one.dtype) for one in part]
+            together.extend(np.empty((n, *one.shape[1:]), one.dtype) for one in part)
         for array, one in zip(together, part, strict=True):
             array[some] = one
+
+    first, *others = gen_batches(n, _batch_size(linear, shape, threads))
+    with single_blas():
+        compute(first)
+        in_threads(compute, [(some,) for some in others], min(threads, len(others)))
     kept, indices, logits, bias, by_region, by_channel, pixels, pixel_bias = together
     of, n_channels = linear.filters, by_channel.shape[1]
     if of is not None and len(of.of_channel) != n_channels:
@@ -267,10 +277,10 @@ def _part(
     )
 
 
-def _batch_size(linear: LinearModel, shape: Any) -> int:
-    """Return how many images are processed at once, in bounded memory."""
+def _batch_size(linear: LinearModel, shape: Any, threads: int) -> int:
+    """Return how many images each thread processes at once, in bounded memory."""
     n_values = values_per_image((*linear.operations, *linear.on_rows), shape)
-    return max(1, sizes.allowed(sizes.BATCH_BYTES) // (8 * n_values))
+    return max(1, sizes.allowed(sizes.BATCH_BYTES) // (8 * n_values * threads))
 
 
 def _summed(values: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:

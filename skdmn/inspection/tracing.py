@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,25 +57,26 @@ class Share:
 
     Attributes
     ----------
-    multipliers, offset : ndarray of shape (n, ...)
+    multipliers : ndarray of shape (n, ...)
         As the values.
+    offset : ndarray of shape (n, ...) or None
+        As the values; None means zeros.
     bias : ndarray of shape (n,)
         Part that belongs to no value.
     """
 
     multipliers: np.ndarray
-    offset: np.ndarray
+    offset: np.ndarray | None
     bias: np.ndarray
 
     def terms(self, values: np.ndarray) -> np.ndarray:
         """Return what each value contributes."""
-        return self.multipliers * values + self.offset
+        return _added(self.multipliers * values, self.offset)
 
     def through(self, function: Callable[[np.ndarray], np.ndarray]) -> Share:
         """Apply a linear function to multipliers and offset."""
-        return replace(
-            self, multipliers=function(self.multipliers), offset=function(self.offset)
-        )
+        offset = None if self.offset is None else function(self.offset)
+        return replace(self, multipliers=function(self.multipliers), offset=offset)
 
     def times(self, factors: np.ndarray) -> Share:
         """Multiply the multipliers, because the values were multiplied."""
@@ -83,12 +84,15 @@ class Share:
 
     def without_offset(self) -> Share:
         """Move the offset to the bias."""
+        if self.offset is None:
+            return self
         axes = tuple(range(1, self.offset.ndim))
-        return replace(
-            self,
-            offset=np.zeros_like(self.offset),
-            bias=self.bias + self.offset.sum(axis=axes),
-        )
+        return replace(self, offset=None, bias=self.bias + self.offset.sum(axis=axes))
+
+
+def _added(one: np.ndarray, other: np.ndarray | None) -> np.ndarray:
+    """Return a sum, in which None means zeros."""
+    return one if other is None else one + other
 
 
 Pull = Callable[[Share], Share]
@@ -187,15 +191,15 @@ def _(operation: Convolve, values: np.ndarray) -> tuple[np.ndarray, Pull]:
     n_filters = len(operation.filters)
     weights = operation.filters.reshape(n_filters, -1)
     padded = pad(values, *window, 0)
-    products = patches(padded, window.size, window.stride) @ weights.T
+    products = _times(patches(padded, window.size, window.stride), weights.T)
     bias = np.zeros(n_filters) if operation.bias is None else operation.bias
 
     def pull(share: Share) -> Share:
         share = share.without_offset()
-        at_patches = share.multipliers @ weights
+        at_patches = _times(share.multipliers, weights)
         constant = share.multipliers.sum(axis=(1, 2)) @ bias
         inputs = _fold(at_patches, window, shape)
-        return Share(inputs, np.zeros(shape), share.bias + constant)
+        return Share(inputs, None, share.bias + constant)
 
     return products + bias, pull
 
@@ -212,26 +216,23 @@ def _(operation: Encode, values: np.ndarray) -> tuple[np.ndarray, Pull]:
     windows -= means
     means += first
     contrasts = _contrasts(windows, operation.floor)
-    products = (windows / contrasts) @ weights.T
-    magnitudes = np.maximum(np.abs(products) - operation.threshold, 0)
-    positive = products > 0
-    features = np.concatenate(
-        [np.where(positive, magnitudes, 0), np.where(positive, 0, magnitudes)], axis=-1
-    )
+    windows /= contrasts
+    products = _times(windows, weights.T)
+    # positive parts, then negative parts; of each pair, one is 0
+    features = np.concatenate([products, -products], axis=-1)
+    features -= operation.threshold
+    np.maximum(features, 0, out=features)
 
     def pull(share: Share) -> Share:
         share = share.without_offset()
-        above, below = np.split(share.multipliers, 2, axis=-1)
-        shared = np.where(positive, above, below) * magnitudes
-        ratios = np.divide(
-            shared, products, out=np.zeros_like(shared), where=magnitudes > 0
-        )
-        at_patches = (ratios @ weights) / contrasts
-        return Share(
-            _fold(at_patches, window, shape),
-            _fold(-at_patches * means, window, shape),
-            share.bias,
-        )
+        above, below = np.split(share.multipliers * features, 2, axis=-1)
+        ratios = above + below
+        np.divide(ratios, products, out=ratios, where=ratios != 0)
+        at_patches = _times(ratios, weights)
+        at_patches /= contrasts
+        inputs = _fold(at_patches, window, shape)
+        at_patches *= -means
+        return Share(inputs, _fold(at_patches, window, shape), share.bias)
 
     return features, pull
 
@@ -286,14 +287,19 @@ def _(operation: AveragePool, values: np.ndarray) -> tuple[np.ndarray, Pull]:
     window, shape = operation.window, values.shape
     counted = window.output_size(shape[1:])
     inside = pad(np.ones((1, *shape[1:3], 1)), *window, 0)
-    positions = list(_positions(window, counted))
-    n_pixels = sum(inside[:, rows, columns] for rows, columns in positions)
+    n_pixels = sum(
+        inside[:, rows, columns] for rows, columns in _positions(window, counted)
+    )
 
     def to_terms(outputs: np.ndarray) -> np.ndarray:
-        each = outputs / n_pixels
-        inputs = np.zeros((len(outputs), *inside.shape[1:3], outputs.shape[3]))
-        for rows, columns in positions:
-            inputs[:, rows, columns] += each
+        # down first, then across: fewer additions than over all positions
+        (height, width), (n, *_, channels) = inside.shape[1:3], outputs.shape
+        each, down = outputs / n_pixels, np.zeros((n, height, counted[1], channels))
+        for dy in range(window.size[0]):
+            down[:, every(dy, counted[0], window.stride[0])] += each
+        inputs = np.zeros((n, height, width, channels))
+        for dx in range(window.size[1]):
+            inputs[:, :, every(dx, counted[1], window.stride[1])] += down
         return _inside(inputs, window, shape)
 
     return window_means(values, window), lambda share: share.through(to_terms)
@@ -308,7 +314,7 @@ def _(
 
     def pull(share: Share) -> Share:
         multipliers = share.multipliers / scale
-        return Share(multipliers, share.offset - multipliers * mean, share.bias)
+        return Share(multipliers, _added(-multipliers * mean, share.offset), share.bias)
 
     return (values - mean) / scale, pull
 
@@ -338,11 +344,7 @@ def _(operation: AverageFlips, values: np.ndarray) -> tuple[np.ndarray, Pull]:
         half = replace(share.through(lambda a: 0.5 * a), bias=0.5 * share.bias)
         one = pull_plain(half)
         other = pull_flipped(half).through(lambda a: a[:, :, ::-1])
-        return Share(
-            one.multipliers + other.multipliers,
-            one.offset + other.offset,
-            one.bias + other.bias,
-        )
+        return _together([one, other])
 
     return 0.5 * plain + 0.5 * flipped, pull
 
@@ -355,19 +357,31 @@ def _(operation: Concatenate, values: np.ndarray) -> tuple[np.ndarray, Pull]:
     def pull(share: Share) -> Share:
         share = share.without_offset()  # the bias belongs to all branches together
         nothing = np.zeros_like(share.bias)
+        multipliers = np.split(share.multipliers, ends, axis=-1)
         parts = [
-            pull_one(Share(multipliers, np.zeros_like(multipliers), nothing))
-            for pull_one, multipliers in zip(
-                pulls, np.split(share.multipliers, ends, axis=-1), strict=True
-            )
+            pull_one(Share(one, None, nothing))
+            for pull_one, one in zip(pulls, multipliers, strict=True)
         ]
-        return Share(
-            sum(part.multipliers for part in parts),
-            sum(part.offset for part in parts),
-            share.bias + sum(part.bias for part in parts),
-        )
+        together = _together(parts)
+        return replace(together, bias=share.bias + together.bias)
 
     return np.concatenate(found, axis=-1), pull
+
+
+def _together(parts: Sequence[Share]) -> Share:
+    """Return the sum of shares over the same values."""
+    offsets = [part.offset for part in parts if part.offset is not None]
+    return Share(
+        functools.reduce(np.add, [part.multipliers for part in parts]),
+        functools.reduce(np.add, offsets) if offsets else None,
+        functools.reduce(np.add, [part.bias for part in parts]),
+    )
+
+
+def _times(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Multiply the last axis with a matrix, in one product instead of many small."""
+    product = values.reshape(-1, values.shape[-1]) @ matrix
+    return product.reshape(*values.shape[:-1], matrix.shape[1])
 
 
 # windows
