@@ -20,7 +20,8 @@ from skdmn.presets import make_dmn
 from skdmn.utils import array_api
 from skdmn.utils.array_api import HOST, Backend, own_backend, to_backend, to_numpy
 
-PLACES = ["torch", "CPU_DEVICE", "device1"]
+# arrays on "device1" cannot be mixed with others; on "CPU_DEVICE" they can
+PLACES = ["torch", "device1"]
 layers = each("layer", one_of_each_type(image_estimators()))
 learning = each(
     "layer",
@@ -101,7 +102,7 @@ def assert_same_features(features, expected, backend):
 
 
 @pytest.mark.usefixtures("dispatch")
-@places
+@pytest.mark.parametrize("backend", [*PLACES, "CPU_DEVICE"], indirect=True)
 @layers
 @pytest.mark.parametrize(
     ("dtype", "ndim"), [("uint8", 3), ("uint8", 4), ("float32", 4), ("float64", 4)]

@@ -2,8 +2,6 @@
 
 import importlib
 import pkgutil
-import subprocess
-import sys
 from types import FunctionType
 
 import pytest
@@ -65,11 +63,3 @@ def test_tables_list_every_module(package):
     for name in names:
         assert f"\n{name} " in found.__doc__
         assert f"\n{package}.{name} " in skdmn.analysis.__doc__
-
-
-def test_torch_and_matplotlib_are_not_imported():
-    lines = [f"import skdmn.analysis.{package}" for package in PACKAGES]
-    lines += ["import sys", "print({'torch', 'matplotlib'} & set(sys.modules))"]
-    code = "\n".join(lines)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    assert done.stdout.strip() == b"set()"

@@ -557,10 +557,10 @@ SOFTMAX = [
 ]
 
 
-@pytest.mark.parametrize("softmax", SOFTMAX, ids=str)
-@pytest.mark.parametrize("two", [False, True])
 @pytest.mark.parametrize("sampled", [False, True])
-def test_softmax_reaches_the_same_optimum(digits, softmax, two, sampled, monkeypatch):
+@pytest.mark.parametrize("which", range(4))
+def test_softmax_reaches_the_same_optimum(digits, which, sampled, monkeypatch):
+    softmax, two = SOFTMAX[which], sampled == bool(which % 2)  # each pair of cases
     X, y = digits[0] + np.float32(30), digits[1]
     y = (y > 6).astype(int) if two else y
     weights = np.arange(N) % 4 * 1.5

@@ -59,6 +59,7 @@ def assert_same(ours, expected, X):
     assert_allclose(ours.predict_proba(X), expected.predict_proba(X), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_cluster_of_threads(digits, expected):
     X, y = digits
     connected, local = client(processes=False)

@@ -192,14 +192,15 @@ def test_there_are_no_kernels_where_llvm_cannot_be_loaded(monkeypatch):
 # importing
 
 
-def test_importing_the_package_imports_neither_numba_nor_cupy():
-    code = "import json, sys; from skdmn import *; print(json.dumps([*sys.modules]))"
+def test_importing_the_package_and_the_analysis_imports_nothing_that_is_optional():
+    names = "from skdmn import *; from skdmn.analysis import *"
+    code = f"import json, sys; {names}; print(json.dumps([*sys.modules]))"
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     loaded = {name.split(".")[0] for name in json.loads(out.stdout)}
     assert "skdmn" in loaded
-    assert not loaded & {"numba", "llvmlite", "cupy", "torch"}
+    assert not loaded & {"numba", "llvmlite", "cupy", "torch", "matplotlib"}
 
 
 def test_a_convolution_alone_is_the_whole_window(rng):

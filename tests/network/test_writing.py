@@ -1,10 +1,10 @@
 """Features in files: written while computed, interrupted, gone on with."""
 
 import json
+import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -77,36 +77,31 @@ def test_what_is_written_loads_and_is_learned_from(tmp_path):
     assert_allclose(ours.predict_proba(mapped), expected.predict_proba(mapped), 1e-3)
 
 
-KILLED = """
-import os, signal, sys
-sys.path[:0] = {tests!r}
-from skdmn.network import writing
-from test_writing import lazy_features
+def write_and_be_killed(target):
+    """Write features, and kill this process in the middle of the fourth batch."""
+    kind, starts = writing.TARGETS[target.suffix], []
+    write = kind.write
 
-writing.CHECKPOINT_SECONDS = 0
-kind = writing.TARGETS[{suffix!r}]
-write, starts = kind.write, []
+    def half(self, some, rows):
+        starts.append(some.start)
+        if len(starts) == 4:
+            write(self, slice(some.start, some.start + 2), rows[:2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(self, some, rows)
 
-def half(self, some, rows):
-    starts.append(some.start)
-    if len(starts) == 4:
-        write(self, slice(some.start, some.start + 2), rows[:2])
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(self, some, rows)
-
-kind.write = half
-lazy_features().write({target!r})
-"""
+    kind.write = half
+    lazy_features().write(target)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_killed_process_is_gone_on_with(tmp_path, suffix, monkeypatch):
     target = tmp_path / f"features{suffix}"
-    here = Path(__file__).parent
-    tests = [str(here), str(here.parent)]
-    script = KILLED.format(tests=tests, suffix=suffix, target=str(target))
-    child = subprocess.run([sys.executable, "-c", script], check=False)
-    assert child.returncode == -signal.SIGKILL
+    fork = multiprocessing.get_context("fork")
+    child = fork.Process(target=write_and_be_killed, args=(target,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
     assert rows_done(target) == 3 * SIZE
     assert not target.exists()
     calls = stop_at(monkeypatch, writing.TARGETS[suffix], "write", 10**6)
