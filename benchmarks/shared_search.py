@@ -1,23 +1,31 @@
 """CutoffSearchCV against GridSearchCV with `memory`: time, and differences of scores.
 
     python benchmarks/shared_search.py --data DIR
+    python benchmarks/shared_search.py --data DIR --memory
 
 The data are MNIST images in three folds, and the softmax is the package's own in both
 searches. The searches are run alternately; the times are medians, without the fit of
 the best setting to all data. The cache of `memory` is empty at the start of each
 search. The time of one fit is that of the best setting on two thirds of the images.
+
+With `--memory`, the peak memory of the search is measured instead, minus the memory
+before it, with two values of scikit-learn's `working_memory`; and that of a plain
+search of one setting, that with the most features.
 """
 
+import json
 import time
 from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 import machine
+from memory import forget_peak, memory
 from skdmn import ClassPCAPatchTransformer, MaxPool2DTransformer, SoftmaxClassifier
 from skdmn.datasets import load_mnist
 from skdmn.model_selection import CutoffSearchCV
@@ -34,6 +42,7 @@ TWO_LAYERS = {
     "conv2__n_filters": [16, 32, 64],
     "softmax__C": [0.003, 0.01, 0.03],
 }
+BUDGETS = (1024, 64)  # MiB; the first is scikit-learn's default
 CASES = {"one layer": ONE_LAYER, "two layers": TWO_LAYERS}
 
 
@@ -86,9 +95,45 @@ def compare(case: str, tol: float, repeats: int, X, y) -> dict:
     }
 
 
+def memory_beside(search, X, y) -> int:
+    """Return the peak memory of a search beside what was there before, in bytes."""
+    forget_peak()
+    before = memory("VmRSS")
+    search.fit(X, y)
+    return memory("VmHWM") - before
+
+
+def memories(case: str, X, y) -> list[dict]:
+    """Measure the memory of a search with several budgets, and of its largest fit."""
+    how = {"cv": StratifiedKFold(FOLDS), "refit": False}
+    shared = CutoffSearchCV(network(case, 1e-2), CASES[case], **how)
+    shared.fit(X[: len(X) // 10], y[: len(X) // 10])  # load kernels
+    found = []
+    for budget in BUDGETS:
+        with config_context(working_memory=budget):
+            peak = memory_beside(shared, X, y)
+        largest = int(np.argmax(shared.n_features_of_settings_))
+        setting = shared.cv_results_["params"][largest]
+        alone = GridSearchCV(
+            network(case, 1e-2), {name: [value] for name, value in setting.items()}
+        ).set_params(**how)
+        found.append(
+            {
+                "case": case,
+                "settings": len(shared.cv_results_["params"]),
+                "budget": budget * 2**20,
+                "beside": peak,
+                "one_fit": memory_beside(alone, X, y),
+            }
+        )
+        print(found[-1], flush=True)
+    return found
+
+
 def main() -> None:
     parser = machine.timing_parser(__doc__.splitlines()[0], "shared_search.json")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="measure memory only")
     options = parser.parse_args()
     machine.limit(options.threads)
     X, y = load_mnist("train", data_home=options.data)
@@ -96,6 +141,12 @@ def main() -> None:
     X, y = X[:n], y[:n]
     rows = []
     results = {"data": f"MNIST, {n} training images", "folds": FOLDS, "rows": rows}
+    if options.memory:
+        known = json.loads(options.json.read_text()) if options.json.exists() else {}
+        results = known or results
+        results["memory"] = [one for case in CASES for one in memories(case, X, y)]
+        machine.write(options.json, results)
+        return
     for case in CASES:
         compare(case, 1e-2, 1, X[: n // 10], y[: n // 10])  # load kernels
         for tol in (1e-2, 1e-5):

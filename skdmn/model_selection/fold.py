@@ -379,8 +379,11 @@ class _Fold:
             return
         itemsize = 8 if str(getattr(data.train, "dtype", "")).endswith("64") else 4
         n_images = _num_samples(data.train) + _num_samples(data.test)
-        # half for the union, half for the features of one setting
-        most = working_memory() // 2 // (itemsize * n_images)
+        # Half is for unions, half for the features of one setting. Layers that learn
+        # share both: the output of one is held while the settings of the next are run.
+        steps = variants[0].settings[0].steps
+        n_layers = max(sum(step.is_layer and step.learns for step in steps), 1)
+        most = working_memory() // 2 // n_layers // (itemsize * n_images)
         every = [variant.operations for variant in variants]
         for part in parts(every, layer.image_shape_, most):
             some = [variants[number] for number in part]

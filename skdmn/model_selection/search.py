@@ -329,9 +329,10 @@ class CutoffSearchCV(_SharedSearchCV):
     your own (instead of a name or ``make_scorer``) compute the features of each setting
     again.
 
-    The features of a union take at most half of scikit-learn's ``working_memory`` for
-    all images of the search; larger unions are computed in parts. In addition, the
-    features of one setting and the input of each layer that learns are held in memory.
+    The features of unions and of one setting take at most scikit-learn's
+    ``working_memory`` for all images of the search, or as much as those of one setting
+    if these are larger: larger unions are computed in parts. The classifier's own
+    memory comes in addition.
 
     Progress is reported to scikit-learn's callbacks (``set_callbacks``) for every
     setting and fold.

@@ -1,5 +1,6 @@
 """Searches that share work, compared with scikit-learn's, which fit every setting."""
 
+import tracemalloc
 import warnings
 
 import joblib
@@ -12,6 +13,7 @@ from scipy.stats import loguniform, randint
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, get_scorer, make_scorer
@@ -201,6 +203,7 @@ def test_results_are_those_of_a_plain_search_for_many_grids(search):
     ("estimator", "grid"),
     [
         (ONE_LAYER, {"conv__n_filters": [1, 3], "conv__signs": ["one", "both"]}),
+        (ONE_LAYER[1:], {"pool__pool_size": [2, 3]}),
         (TWO_LAYERS, {"conv1__n_filters": [2, 4], "conv2__n_filters": [2, 5]}),
         (NETWORK, {"densitymatrixnetwork__conv__n_filters": [2, 6]}),
         (FOREIGN, {"net__conv__n_filters": [2, 3], "scale__with_std": [True, False]}),
@@ -213,7 +216,15 @@ def test_results_are_those_of_a_plain_search_for_many_grids(search):
             {"features__pool__power": [0.5, 1.0]},
         ),
     ],
-    ids=["one layer", "two layers", "network", "foreign", "make_dmn", "recommended"],
+    ids=[
+        "one layer",
+        "pooling",
+        "two layers",
+        "network",
+        "foreign",
+        "make_dmn",
+        "recommended",
+    ],
 )
 def test_every_setting_shares_and_scores_as_if_alone(alone, estimator, grid):
     how = {"cv": 2, "refit": False}
@@ -282,6 +293,33 @@ def test_a_union_that_does_not_fit_is_computed_in_parts(monkeypatch):
     per_part = np.add(sizes[::2], sizes[1::2]).reshape(2, -1)
     # 1 and 2 filters together, and 4 and 8 alone, which are larger than the budget
     assert_array_equal(per_part // (90 * 2 * 2 * 4), [[2, 4, 8]] * 2)
+
+
+def test_memory_beside_the_images_is_bounded():
+    images = np.random.default_rng(0).normal(size=(1000, 10, 10)).astype(np.float32)
+    labels = np.arange(1000) % 2
+    layer = ClassPCAPatchTransformer(variance_cutoff=1.0, correlation_cutoff=1.0)
+    two = Pipeline(
+        [
+            ("conv1", layer),
+            ("conv2", clone(layer).set_params(kernel_size=2)),
+            ("classifier", DummyClassifier()),  # which needs no memory itself
+        ]
+    )
+    numbers = [4, 7, 10]
+    grid = {"conv1__n_filters": numbers, "conv2__n_filters": numbers}
+
+    def peak(budget):
+        """Return the MiB that a search allocates at most."""
+        tracemalloc.start()
+        try:
+            with config_context(working_memory=budget):
+                CutoffSearchCV(two, grid, cv=2, refit=False).fit(images, labels)
+            return tracemalloc.get_traced_memory()[1] / 2**20
+        finally:
+            tracemalloc.stop()
+
+    assert peak(1024) > 1.15 * 6 > peak(6)
 
 
 # scores, metadata and failures
