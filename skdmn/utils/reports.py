@@ -16,10 +16,15 @@ class _Printer(logging.Handler):
     """Handler that prints lines if there is no other handler."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        others = [h for h in _logger.handlers if h is not self]
-        if not others and not logging.getLogger().handlers:
+        if not _has_others():
             # looked up now, because notebooks and tests replace it
             print(self.format(record), file=sys.stdout, flush=True)
+
+
+def _has_others() -> bool:
+    """Return True if somebody has configured logging."""
+    handlers = [*_logger.handlers, *logging.getLogger().handlers]
+    return any(not isinstance(handler, _Printer) for handler in handlers)
 
 
 _logger.addHandler(_Printer())
@@ -40,3 +45,14 @@ def report(name: str, text: str, seconds: float | None = None) -> None:
     """
     took = "" if seconds is None else f", {seconds:.1f} s"
     _logger.info("[%s] %s%s", name, text, took)
+
+
+def announce(text: str) -> None:
+    """Tell what nobody asked for: to handlers if there are any, else on a terminal.
+
+    The standard output may be the result of a command and stays as it is.
+    """
+    if _has_others():
+        _logger.info(text)
+    elif sys.stderr is not None and sys.stderr.isatty():
+        print(f"skdmn: {text}", file=sys.stderr)

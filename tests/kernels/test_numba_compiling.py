@@ -6,6 +6,7 @@ import importlib
 import inspect
 import io
 import itertools
+import logging
 import os
 import shutil
 import subprocess
@@ -367,6 +368,22 @@ def test_the_time_of_compilation_is_counted_and_told_once(folder, caplog, monkey
     assert [record.getMessage()[:23] for record in caplog.records] == [
         "compiling kernels, once"
     ]
+
+
+def test_the_standard_output_is_free_of_what_nobody_asked_for(
+    folder, capsys, monkeypatch
+):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    for is_terminal in (False, True):
+        compiling._tell.cache_clear()
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_it=is_terminal: is_it)
+        result(1 + is_terminal)
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("skdmn: compiling kernels, once" if is_terminal else "")
+        assert is_terminal or err == ""
+        for file in files(folder):
+            file.unlink()
 
 
 def test_a_process_waits_for_another_one_that_compiles_the_same_kernel(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import logging
 import os
 import pickle
 import sys
@@ -32,6 +31,7 @@ from numba.core.sigutils import normalize_signature
 
 from skdmn.kernels.numba.blocks import ROWS, VECTOR_BYTES
 from skdmn.utils.locks import Lock
+from skdmn.utils.reports import announce
 
 _DIGEST = hashlib.sha256().digest_size
 # settings of Numba that change the machine code
@@ -160,12 +160,7 @@ def _compiling(cache: KernelCache | None) -> Iterator[None]:
 @functools.cache
 def _tell() -> None:
     """Tell once per process that kernels are compiled."""
-    message = "compiling kernels, once; later processes load them from the cache"
-    logger = logging.getLogger("skdmn")
-    logger.info(message)
-    listens = logger.isEnabledFor(logging.INFO) and logger.hasHandlers()
-    if not listens and sys.stderr is not None and sys.stderr.isatty():
-        print(f"skdmn: {message}", file=sys.stderr)
+    announce("compiling kernels, once; later processes load them from the cache")
 
 
 class KernelCache(FunctionCache):
