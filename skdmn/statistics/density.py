@@ -165,6 +165,8 @@ class DensityAccumulator:
         """
         n_patches = self._n_patches(images.shape[1:])
         factors = self._watch(images, labels)
+        if len(self.n_images) <= 2**16:  # NumPy sorts short integers by radix
+            labels = labels.astype(np.uint16)
         found, counts = np.unique(labels, return_counts=True)
         order = np.argsort(labels, kind="stable")
         ends = np.cumsum(counts)

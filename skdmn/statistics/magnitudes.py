@@ -79,9 +79,10 @@ class Magnitudes:
         found = squares[:, 0]
         if self.size is not None:
             found = patch_variances(images, self.size)
-        at = labels, _bins(found)
-        np.add.at(self.counts, at, 1)
-        np.add.at(self.totals, at, found)
+        at, shape = labels * _BINS + _bins(found), self.counts.shape
+        n_bins = self.counts.size
+        self.counts += np.bincount(at, minlength=n_bins).reshape(shape)
+        self.totals += np.bincount(at, found, n_bins).reshape(shape)
         self.least = float(min(self.least, squares[:, 1].min()))
         self.greatest = float(max(self.greatest, squares[:, 2].max()))
 
