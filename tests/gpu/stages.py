@@ -37,6 +37,8 @@ from skdmn import (
 )
 from skdmn.data import rows, sizes
 from skdmn.data.images import Images
+from skdmn.kernels.geometry import Window
+from skdmn.kernels.reference import convolution as definition
 from skdmn.linear_model import solver
 from skdmn.linear_model.objective import Objective
 from skdmn.utils.array_api import HOST, gpu
@@ -139,6 +141,27 @@ def stages():
         yield from softmax(n_rows, n_classes, n_blocks)
 
 
+def check_convolution():
+    """Convolve images with more tiles than a kernel is started for at once."""
+    import cupy
+
+    from skdmn.kernels.cuda import convolution
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 7, 8, 2), dtype=np.uint8)
+    filters = rng.integers(-9, 10, (9, 3, 3, 2)).astype(np.float32)
+    settings = (1, 1), "valid", "relu", Window((2, 2), (2, 2), "valid")
+    sent = cupy.asarray(images), cupy.asarray(filters)
+    whole, counts = counted(lambda: convolution.convolve(*sent, *settings))
+    convolution.GRID = 2
+    parts, more = counted(lambda: convolution.convolve(*sent, *settings))
+    assert more["launches"] > counts["launches"]
+    expected = definition.convolve_and_pool(images, filters, *settings)
+    for found in (whole, parts):
+        np.testing.assert_array_equal(found.get(), expected)
+    convolution.GRID = 2**31 - 1
+
+
 def check_classifier():
     """Compare fits to rows that are sent in pieces, and refuse NaN."""
     rng = np.random.default_rng(0)
@@ -162,5 +185,6 @@ def check_classifier():
 
 
 if __name__ == "__main__":
+    check_convolution()
     check_classifier()
     print(json.dumps(list(stages())))

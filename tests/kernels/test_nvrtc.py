@@ -15,8 +15,9 @@ import pytest
 # the instances that other dtypes differ from least, and the widest ones
 KERNELS = {
     "convolution": [
-        "convolve<unsigned char, float, 3>",
-        "convolve<double, double, 5>",
+        "convolve<unsigned char, float, 3, 1, 2, 4, 2, 2>",
+        "convolve<float, float, 5, 1, 1, 8, 1, 1>",
+        "convolve<double, double, 5, 1, 2, 4, 2, 2>",
         "max_pool<Half, float>",
     ],
     "patches": [

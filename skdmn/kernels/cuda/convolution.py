@@ -13,11 +13,13 @@ from typing import Any, Literal
 import cupy
 import numpy as np
 
-from skdmn.kernels.cuda.launch import GRID, by_value, c_type, kernel, readable
-from skdmn.kernels.cuda.tiling import WARP, Geometry, arranged, tiled, whole
+from skdmn.kernels.cuda.launch import GRID, blocks, by_value, c_type, kernel, readable
+from skdmn.kernels.cuda.tiling import Geometry, arranged, instance, tiled, whole
 from skdmn.kernels.geometry import Padding, Pair, Window, check_filters
 from skdmn.kernels.reference import convolution as definition
 from skdmn.utils.array_api import Array
+
+_THREADS, _AT_ONCE = 256, 4  # of max pooling: threads, and outputs of a thread
 
 
 def convolve(
@@ -42,47 +44,53 @@ def convolve(
             images, filters, stride, padding, activation, window
         )
     with images.device:
-        weights = arranged(filters, g, cupy)
-        return _run(
-            f"convolve<{{}}, {{}}, {size[1]}>",
-            images,
-            (weights,),
-            filters.dtype,
-            0 if activation == "relu" else -np.inf,
-            (g.jobs(len(images)), g.threads(itemsize), g.shared_bytes(itemsize)),
-            g,
-        )
+        weights, start = arranged(filters, g, cupy), 0 if activation else -np.inf
+        threads, shared = g.threads(itemsize), g.shared_bytes(itemsize)
+        name = f"convolve<{{}}, {{}}, {instance(g)}>"
+        images, out = _prepared(images, filters.dtype, g)
+        at_once = GRID // g.jobs(1) * g.tile_images
+        for begin in range(0, len(images), at_once):
+            some = slice(begin, begin + at_once)
+            launch = g.jobs(len(images[some])), threads, shared
+            _run(name, images[some], (weights,), out[some], start, launch, g)
+        return out
 
 
 def max_pool(images: Array, window: Window, dtype: Any) -> Array:
     """Compute the maximum of every window; see `reference.convolution.max_pool`."""
     g = whole(images.shape[1:], images.shape[3], (1, 1), (1, 1), "valid", window)
-    threads = min(-(-g.out_columns * g.channels // WARP) * WARP, 256)
-    launch = len(images) * g.out_rows, threads, 0
     with images.device:
-        return _run("max_pool<{}, {}>", images, (), dtype, -np.inf, launch, g)
+        images, out = _prepared(images, np.dtype(dtype), g)
+        launch = blocks(out.size, _AT_ONCE * _THREADS), _THREADS, 0
+        _run("max_pool<{}, {}>", images, (), out, -np.inf, launch, g)
+        return out
+
+
+def _prepared(images: Array, dtype: np.dtype, g: Geometry) -> tuple[Array, Array]:
+    """Return images that kernels can read, and an array for the output."""
+    out = cupy.empty((len(images), *g.out_shape), dtype)
+    return readable(images, dtype), out
 
 
 def _run(
     name: str,
     images: Array,
     operands: tuple[Array, ...],
-    dtype: Any,
+    out: Array,
     start: float,
     launch: tuple[int, int, int],
     g: Geometry,
-) -> Array:
-    """Launch a kernel for all images.
+) -> None:
+    """Launch a kernel that writes the output of images.
 
     `launch` is (number of blocks, threads per block, bytes of shared memory per block).
     """
-    dtype = np.dtype(dtype)
-    images = readable(images, dtype)
-    n, out = len(images), cupy.empty((len(images), *g.out_shape), dtype)
     if not out.size:
-        return out
-    compute = kernel("convolution", name.format(*map(c_type, (images.dtype, dtype))))
-    arguments = (images, *operands, out, dtype.type(start), np.int64(n), by_value(g))
-    blocks, threads, shared = launch
-    compute((min(blocks, GRID),), (threads,), arguments, shared_mem=shared)
-    return out
+        return
+    compute = kernel(
+        "convolution", name.format(c_type(images.dtype), c_type(out.dtype))
+    )
+    start, n = out.dtype.type(start), np.int64(len(images))
+    n_blocks, threads, shared = launch
+    arguments = (images, *operands, out, start, n, by_value(g))
+    compute((n_blocks,), (threads,), arguments, shared_mem=shared)

@@ -1,8 +1,9 @@
 """Choice of the tiles of the GPU kernels; this module needs no GPU.
 
 A block of threads convolves the positions under a tile of the output, for some images
-and filters, and pools them. Each thread keeps the sums of `POSITIONS` positions and
-`FILTER_BYTES` of filters in registers.
+and filters, and pools them. Each thread computes a region of neighbouring positions for
+`FILTER_BYTES` of filters; their sums stay in registers. If a region consists of whole
+windows, the thread pools them itself. Otherwise the block pools in shared memory.
 """
 
 from __future__ import annotations
@@ -22,16 +23,29 @@ from skdmn.kernels.geometry import (
 )
 from skdmn.utils.array_api import Array
 
-POSITIONS, FILTER_BYTES = 8, 32  # as in convolution.cu
-WARP = 32
-THREADS = 128  # largest number of threads in a block
+FILTER_BYTES = 32  # of a thread, as in convolution.cu
+POSITIONS = 8  # of a region, at most; their sums fill half of the registers
+WARP, BANKS = 32, 32
+THREADS = 256  # largest number of threads in a block
 # of a block. GPUs allow 48 KB by default. Several blocks have to fit on a
 # multiprocessor, so that some compute while others read
 SHARED_BYTES = 40 * 2**10
 
-# instructions per value read and per value written, if a product takes one; estimates
-# that only have to rank the tiles
-_READ, _WRITE = 30, 60
+# of a multiprocessor: shared memory, and threads that have registers
+_SHARED_BYTES, _THREADS = 160 * 2**10, 512
+# time per value copied to shared memory, and per sum pooled, if a product takes 1; they
+# include waiting for memory, and are fitted to times of an H200 by
+# benchmarks/gpu_tiles.py. The third, per value pooled in shared memory, is an estimate
+_COPY, _POOL, _WRITE = 84, 27, 60
+
+
+class Region(NamedTuple):
+    """Positions of a thread, and the size of its windows; 0 if it does not pool."""
+
+    rows: int
+    columns: int
+    pool_rows: int
+    pool_columns: int
 
 
 class Geometry(NamedTuple):
@@ -64,10 +78,17 @@ class Geometry(NamedTuple):
     tiles_down: int
     tiles_across: int
     filter_blocks: int
-    conv_rows: int
-    conv_columns: int
+    region_rows: int
+    region_columns: int
+    pool_rows: int
+    pool_columns: int
+    regions_down: int
+    regions_across: int
     image_rows: int
+    image_columns: int
+    length: int
     pitch: int
+    image_pitch: int
     plane: int
     chunk: int
     position_threads: int
@@ -95,19 +116,34 @@ class Geometry(NamedTuple):
         """Return the bytes of shared memory of a block: operands, later their sums."""
         taps = self.kernel_height * self.kernel_width
         operands = self.chunk * (taps * self.tile_filters + self.plane)
-        sums = self.tile_filters * (POSITIONS * self.position_threads + 1)
+        positions = self.region_rows * self.region_columns * self.position_threads
+        sums = 0 if self.pool_rows else self.tile_filters * (positions + 1)
         return max(operands, sums) * itemsize
 
+    def counts(self, itemsize: int) -> tuple[int, int, int]:
+        """Return the products, copied values and pooled sums of a block of threads."""
+        taps = self.kernel_height * self.kernel_width
+        sums = self.threads(itemsize) * self.region_rows * self.region_columns
+        sums *= FILTER_BYTES // itemsize
+        pixels = self.tile_images * self.image_rows * self.image_columns
+        copied = self.channels * (pixels + taps * self.tile_filters)
+        return sums * taps * self.channels, copied, sums
+
+    def waiting(self, itemsize: int) -> float:
+        """Return the factor by which few blocks, waiting together, take longer."""
+        threads, shared = self.threads(itemsize), self.shared_bytes(itemsize)
+        blocks = min(_THREADS // threads, _SHARED_BYTES // shared)
+        return 1 + 0.5 / max(blocks, 1)
+
     def cost(self, itemsize: int) -> float:
-        """Estimate the number of instructions for one image."""
-        d = self.kernel_height * self.kernel_width * self.channels
-        sums = self.threads(itemsize) * POSITIONS * (FILTER_BYTES // itemsize)
-        outputs = self.tile_images * self.tile_rows * self.tile_columns
-        block = sums * d + _READ * self.channels * (
-            self.plane + self.kernel_height * self.kernel_width * self.tile_filters
-        )
-        block += _WRITE * outputs * self.tile_filters
-        return block * self.jobs(self.tile_images) / self.tile_images
+        """Estimate the time for one image; the unit is that of a product."""
+        products, copied, sums = self.counts(itemsize)
+        block = products + _COPY * copied + _POOL * sums
+        if not self.pool_rows:
+            outputs = self.tile_images * self.tile_rows * self.tile_columns
+            block += _WRITE * outputs * self.tile_filters
+        blocks = self.jobs(self.tile_images) / self.tile_images
+        return block * self.waiting(itemsize) * blocks
 
 
 def whole(
@@ -166,20 +202,39 @@ def tiled(g: Geometry, itemsize: int) -> Geometry | None:
         None if one pixel of the output needs more positions, or a filter more memory,
         than a block of threads has.
     """
-    fits = (t for t in _tiles(g, itemsize) if t.chunk)
-    return min(fits, key=lambda t: t.cost(itemsize), default=None)
+    fits = (t for t in tiles(g, itemsize) if t.shared_bytes(itemsize) <= SHARED_BYTES)
+    best = min(fits, key=lambda t: t.cost(itemsize), default=None)
+    return best and _spread(best, itemsize)
 
 
-def _tiles(g: Geometry, itemsize: int) -> Iterator[Geometry]:
-    for threads in range(WARP, THREADS + 1, WARP):
-        for groups in (1, 2, 4):
-            if threads * groups > THREADS:
-                continue
+def tiles(g: Geometry, itemsize: int) -> Iterator[Geometry]:
+    """Yield geometries with all tiles among which `tiled` chooses."""
+    for region in _regions(g):
+        for threads in range(WARP, THREADS + 1, WARP):
             for columns in _shares(g.out_columns):
                 under = _under(columns, g.step_x, g.window_width)
-                rows = _fitting(g, POSITIONS * threads // under)
-                if rows:
-                    yield _tile(g, rows, columns, threads, groups, itemsize)
+                across = -(-under // region.columns)
+                rows = _fitting(g, threads // across * region.rows)
+                if not rows:
+                    continue
+                for groups in range(1, THREADS // WARP + 1):
+                    if threads * groups <= THREADS:
+                        tile = _tile(
+                            g, rows, columns, region, threads, groups, itemsize
+                        )
+                        if tile.chunk:
+                            yield tile
+
+
+def _regions(g: Geometry) -> Iterator[Region]:
+    """Yield the regions that threads may compute, of whole windows if possible."""
+    window, step = (g.window_height, g.window_width), (g.step_y, g.step_x)
+    pools = window == step and math.prod(window) <= POSITIONS
+    height, width = window if pools else (1, 1)
+    for down in range(1, POSITIONS // (height * width) + 1):
+        across = POSITIONS // (height * width * down)
+        if (down & (down - 1)) == 0:
+            yield Region(down * height, across * width, *(window if pools else (0, 0)))
 
 
 def _fitting(g: Geometry, conv_rows: int) -> int:
@@ -189,25 +244,28 @@ def _fitting(g: Geometry, conv_rows: int) -> int:
 
 
 def _tile(
-    g: Geometry, rows: int, columns: int, threads: int, groups: int, itemsize: int
+    g: Geometry,
+    rows: int,
+    columns: int,
+    region: Region,
+    threads: int,
+    groups: int,
+    itemsize: int,
 ) -> Geometry:
     """Return a geometry with tiles of some size; its chunk is 0 if it does not fit."""
-    conv_rows = _under(rows, g.step_y, g.window_height)
-    conv_columns = _under(columns, g.step_x, g.window_width)
-    image_rows = _under(conv_rows, g.stride_y, g.kernel_height)
-    pitch = _under(conv_columns, g.stride_x, g.kernel_width)
+    down = -(-_under(rows, g.step_y, g.window_height) // region.rows)
+    across = -(-_under(columns, g.step_x, g.window_width) // region.columns)
+    image_rows = _under(down * region.rows, g.stride_y, g.kernel_height)
+    image_columns = _under(across * region.columns, g.stride_x, g.kernel_width)
+    step = region.columns * g.stride_x
+    length = -(-image_columns // step)
+    image_pitch = image_rows * step * length
     filters = groups * FILTER_BYTES // itemsize
-    weights = g.kernel_height * g.kernel_width * filters
-    room = SHARED_BYTES // itemsize
+    room = SHARED_BYTES // itemsize - g.kernel_height * g.kernel_width * filters
     images = 1
     if (rows, columns) == (g.out_rows, g.out_columns):
-        enough = POSITIONS * threads // (conv_rows * conv_columns)
-        images = max(1, min(enough, (room - weights - 1) // (image_rows * pitch)))
-    plane = images * image_rows * pitch | 1  # odd: channels are in different banks
-    chunk = min(g.channels, room // (weights + plane))
-    if chunk:
-        chunk = -(-g.channels // -(-g.channels // chunk))
-    return g._replace(
+        images = max(1, min(threads // (down * across), room // image_pitch))
+    tile = g._replace(
         tile_images=images,
         tile_rows=rows,
         tile_columns=columns,
@@ -215,14 +273,62 @@ def _tile(
         tiles_down=-(-g.out_rows // rows),
         tiles_across=-(-g.out_columns // columns),
         filter_blocks=-(-g.n_filters // filters),
-        conv_rows=conv_rows,
-        conv_columns=conv_columns,
+        region_rows=region.rows,
+        region_columns=region.columns,
+        pool_rows=region.pool_rows,
+        pool_columns=region.pool_columns,
+        regions_down=down,
+        regions_across=across,
         image_rows=image_rows,
-        pitch=pitch,
-        plane=plane,
-        chunk=chunk,
+        image_columns=image_columns,
+        length=length,
         position_threads=threads,
     )
+    return _laid_out(tile, step * length, image_pitch, itemsize)
+
+
+def _laid_out(g: Geometry, pitch: int, image_pitch: int, itemsize: int) -> Geometry:
+    """Return a geometry with distances of rows and images; channels fill the memory."""
+    plane = g.tile_images * image_pitch | 1  # odd: channels are in different banks
+    weights = g.kernel_height * g.kernel_width * g.tile_filters
+    chunk = min(g.channels, SHARED_BYTES // itemsize // (weights + plane))
+    if chunk:
+        chunk = -(-g.channels // -(-g.channels // chunk))
+    return g._replace(pitch=pitch, image_pitch=image_pitch, plane=plane, chunk=chunk)
+
+
+def _spread(g: Geometry, itemsize: int) -> Geometry:
+    """Return a geometry with distances by which threads read from different banks."""
+    narrow = g.pitch
+    layouts = (
+        _laid_out(g, pitch, g.image_rows * pitch + more, itemsize)
+        for pitch in range(narrow, narrow + BANKS // 2)
+        for more in (range(BANKS // 2) if g.tile_images > 1 else (0,))
+    )
+    fits = (t for t in layouts if t.chunk == g.chunk)
+    return min(fits, key=lambda t: (_conflicts(t, itemsize), t.plane))
+
+
+def _conflicts(g: Geometry, itemsize: int) -> int:
+    """Return how many threads of a warp read from the same bank at most, summed up."""
+    banks = BANKS * 4 // itemsize
+    places = range(min(g.tile_images * g.regions_down * g.regions_across, 4 * banks))
+    row = g.region_rows * g.stride_y * g.pitch
+    found = 0
+    for start in places[::banks]:
+        uses = [0] * banks
+        for place in places[start : start + banks]:
+            line, across = divmod(place, g.regions_across)
+            image, down = divmod(line, g.regions_down)
+            uses[(image * g.image_pitch + down * row + across) % banks] += 1
+        found += max(uses)
+    return found
+
+
+def instance(g: Geometry) -> str:
+    """Return the template arguments of the kernel, after its types."""
+    region = g.region_rows, g.region_columns, g.pool_rows, g.pool_columns
+    return ", ".join(map(str, (g.kernel_width, g.stride_x, *region)))
 
 
 def arranged(filters: Array, g: Geometry, xp: Any) -> Array:
