@@ -68,7 +68,10 @@ def as_tensor(X: np.ndarray) -> torch.Tensor:
 
 
 def best_of(
-    models: list[Rival], data: tuple[np.ndarray, ...], seconds: float
+    models: list[Rival],
+    data: tuple[np.ndarray, ...],
+    seconds: float,
+    device: str = "cpu",
 ) -> tuple[Rival, list[dict]]:
     """Train each for some seconds; return the best on held-out images.
 
@@ -78,10 +81,10 @@ def best_of(
     order = np.random.default_rng(0).permutation(len(X))
     n = min(HELD_OUT, len(X) // 5)
     split = tuple(part[some] for some in (order[:-n], order[-n:]) for part in (X, y))
-    train(models[0], split, 1.0, seed=0)  # load what torch loads in the first run
+    train(models[0], split, 1.0, 0, device)  # load what torch loads in the first run
     tried = []
     for model in models:
-        found = train(model, split, seconds, seed=0)
+        found = train(model, split, seconds, 0, device)
         of = {k: getattr(model, k) for k in ("filters", "rate", "batch_size", "plain")}
         tried.append({**of, **found})
         print(tried[-1], flush=True)
@@ -90,13 +93,17 @@ def best_of(
 
 
 def train(
-    model: Rival, data: tuple[np.ndarray, ...], seconds: float, seed: int
+    model: Rival,
+    data: tuple[np.ndarray, ...],
+    seconds: float,
+    seed: int,
+    device: str = "cpu",
 ) -> dict[str, float]:
     """Train on uint8 images for some seconds; return seconds and accuracy."""
     X, y, X_test, y_test = data
     torch.manual_seed(seed)
     started = time.perf_counter()
-    images, labels = as_tensor(X), torch.from_numpy(y)
+    images, labels = as_tensor(X).to(device), torch.from_numpy(y).to(device)
     some = images[:5000].float()
     mean, std = some.mean((0, 2, 3), keepdim=True), some.std((0, 2, 3), keepdim=True)
 
@@ -108,27 +115,32 @@ def train(
         rows = torch.cat([rows, rows.flip(2)])
 
     network = model.network((*X.shape[1:3], images.shape[1]), int(y.max()) + 1)
+    network = network.to(device)
     adam = torch.optim.AdamW(network.parameters(), 0.0, weight_decay=model.decay)
     steps = 0
     while (passed := time.perf_counter() - started) < seconds:
-        for some in torch.randperm(len(images)).split(model.batch_size):
+        order = torch.randperm(len(images), device=device)
+        for some in order.split(model.batch_size):
             passed = (time.perf_counter() - started) / seconds
             if passed >= 1:
                 break
             rise, fall = passed / RISING, (1 - passed) / (1 - RISING)
             adam.param_groups[0]["lr"] = model.rate * min(rise, fall)
-            side = torch.randint(len(rows) // len(images), some.shape)
+            sides = len(rows) // len(images)
+            side = torch.randint(sides, some.shape, device=device)
             batch = rows[some + len(images) * side].permute(0, 3, 1, 2)
             adam.zero_grad()
             functional.cross_entropy(network(batch), labels[some]).backward()
             adam.step()
             steps += 1
+    if device != "cpu":
+        torch.cuda.synchronize()
     took = time.perf_counter() - started
     network.eval()
     with torch.inference_mode():
-        parts = as_tensor(X_test).split(500)
+        parts = as_tensor(X_test).to(device).split(500)
         found = torch.cat([network(prepared(part)).argmax(1) for part in parts])
-    accuracy = 100 * float((found.numpy() == y_test).mean())
+    accuracy = 100 * float((found.cpu().numpy() == y_test).mean())
     return {
         "seconds": took,
         "accuracy": accuracy,
