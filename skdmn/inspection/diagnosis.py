@@ -368,9 +368,9 @@ def diagnose(
     Notes
     -----
     The images are read once, and pass through the steps of a Pipeline once. Besides
-    them, the inputs of a layer take at most 256 MB
-    (fewer images are used in deep layers if they would take more), and the features of
-    the classifier take n_images x n_features numbers.
+    them, the inputs of a layer take at most 256 MB (fewer images are used in deep
+    layers if they would take more), and the features of the classifier take
+    n_images x n_features numbers.
 
     Components are those of the mean of the classes' density matrices. Layers choose
     directions by their variance. If classes differ along directions of small variance,

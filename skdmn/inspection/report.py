@@ -302,8 +302,8 @@ def report_of(
 ) -> ClassReport:
     """Report where a fitted classifier is right and wrong, see `class_report`.
 
-    `features` of all images, if they are there, are what the last step of the model
-    takes; the images then pass through no layer again.
+    If `features` are given, they are the input of the last step of the model for all
+    images, and images pass through no layer again.
     """
     n = int(X.shape[0]) if hasattr(X, "shape") else len(X)
     classes = to_numpy(model.classes_)

@@ -98,7 +98,7 @@ def write_and_be_killed(target):
 def test_a_killed_process_is_gone_on_with(tmp_path, suffix, monkeypatch):
     target = tmp_path / f"features{suffix}"
     fork = multiprocessing.get_context("fork")
-    child = fork.Process(target=write_and_be_killed, args=(target,))
+    child = fork.Process(target=write_and_be_killed, args=(target,), daemon=True)
     child.start()
     child.join(60)
     assert child.exitcode == -signal.SIGKILL
