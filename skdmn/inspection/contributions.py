@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,21 +195,15 @@ def contributions(model: Any, X: Any, target: Any = None) -> Contributions:
     n, shape = int(images.shape[0]), tuple(images.shape[1:])
     codes = None if target is None else class_indices(target, linear.scores.classes, n)
     together: list[np.ndarray] = []
-    reading, threads = threading.Lock(), n_threads()
-
-    def compute(some: slice) -> None:
-        with reading:  # a source may not be made for several threads
-            batch = images.read(some) if isinstance(images, Sliced) else images[some]
-        part = _part(linear, batch, None if codes is None else codes[some])
-        if not together:
-            together.extend(np.empty((n, *one.shape[1:]), one.dtype) for one in part)
-        for array, one in zip(together, part, strict=True):
-            array[some] = one
-
-    first, *others = gen_batches(n, _batch_size(linear, shape, threads))
-    with single_blas():
-        compute(first)
-        in_threads(compute, [(some,) for some in others], min(threads, len(others)))
+    threads = n_threads()
+    batches = list(gen_batches(n, _batch_size(linear, shape, threads)))
+    for first in range(0, len(batches), threads):
+        group = batches[first : first + threads]
+        for some, part in zip(group, _parts(linear, images, codes, group), strict=True):
+            if not together:
+                together = [np.empty((n, *one.shape[1:]), one.dtype) for one in part]
+            for array, one in zip(together, part, strict=True):
+                array[some] = one
     kept, indices, logits, bias, by_region, by_channel, pixels, pixel_bias = together
     of, n_channels = linear.filters, by_channel.shape[1]
     if of is not None and len(of.of_channel) != n_channels:
@@ -242,6 +235,24 @@ def contributions(model: Any, X: Any, target: Any = None) -> Contributions:
         filter_classes=filter_classes,
         class_labels=class_labels,
     )
+
+
+def _parts(
+    linear: LinearModel, images: Any, codes: np.ndarray | None, group: list[slice]
+) -> list[tuple[np.ndarray, ...]]:
+    """Return the contributions of some batches, computed in one thread each."""
+    # read by the caller: lazy features in another thread would wait for `single_blas`
+    read = images.read if isinstance(images, Sliced) else images.__getitem__
+    batches = [read(some) for some in group]
+    found: list[tuple[np.ndarray, ...]] = [()] * len(group)
+
+    def compute(i: int) -> None:
+        of_batch = None if codes is None else codes[group[i]]
+        found[i] = _part(linear, batches[i], of_batch)
+
+    with single_blas():
+        in_threads(compute, [(i,) for i in range(len(group))], len(group))
+    return found
 
 
 def _part(

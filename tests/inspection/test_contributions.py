@@ -1,5 +1,6 @@
 """Contributions: sums equal logits, and planted patterns are found."""
 
+import threading
 import warnings
 
 import numpy as np
@@ -254,6 +255,25 @@ def test_batches_and_sources_do_not_matter(tmp_path):
     for name in ("target", "logits", "by_region", "by_filter", "pixels", "images"):
         assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-12)
     assert parts.images.dtype == np.uint8
+
+
+def test_sources_are_read_by_the_calling_thread():
+    X, y = images_and_labels()
+    model = make_pipeline(network("whitened"), SoftmaxClassifier()).fit(X, y)
+    readers = []
+
+    class Source:
+        shape, dtype = X.shape, X.dtype
+
+        def __getitem__(self, some):
+            readers.append(threading.get_ident())
+            return X[some]
+
+    with sklearn.config_context(working_memory=1):
+        parts = contributions(model, Source())
+    assert len(readers) > 2
+    assert set(readers) == {threading.get_ident()}
+    assert_allclose(parts.logits, contributions(model, X).logits, atol=1e-12)
 
 
 class Darker(TransformerMixin, BaseEstimator):
