@@ -394,6 +394,7 @@ def heads() -> str:
         [
             row["data"],
             f"{row['n_training']:,}",
+            str(len(row["heads"][names[0]]["accuracies"])),
             *(
                 f"{head['accuracy']:.1f} ± {head['std']:.1f}, "
                 f"{mean(head['cross_entropies']):.2f}"
@@ -402,10 +403,10 @@ def heads() -> str:
         ]
         for row in results["rows"]
     ]
-    return table(["data", "images", *names], rows) + (
+    return table(["data", "images", "draws", *names], rows) + (
         f"\n\nAccuracy in percent and cross-entropy on {results['n_held_out']:,} "
         "held-out training images: means, and standard deviations of the accuracy, of "
-        f"{results['draws']} random draws. " + where(results, "heads")
+        "random draws. " + where(results, "heads")
     )
 
 

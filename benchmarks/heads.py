@@ -2,13 +2,15 @@
 
     python benchmarks/heads.py --data DIR [--sizes 500 2500] [--draws 1] [--only MNIST]
 
+Results of other sizes and data are kept.
+
 The features are those of `recommended_dmn` (for CIFAR-10 with horizontal-flip
 averaging), fitted to a random draw of the training images. There are two heads, each
 with two ways to choose its strength of regularization. That of SoftmaxClassifier is the
 default of `recommended_dmn`, that of IncrementalRidgeClassifier is chosen by the
 classifier itself from its sums; "validated" means that it is chosen on a fifth of the
-draw. All heads are fitted to all images of the draw, and scored on training images that
-are in no draw.
+draw. Draws of fewer than 100 images have as many of each class. All heads are fitted to
+all images of the draw, and scored on training images that are in no draw.
 """
 
 import numpy as np
@@ -19,7 +21,8 @@ from scoring import best_C, softmax, spread
 from skdmn import IncrementalRidgeClassifier, recommended_dmn
 from skdmn.datasets import load_cifar10, load_mnist
 
-SIZES, N_HELD_OUT = (100, 500, 1_000, 2_500), 2_000
+SIZES, N_HELD_OUT = (20, 50, 100, 500, 1_000, 2_500), 2_000
+FEW = 100
 C_GRID = (0.001, 0.003, 0.01, 0.03)
 ALPHA_GRID = (300.0, 1_000.0, 3_000.0, 10_000.0)
 LOAD = {"CIFAR-10": load_cifar10, "MNIST": load_mnist}
@@ -36,6 +39,16 @@ def choose_alpha(features: np.ndarray, y: np.ndarray) -> float:
         for alpha in ALPHA_GRID
     }
     return max(found, key=found.__getitem__)
+
+
+def drawn(y: np.ndarray, rest: np.ndarray, size: int, draw: int) -> np.ndarray:
+    """Return the indices of some images; of all classes alike if there are few."""
+    rng = np.random.default_rng(draw)
+    if size >= FEW:
+        return rng.choice(rest, size, replace=False)
+    of_class = [rest[y[rest] == label] for label in np.unique(y)]
+    each = [rng.choice(all_, size // len(of_class), replace=False) for all_ in of_class]
+    return rng.permutation(np.concatenate(each))
 
 
 def outcomes(
@@ -69,7 +82,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="*", type=int, default=SIZES)
     parser.add_argument("--draws", type=int, default=5)
     options = parser.parse_args()
-    rows = []
+    rows = machine.kept(options.json).get("rows", [])
     for data in options.only:
         X, y = LOAD[data](data_home=options.data)
         order = np.random.default_rng(0).permutation(len(X))
@@ -77,7 +90,7 @@ def main() -> None:
         for size in options.sizes:
             draws = []
             for draw in range(options.draws):
-                some = np.random.default_rng(draw).choice(rest, size, replace=False)
+                some = drawn(y, rest, size, draw)
                 dmn = recommended_dmn(X.shape[1:], mirrored=data == "CIFAR-10")
                 layers = dmn[:-1].fit(X[some], y[some])
                 train, others = (
@@ -94,9 +107,14 @@ def main() -> None:
                 }
                 for name in HEADS
             }
+            rows = [
+                one for one in rows if (one["data"], one["n_training"]) != (data, size)
+            ]
             rows.append({"data": data, "n_training": size, "heads": heads})
-            facts = {"n_held_out": N_HELD_OUT, "draws": options.draws}
-            machine.write(options.json, {**facts, "rows": rows})
+            rows.sort(
+                key=lambda one: (list(LOAD).index(one["data"]), one["n_training"])
+            )
+            machine.write(options.json, {"n_held_out": N_HELD_OUT, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -447,7 +447,7 @@ def recommended_dmn(
         Share (float) or number (int) of images used to compute density matrices.
     head : {"softmax", "ridge"}, default="softmax"
         The classifier. "ridge" is an `IncrementalRidgeClassifier`, which chooses its
-        penalty itself. It is more accurate in most measurements with 100 to 2,500
+        penalty itself. It is more accurate in most measurements with 20 to 2,500
         images, see the Notes. With more images than features, it needs four matrices of
         all pairs of features: 1.7 GB for 7,200 features.
     C : float, "auto" or None, default=None
@@ -502,17 +502,18 @@ def recommended_dmn(
 
     **Head.** On 2,000 held-out training images, means of five draws, "ridge" and the
     default softmax have an accuracy of 64.3 and 63.0 % after 2,500 images of CIFAR-10,
-    58.4 and 56.7 % after 1,000, 52.7 and 52.4 % after 500, and 35.9 and 38.4 % after
-    100; on MNIST 98.0 and 96.9 % after 1,000, and 92.6 and 90.6 % after 100.
-    Probabilities are better, too. ``benchmarks/heads.py`` has the details.
+    58.4 and 56.7 % after 1,000, 52.7 and 52.4 % after 500, 35.9 and 38.4 % after 100,
+    and 23.5 and 24.0 % after 20; on MNIST 98.0 and 96.9 % after 1,000, 92.6 and 90.6 %
+    after 100, and 72.2 and 69.7 % after 20. Most probabilities are better, too.
+    ``benchmarks/heads.py`` has the details.
 
     **Brightness.** With ``brightness=True``, the accuracy on greyscale crops of two
-    photographs, whose class is the part they are from, rises from 26 to 46 %
-    (`make_dmn`: 45 %). On MNIST, scikit-learn's digits and CIFAR-10 it changes by -0.1
-    to 1.1 points, which is within the noise. On textures that differ only in the
-    skewness of their histogram it rises from 47 to 55 % (`make_dmn`: 61 %), and to 71 %
-    with ``n_filters=20``: many filters that do not tell the classes apart distract the
-    classifier. ``benchmarks/brightness.py`` has the details.
+    photographs, whose class is the part they are from, rises from 28 to 47 %
+    (`make_dmn`: 45 %). On MNIST, scikit-learn's digits and CIFAR-10 it changes by -0.2
+    to 1.5 points. On textures that differ only in the skewness of their histogram it
+    rises from 48 to 55 % (`make_dmn`: 61 %), and to 68 % with ``n_filters=20``: many
+    filters that do not tell the classes apart distract the classifier.
+    ``benchmarks/brightness.py`` has the details.
 
     **Many channels.** Patches are normalized over all channels together. Without
     ``standardize``, channels with a variance below a hundredth of that of others have
