@@ -7,6 +7,7 @@ Each budget is a separate run. Images are flipped at random if this makes sense.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,7 @@ def best_of(
     data: tuple[np.ndarray, ...],
     seconds: float,
     device: str = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Rival, list[dict]]:
     """Train each for some seconds; return the best on held-out images.
 
@@ -81,10 +83,11 @@ def best_of(
     order = np.random.default_rng(0).permutation(len(X))
     n = min(HELD_OUT, len(X) // 5)
     split = tuple(part[some] for some in (order[:-n], order[-n:]) for part in (X, y))
-    train(models[0], split, 1.0, 0, device)  # load what torch loads in the first run
+    # load what torch loads in the first run
+    train(models[0], split, 1.0, 0, device, clock)
     tried = []
     for model in models:
-        found = train(model, split, seconds, 0, device)
+        found = train(model, split, seconds, 0, device, clock)
         of = {k: getattr(model, k) for k in ("filters", "rate", "batch_size", "plain")}
         tried.append({**of, **found})
         print(tried[-1], flush=True)
@@ -98,11 +101,12 @@ def train(
     seconds: float,
     seed: int,
     device: str = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Train on uint8 images for some seconds; return seconds and accuracy."""
+    """Train on uint8 images for some seconds of a clock; return them and accuracy."""
     X, y, X_test, y_test = data
     torch.manual_seed(seed)
-    started = time.perf_counter()
+    started = clock()
     images, labels = as_tensor(X).to(device), torch.from_numpy(y).to(device)
     some = images[:5000].float()
     mean, std = some.mean((0, 2, 3), keepdim=True), some.std((0, 2, 3), keepdim=True)
@@ -118,10 +122,10 @@ def train(
     network = network.to(device)
     adam = torch.optim.AdamW(network.parameters(), 0.0, weight_decay=model.decay)
     steps = 0
-    while (passed := time.perf_counter() - started) < seconds:
+    while (passed := clock() - started) < seconds:
         order = torch.randperm(len(images), device=device)
         for some in order.split(model.batch_size):
-            passed = (time.perf_counter() - started) / seconds
+            passed = (clock() - started) / seconds
             if passed >= 1:
                 break
             rise, fall = passed / RISING, (1 - passed) / (1 - RISING)
@@ -135,7 +139,7 @@ def train(
             steps += 1
     if device != "cpu":
         torch.cuda.synchronize()
-    took = time.perf_counter() - started
+    took = clock() - started
     network.eval()
     with torch.inference_mode():
         parts = as_tensor(X_test).to(device).split(500)
