@@ -77,6 +77,27 @@ def out_of_core() -> str:
     )
 
 
+def many_files() -> str:
+    """Return the table of the commands for many small files."""
+    results = read("many_files")
+    rows = [
+        [
+            f"{row['images']}",
+            f"`skdmn {command}`",
+            f"{row[command]['peak_mb']} MB",
+            f"{row[command]['cpu_seconds']:.0f} s",
+        ]
+        for row in results["rows"]
+        for command in ("train", "predict")
+    ]
+    return table(["JPEG files", "command", "peak of the process", "CPU"], rows) + (
+        "\n\nFiles of 32 x 32 pixels in colour; training without cross-validation. The "
+        "peak counts all that the process imports, and mapped files. CPU time depends "
+        "less on other processes than elapsed time. "
+        f"{machine_of(results)}. Printed by `python benchmarks/many_files.py`."
+    )
+
+
 def on_dask() -> str:
     """Return the tables of a fit on Dask and of the reduction."""
     results = read("on_dask")
@@ -224,4 +245,4 @@ def federated() -> str:
     )
 
 
-TABLES = (out_of_core, on_dask, costs, federated)
+TABLES = (out_of_core, many_files, on_dask, costs, federated)
