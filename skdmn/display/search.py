@@ -183,7 +183,7 @@ class SearchDisplay:
                 f"metric={metric!r} is no score of the search; pass one of {known}."
             )
         scores = np.array(results[f"mean_test_{metric}"], dtype=float)
-        if "iter" in results:  # scores on fewer images are no scores of these settings
+        if "iter" in results:  # scores of earlier iterations are not comparable
             last = {str(params): i for i, params in enumerate(results["params"])}
             scores[np.setdiff1d(np.arange(len(scores)), [*last.values()])] = np.nan
         spread = np.asarray(results[f"std_test_{metric}"], dtype=float)

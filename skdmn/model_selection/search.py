@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -103,6 +103,11 @@ class _SharedSearchCV(DocLinkMixin, BaseSearchCV):
             candidates = list(candidate_params)
             splits = list(cv.split(X, y, **split_params))
             self._check_not_empty(len(candidates), len(splits))
+            if len(splits) != self.n_splits_:
+                raise ValueError(
+                    f"cv has {len(splits)} folds, but its get_n_splits returns "
+                    f"{self.n_splits_}; pass a splitter whose methods agree."
+                )
             found = self._evaluate(
                 *(X, y, splits, candidates),
                 scorers=scorers,
@@ -539,7 +544,7 @@ class HalvingCutoffSearchCV(HalvingGridSearchCV, _SharedSearchCV):
         list of such grids.
     factor : int or float, default=3
         One in `factor` settings remains after each iteration, and the number of images
-        grows by this factor.
+        grows by this factor. Above 1.
     resource : str, default="n_samples"
         What grows: "n_samples", the number of images, or the name of a parameter of the
         estimator with positive integer values.
@@ -652,6 +657,10 @@ class HalvingCutoffSearchCV(HalvingGridSearchCV, _SharedSearchCV):
     ([199, 597, 1791], [9, 3, 1])
     """
 
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's)
+        **HalvingGridSearchCV._parameter_constraints,
+        "factor": [Interval(Real, 1, None, closed="neither")],
+    }
     _keeps_sums = True
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any) -> None:

@@ -20,6 +20,7 @@ from sklearn.metrics import accuracy_score, get_scorer, make_scorer
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
+    KFold,
     ParameterGrid,
     RandomizedSearchCV,
 )
@@ -478,6 +479,20 @@ def test_a_search_that_fails_keeps_its_results():
     with pytest.raises(ValueError, match="larger than the images"):
         search.fit(X, Y)
     assert (search.n_splits_, search.cv_results_) == (2, before["cv_results_"])
+
+
+def test_a_factor_that_drops_no_setting_is_refused():
+    with pytest.raises(ValueError, match="'factor' parameter"):
+        HalvingCutoffSearchCV(ONE_LAYER, {"softmax__C": [1.0]}, factor=1).fit(X, Y)
+
+
+def test_a_splitter_that_counts_other_folds_is_refused():
+    class Splitter(KFold):
+        def get_n_splits(self, *arguments, **groups):
+            return 3
+
+    with pytest.raises(ValueError, match=r"cv has 2 folds.*returns 3"):
+        CutoffSearchCV(ONE_LAYER, {"softmax__C": [1.0]}, cv=Splitter(2)).fit(X, Y)
 
 
 def test_a_grid_of_another_type_is_refused():
