@@ -268,6 +268,24 @@ def shared_search() -> str:
         "5 values of C. Two layers: 3 x 3 numbers of filters and 3 values of C. "
         f"Medians; number of runs of each search: {n_runs}. "
         + where(results, "shared_search")
+        + "\n\n"
+        + _memory_of_searches(results)
+    )
+
+
+def _memory_of_searches(results: dict) -> str:
+    """Return the table of the peak memory of searches."""
+    rows = [
+        [row["case"], f"{row['settings']}"]
+        + [f"{row[name] / 2**20:.0f}" for name in ("budget", "beside", "one_fit")]
+        for row in results["memory"]
+    ]
+    head = ["network", "settings", "`working_memory`, MiB", "CutoffSearchCV, MiB"]
+    return table([*head, "GridSearchCV, one setting, MiB"], rows) + (
+        "\n\nPeak memory minus that before the search; the one setting is that with "
+        "the most features. The features of CutoffSearchCV stay within "
+        "`working_memory`; the softmax needs memory in addition. Printed by "
+        "`python benchmarks/shared_search.py --data DIR --memory`."
     )
 
 
