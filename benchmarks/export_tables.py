@@ -33,6 +33,29 @@ def exported() -> str:
     )
 
 
+def latency() -> str:
+    """Return the table of the time for one image."""
+    results = read("latency")
+    ways = list(results["rows"][0]["milliseconds"])
+    rows = [
+        [
+            row["data"],
+            f"{row['busy']}",
+            *(f"{of['least']:.2f} ({of['median']:.2f})" for of in found.values()),
+        ]
+        for row in results["rows"]
+        for found in [row["milliseconds"]]
+    ]
+    head = ["images", "busy processes", *(f"{way}, ms" for way in ways)]
+    return table(head, rows) + (
+        "\n\nTime from one uint8 image to its label with `recommended_dmn`: least and "
+        f"(median) of {results['calls']} calls, in short series that take turns. The "
+        "busy processes are those that the benchmark starts; the machine was shared, "
+        "and the least times are nearest to those of an idle core. "
+        + where(results, "latency", "onnxruntime")
+    )
+
+
 def hybrids() -> str:
     """Return the tables of hybrid networks."""
     results = read("hybrids")["data"]
@@ -74,4 +97,4 @@ def hybrids() -> str:
     )
 
 
-TABLES = (exported, hybrids)
+TABLES = (exported, latency, hybrids)
