@@ -47,7 +47,9 @@ STACKS = {
         AveragePool2DTransformer(4, stride=3, padding="same", power=0.5),
     ],
     "whitened rooted": [
-        WhitenedPCAPatchTransformer(3, n_filters=4, position_grid=2, n_levels=3),
+        WhitenedPCAPatchTransformer(
+            3, n_filters=4, position_grid=2, n_levels=3, n_contrast_levels=2
+        ),
         AveragePool2DTransformer(1, power=0.5),
         AveragePool2DTransformer(2),
     ],

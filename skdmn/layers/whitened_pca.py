@@ -115,8 +115,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         normalization discards as well; for textures. Each level t gives two channels
         after all others, ``max(c - t, 0)`` and ``max(-c - t, 0)``. Here c is the
         brightness of the pixel at the center of the patch minus the mean of the patch,
-        divided by the standard deviation of the pixels of all images. The smallest
-        level is 0, the largest 1.6, and each in between half the next one.
+        divided by the standard deviation of the pixels of all images. The largest
+        level is 1.6, and each other is half the next one.
     class_based : bool, default=True
         If True, group patches by class and cell; `y` is required. If False, group them
         by cell alone; `y` is ignored.
@@ -471,8 +471,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         n, n_contrast = int(self.n_levels), int(self.n_contrast_levels)
         levels = np.linspace(-_FARTHEST, _FARTHEST, n) if n != 1 else np.zeros(1)
         above = levels + mean / std
-        strengths = _STRONGEST / 2.0 ** np.arange(n_contrast - 1)[::-1]
-        strengths = np.append(0.0, strengths)[:n_contrast]
+        # none is 0: the root of a pooled rounding error would not be small
+        strengths = _STRONGEST / 2.0 ** np.arange(n_contrast)[::-1]
         filters = [pixel, -pixel, pixel - pixel.mean(), pixel.mean() - pixel]
         biases = [-above, above, -strengths, -strengths]
         bank = np.repeat(filters, [n, n, n_contrast, n_contrast], axis=0)
