@@ -40,14 +40,19 @@ FAST = {
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests of the modules in `FAST`, and ignore a warning of few filters.
+    """Mark the tests of the modules in `FAST`, and ignore two warnings.
 
-    On small random images, the default cutoffs often leave one filter.
+    On small random images, the default cutoffs often leave one filter. joblib warns if
+    it took half a second to write a small file, which depends on the disk.
     """
     here = Path(__file__).parent
-    few = pytest.mark.filterwarnings(r"ignore:ClassPCA\w+ has only:UserWarning")
+    ignored = [
+        pytest.mark.filterwarnings(f"ignore:{start}:UserWarning")
+        for start in (r"ClassPCA\w+ has only", "Persisting input arguments took")
+    ]
     for item in items:
-        item.add_marker(few)
+        for mark in ignored:
+            item.add_marker(mark)
         inside = item.path.is_relative_to(here)
         if inside and item.path.relative_to(here).as_posix() in FAST:
             item.add_marker(pytest.mark.fast)
