@@ -3,11 +3,11 @@
     python benchmarks/brightness.py --data DIR [--only digits crops]
 
 Local contrast normalization discards the brightness and contrast of patches. Each data
-set is fitted by `make_dmn`, and by `recommended_dmn` without and with `brightness`, and
-with it and 20 filters only. Accuracy is that
-on images that are not used for the fit; MNIST and CIFAR-10 are training images. Crops
-are greyscale squares of the two photographs that scikit-learn ships, which do not
-overlap; the class is the part of a photograph, of six each. Random fields differ in
+set is fitted by `make_dmn`, by `recommended_dmn` without and with `brightness`, and
+with it and 20 filters only. Accuracy is that on images that are not used for the fit;
+MNIST and CIFAR-10 are training images. Crops are greyscale squares of the two
+photographs that scikit-learn ships, which do not overlap; the class is the part of a
+photograph, of six each. Random fields differ in
 their mean brightness, their contrast, or only the skewness of their histogram.
 """
 

@@ -9,7 +9,6 @@ many bytes as it reads and writes, and that of a matrix product of as many opera
 Both are measured here.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from statistics import median
@@ -21,7 +20,6 @@ from skdmn import ClassPCAPatchTransformer, DensityMatrixNetwork, MaxPool2DTrans
 from skdmn.datasets import load_mnist
 from skdmn.kernels import dispatch
 from skdmn.kernels.geometry import Window
-from skdmn.utils import array_api
 
 REPEATS = 20
 POOL = Window((2, 2), (2, 2), "valid")
@@ -140,20 +138,11 @@ def job(X: np.ndarray, y: np.ndarray) -> dict:
 
 def main() -> None:
     options = machine.parser(__doc__.splitlines()[0], "gpu.json").parse_args()
-    backend = array_api.gpu()
-    if backend is None:
-        sys.exit(
-            "CuPy finds no usable GPU. Run this script on a machine with a GPU, and "
-            "install skdmn[cuda12] or skdmn[cuda13] to match its driver."
-        )
-    import cupy
-
-    name = cupy.cuda.runtime.getDeviceProperties(backend.device.id)["name"].decode()
+    facts = machine.gpu()
     X, y = load_mnist("train", data_home=options.data)
     rates = floors()
     results = {
-        "gpu": name,
-        "cupy": cupy.__version__,
+        **facts,
         "rates": rates,
         "job": job(X, y),
         "kernels": [kernel(shape, rates) for shape in SHAPES],

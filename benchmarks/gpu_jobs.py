@@ -9,7 +9,6 @@ ConvNet on the same GPU for some seconds, with all images there. Its learning ra
 batch size are the best of `RATES` and `BATCH_SIZES` on other images that are held out.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from statistics import median
@@ -21,7 +20,6 @@ from sklearn.pipeline import Pipeline
 import machine
 from skdmn import make_dmn, recommended_dmn
 from skdmn.datasets import load_cifar10, load_mnist
-from skdmn.utils import array_api
 
 LOADERS = {"MNIST": load_mnist, "CIFAR-10": load_cifar10}
 JOBS: dict[str, list[tuple[str, Callable[..., Pipeline], dict]]] = {
@@ -100,15 +98,12 @@ def trained(name: str, data: Data) -> list[dict]:
 
 def main() -> None:
     options = machine.parser(__doc__.splitlines()[0], "gpu_jobs.json").parse_args()
-    backend = array_api.gpu()
-    if backend is None:
-        sys.exit("CuPy finds no usable GPU; install skdmn[cuda12] or skdmn[cuda13].")
-    import cupy
+    found: dict[str, dict] = {}
+    results = {**machine.gpu(), "data": found}
 
-    properties = cupy.cuda.runtime.getDeviceProperties(backend.device.id)
-    results: dict = {"gpu": properties["name"].decode(), "cupy": cupy.__version__}
-    results["data"] = found = {}
-    read = lambda name: LOADERS[name]("train", data_home=options.data)  # noqa: E731
+    def read(name: str) -> tuple[np.ndarray, np.ndarray]:
+        return LOADERS[name]("train", data_home=options.data)
+
     for name, images_and_labels in machine.found(LOADERS, read):
         data = held_out(*images_and_labels)
         found[name] = {"n_training": len(data[0]), "n_test": len(data[2]), "jobs": {}}

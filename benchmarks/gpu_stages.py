@@ -8,7 +8,6 @@ written as soon as it is known, so that a time limit loses none of them.
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -188,16 +187,7 @@ def main() -> None:
         "--seconds", type=float, default=100, help="after which no stage is begun"
     )
     options = parser.parse_args()
-    backend = array_api.gpu()
-    if backend is None:
-        sys.exit(
-            "CuPy finds no usable GPU here; run this where there is one, with "
-            "skdmn[cuda12] or skdmn[cuda13] installed to match its driver."
-        )
-    import cupy
-
-    name = cupy.cuda.runtime.getDeviceProperties(backend.device.id)["name"].decode()
-    facts = {**machine.facts(), "gpu": name, "cupy": cupy.__version__}
+    facts = {**machine.facts(), **machine.gpu()}
     record = Record(options.json, options.seconds, facts)
     rng = np.random.default_rng(0)
     floors(record)

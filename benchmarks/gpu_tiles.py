@@ -7,7 +7,6 @@ estimated cost are timed, and 12 of the next ones. The costs `_COPY` and `_POOL`
 `skdmn.kernels.cuda.tiling` are fitted to these times. The data are random.
 """
 
-import sys
 from statistics import median
 
 import numpy as np
@@ -17,7 +16,6 @@ import machine
 from gpu import POOL, SHAPES
 from skdmn.kernels.cuda import tiling
 from skdmn.kernels.geometry import WHOLE
-from skdmn.utils import array_api
 
 REPEATS, BEST, OTHERS, AMONG = 3, 18, 12, 70
 LAYERS = {
@@ -91,16 +89,10 @@ def fit(rows: list[dict]) -> dict[str, float]:
 
 def main() -> None:
     options = machine.parser(__doc__.splitlines()[0], "gpu_tiles.json").parse_args()
-    backend = array_api.gpu()
-    if backend is None:
-        sys.exit("CuPy finds no usable GPU; install skdmn[cuda12] or skdmn[cuda13].")
-    import cupy
-
-    properties = cupy.cuda.runtime.getDeviceProperties(backend.device.id)
+    facts = machine.gpu()
     tiles = [row for name in LAYERS for row in measured(name)]
     print(fit(tiles))
-    results = {"gpu": properties["name"].decode(), "cupy": cupy.__version__}
-    machine.write(options.json, {**results, "tiles": tiles})
+    machine.write(options.json, {**facts, "tiles": tiles})
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -50,6 +51,22 @@ def _threads() -> int:
     except (ImportError, OSError):
         return cpu_count()
     return min(cpu_count(), numba.get_num_threads())
+
+
+def gpu() -> dict[str, str]:
+    """Return the GPU and the version of CuPy; end the script if there is none."""
+    from skdmn.utils import array_api
+
+    backend = array_api.gpu()
+    if backend is None:
+        sys.exit(
+            "CuPy finds no usable GPU. Run this script on a machine with a GPU, and "
+            "install skdmn[cuda12] or skdmn[cuda13] to match its driver."
+        )
+    import cupy
+
+    properties = cupy.cuda.runtime.getDeviceProperties(backend.device.id)
+    return {"gpu": properties["name"].decode(), "cupy": cupy.__version__}
 
 
 def _version(package: str) -> str:

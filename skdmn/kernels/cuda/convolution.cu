@@ -225,10 +225,11 @@ __device__ void pool_tile(const T* sums, int pitch, long long n_images, const Ti
     }
 }
 
-// Convolve and pool; each block computes a tile. Weights are (channels, kernel height, kernel width, filters), with
-// the number of filters rounded up to whole blocks. A thread keeps the sums of a region
-// and 32 bytes of filters in registers. Its size, the width of the filters and the
-// horizontal stride are template parameters, so that the compiler unrolls the loops.
+// Convolve and pool; each block computes a tile. Weights are (channels, kernel height,
+// kernel width, filters), with the number of filters rounded up to whole blocks. A
+// thread keeps the sums of a region and 32 bytes of filters in registers. The size of
+// the region, the width of the filters and the horizontal stride are template
+// parameters, so that the compiler unrolls the loops.
 template <typename I, typename T, int KERNEL_WIDTH, int STRIDE, int ROWS, int COLUMNS,
           int POOL_ROWS, int POOL_COLUMNS>
 __global__ void __launch_bounds__(256)
@@ -307,7 +308,7 @@ convolve(const I* images, const T* weights, T* out, T start, long long n_images,
     }
 }
 
-// Compute the maximum of every window, one for each thread.
+// Compute the maximum of every window; a thread computes AT_ONCE of them at a time.
 template <typename I, typename T>
 __global__ void max_pool(const I* __restrict__ images, T* __restrict__ out, T start,
                          long long n_images, Geometry g) {
