@@ -96,8 +96,9 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         Added to the variance of a patch before the square root is taken, so that noise
         in flat patches is not amplified. The unit is that of `X`, squared. "auto" takes
         0.1 of the mean variance of a patch, which needs one more pass over the images.
-        It leaves out images with more than 100 times the variance of the median image,
-        with a warning, because a single damaged pixel could determine the mean.
+        A single damaged pixel could determine this mean. So it leaves out images with
+        more than 100 times the mean variance of all others, with a warning, if they are
+        at most a quarter of the images.
     threshold : float, default=0.5
         Threshold of the soft thresholding. The product of a filter with a patch has a
         mean square of about 1 over all patches.
@@ -374,9 +375,9 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         if n_outliers:
             warn_user(
                 f'contrast_floor="auto" leaves out {n_outliers} of {n_images} images, '
-                f"whose patches have more than {OUTLIER:g} times the variance of the "
-                f"median image; {sums.values_in_words()}. Repair or remove them if "
-                "they are damaged."
+                f"whose patches have more than {OUTLIER:g} times the mean variance of "
+                f"the others; {sums.values_in_words()}. Repair or remove them if they "
+                "are damaged."
             )
         else:
             warn_of_missing(sums)

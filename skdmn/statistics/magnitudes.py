@@ -17,7 +17,7 @@ from skdmn.utils.array_api import Array
 from skdmn.utils.state import State, counts, floats, lengths, number
 from skdmn.utils.validation import warn_user
 
-# an image of more than this many times the median magnitude is an outlier
+# outliers are images of more than this many times the mean magnitude of all others
 OUTLIER = 100.0
 # bin 0 counts zeros, bin i values from 4 ** (i - _ONE) up to 4 times that
 _BINS, _ONE = 512, 256
@@ -107,10 +107,23 @@ class Magnitudes:
 
     @property
     def outliers(self) -> np.ndarray:
-        """Boolean array like `counts`: True for the bins of outliers."""
-        with np.errstate(invalid="ignore"):
-            means = self.totals / np.maximum(self.counts, 1)
-            return ~(means <= OUTLIER * self.medians[:, np.newaxis])
+        """Boolean array like `counts`: True for the bins of outliers.
+
+        Outliers have more than `OUTLIER` times the mean magnitude of all images that
+        have less and are not 0. They are at most a quarter of these images: more are
+        not damaged, but differ from the others, as grass differs from smooth sky.
+        """
+        counts, totals = self.counts[:, 1:], self.totals[:, 1:]
+        n_below = np.cumsum(counts, axis=1) - counts
+        is_top = 4 * n_below >= 3 * counts.sum(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore", over="ignore"):
+            below = np.cumsum(totals, axis=1) - totals
+            means = totals / np.maximum(counts, 1)
+            is_near = means <= OUTLIER * (below / np.maximum(n_below, 1))
+        gaps = is_top & (counts > 0) & ~is_near
+        outliers = np.zeros(self.counts.shape, bool)
+        np.logical_or.accumulate(gaps, axis=1, out=outliers[:, 1:])
+        return outliers
 
     def robust_mean(self) -> float:
         """Return the mean magnitude of all images that are no outliers.
@@ -134,18 +147,16 @@ class Magnitudes:
         n_outliers : ndarray of shape (n_classes,), int64
             Number of outliers, by class.
         held : ndarray of shape (n_classes,), float64
-            The outliers' share of the sum; 0 if they are more than a quarter of the
-            images of the class.
+            The outliers' share of the sum.
         """
         outliers = self.outliers
         n_outliers = np.where(outliers, self.counts, 0).sum(axis=1)
         held = np.where(outliers, self.totals, 0.0).sum(axis=1)
         kept = np.where(outliers, 0.0, self.totals).sum(axis=1)
-        are_few = 4 * n_outliers <= self.counts.sum(axis=1)
         with np.errstate(invalid="ignore"):
             held = np.fmin(held, n_outliers * bound)  # fmin ignores NaN: 0 * inf
             share = held / (held + kept)
-        return n_outliers, np.where(are_few & (held > 0), share, 0.0)
+        return n_outliers, np.where(held > 0, share, 0.0)
 
     def values_in_words(self) -> str:
         """Describe the pixels for a message."""

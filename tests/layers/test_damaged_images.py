@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_sample_image
 
 from skdmn import (
     ClassPCAPatchTransformer,
@@ -43,6 +44,19 @@ def test_floor_leaves_out_damaged_images_and_says_so(value):
         layer.fit(damaged(value), Y)
     expected = brute_force_floor(np.delete(X, DAMAGED, axis=0), 4)
     assert_allclose(layer.contrast_floor_, expected, rtol=1e-5)
+
+
+def test_squares_of_a_photograph_with_much_sky_are_no_outliers():
+    photograph = load_sample_image("flower.jpg").mean(axis=2).astype(np.uint8)
+    squares = photograph[:416, :624].reshape(26, 16, 39, 16).swapaxes(1, 2)
+    images = squares.reshape(-1, 16, 16)
+    variances = images.var(axis=(1, 2))
+    assert np.mean(variances > 100 * np.median(variances)) > 0.1
+    layer = WhitenedPCAPatchTransformer(5, n_filters=5, position_grid=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer.fit(images, np.arange(len(images)) % 2)
+    assert_allclose(layer.contrast_floor_, brute_force_floor(images, 5), rtol=1e-5)
 
 
 def test_filters_of_whitened_patches_hardly_change_with_damaged_images():

@@ -218,6 +218,14 @@ MUTANTS = [
         "test_floor_leaves_out_damaged_images_and_says_so",
     ),
     M(
+        "statistics/magnitudes.py",
+        "most images may be outliers",
+        "is_top & (counts > 0)",
+        "(n_below > 0) & (counts > 0)",
+        "statistics/test_magnitudes.py",
+        "test_at_most_a_quarter_of_the_images_are_outliers",
+    ),
+    M(
         "layers/whitened_pca.py",
         "the automatic floor is the whole mean variance",
         "_FLOOR * variance",

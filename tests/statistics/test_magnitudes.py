@@ -63,14 +63,29 @@ def test_merged_histograms_are_those_of_all_images(rng):
 
 def test_owners_are_few_images_of_a_class_that_hold_most_of_its_sum():
     normal, wild = np.ones(8), np.array([1e6, 1e6])
-    many_wild = np.r_[np.ones(5), np.full(4, 1e6)]  # more than a quarter
+    many_wild = np.r_[np.ones(5), np.full(4, 1e6)]  # more than a quarter: no outliers
     squares = np.r_[normal, normal, wild, many_wild]
     labels = np.r_[np.zeros(8, int), np.full(10, 1), np.full(9, 2)]
     n_outliers, held = magnitudes_of(squares, labels, 3).owners()
-    assert_array_equal(n_outliers, [0, 2, 4])
+    assert_array_equal(n_outliers, [0, 2, 0])
     assert_allclose(held, [0, 2e6 / (2e6 + 8), 0])
     _, bounded = magnitudes_of(squares, labels, 3).owners(bound=1.0)
     assert_allclose(bounded, [0, 2 / 10, 0])
+
+
+def test_many_small_magnitudes_do_not_make_the_others_outliers(rng):
+    """Three quarters are smooth; the others spread without a gap, up to 2,000."""
+    squares = np.r_[rng.uniform(0.5, 2.0, 300), np.geomspace(2.0, 2000.0, 100)]
+    assert squares.max() > 5 * OUTLIER * np.median(squares)
+    assert not magnitudes_of(squares).outliers.any()
+    wild = magnitudes_of(np.r_[squares, 1e6, 2e9])
+    assert wild.counts[wild.outliers].sum() == 2
+
+
+@pytest.mark.parametrize(("n_wild", "n_outliers"), [(4, 4), (5, 0)])
+def test_at_most_a_quarter_of_the_images_are_outliers(n_wild, n_outliers):
+    found = magnitudes_of(np.r_[np.zeros(9), np.ones(12), np.full(n_wild, 1e9)])
+    assert found.counts[found.outliers].sum() == n_outliers
 
 
 def test_patch_variances_are_the_magnitudes_if_a_size_is_given(rng):
