@@ -23,6 +23,8 @@ def is_sliceable(X: Any) -> bool:
     Memory maps, HDF5 datasets and Zarr arrays are; arrays in memory, sparse matrices
     and data frames are not.
     """
+    if type(X) is np.ndarray:
+        return False
     if not isinstance(X, np.memmap) and array_api_compat.is_array_api_obj(X):
         return False
     if scipy.sparse.issparse(X) or not hasattr(X, "__getitem__"):

@@ -251,14 +251,10 @@ class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstima
         """Return the logits of the rows; one column if there are two classes."""
         check_is_fitted(self)
         rows, backend = self._check_rows(X, reset=False, method=method)
-        (linear,) = self.operations()
-        model = [
-            to_backend(np.ascontiguousarray(array, dtype=rows.dtype), rows.compute)
-            for array in (linear.mean, linear.coef, linear.intercept)
-        ]
+        model = self._model(rows)
         xp, dtype = backend.xp, getattr(backend.xp, rows.dtype)
         scores = xp.empty(
-            (len(rows), len(linear.coef)), dtype=dtype, device=backend.device
+            (len(rows), self.coef_.shape[0]), dtype=dtype, device=backend.device
         )
         for some, block in rows.blocks():
             # data read from files were not checked for NaN and infinity before, and
@@ -272,6 +268,20 @@ class _LinearClassifier(DocLinkMixin, PortableMixin, ClassifierMixin, BaseEstima
                     "impute or rescale them."
                 )
         return scores
+
+    def _model(self, rows: Rows) -> list[Array]:
+        """Return centre, coefficients and intercepts for the logits of rows."""
+        intercept, coef = to_numpy(self.intercept_), to_numpy(self.coef_)
+        if rows.compute == HOST and len(rows) <= len(coef) and coef.dtype == np.float64:
+            # few rows are converted faster than the coefficients, and float64 needs
+            # no centre
+            return [np.zeros(1), coef, intercept]
+        (linear,) = self.operations()
+        arrays = linear.mean, linear.coef, linear.intercept
+        return [
+            to_backend(np.ascontiguousarray(array, dtype=rows.dtype), rows.compute)
+            for array in arrays
+        ]
 
     def __sklearn_tags__(self) -> Tags:
         """Return tags for scikit-learn: array API support, and images as input."""

@@ -15,6 +15,7 @@ from skdmn.operations.fusion import needs_no_batches, planned
 from skdmn.operations.records import AverageFlips, Concatenate, Operation, run
 from skdmn.utils.array_api import Array
 from skdmn.utils.memory import in_words
+from skdmn.utils.remember import remembered
 from skdmn.utils.validation import Shape, times, warn_user
 
 Batches = Iterable[tuple[slice, Array]]
@@ -155,7 +156,8 @@ class Stream(Images):
         return joblib.hash([operation.on_host() for operation in self.operations])
 
 
-def _most_values(operations: Iterable[Operation], shape: Shape) -> int:
+@remembered(8)
+def _most_values(operations: tuple[Operation, ...], shape: Shape) -> int:
     """Return the largest number of input and output values of an operation."""
     most = 0
     for operation in operations:

@@ -29,7 +29,8 @@ from skdmn.operations.records import (
     Unflatten,
     run,
 )
-from skdmn.utils.array_api import Array, Backend, take
+from skdmn.utils.array_api import HOST, Array, Backend, take
+from skdmn.utils.remember import remembered
 from skdmn.utils.validation import Shape
 
 __all__ = ["fused", "needs_no_batches", "planned", "run", "simplified"]
@@ -93,8 +94,18 @@ def planned(
     Returns
     -------
     tuple of Operation
+        The same tuple as that of an earlier call with equal NumPy arrays.
     """
+    if backend == HOST:
+        return _planned_on_cpu(tuple(operations), dtype)
     return fused(operation.moved(backend, dtype) for operation in operations)
+
+
+@remembered(8)
+def _planned_on_cpu(
+    operations: tuple[Operation, ...], dtype: str
+) -> tuple[Operation, ...]:
+    return fused(operation.moved(HOST, dtype) for operation in operations)
 
 
 def needs_no_batches(operations: Sequence[Operation]) -> bool:

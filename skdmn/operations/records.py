@@ -39,7 +39,9 @@ class Operation:
 
     To write your own operation, inherit from this class as a frozen dataclass with
     arrays as fields. Define `__call__` and, if the shape of an image changes,
-    `output_shape`. Networks can run it; exports raise an error with its name.
+    `output_shape`. Networks can run it; exports raise an error with its name. The
+    result must depend on the images and the attributes only, and the NumPy arrays that
+    `__call__` finds in its attributes are read-only: they are kept for the next call.
     """
 
     #: True if the input may have any real dtype and needs no conversion to floats.

@@ -6,6 +6,7 @@ The features of images in another unit are meaningless: a model that was fitted 
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -74,13 +75,18 @@ class ValueRange:
         logs, unit = np.zeros((2, 3)), max(greatest, -least)
         if unit > 0:
             values /= unit  # squares do not overflow
-            means = values.sum(axis=1) / values.shape[1]
-            squares = np.einsum("ij,ij->i", values, values) / values.shape[1]
-            # a smaller variance, relative to the mean square, may be rounding
-            variances = squares - means**2
-            variances[variances < _FLAT * squares] = 0.0
-            for row, found in zip(logs, (squares, variances), strict=True):
-                row[:] = _moments_of_logs(found.tolist(), math.log(unit))
+            n_values = values.shape[1]
+            sums = values.sum(axis=1).tolist()
+            squares = np.einsum("ij,ij->i", values, values).tolist()
+            squares = [square / n_values for square in squares]
+            variances = [
+                _variance(square, total / n_values)
+                for square, total in zip(squares, sums, strict=True)
+            ]
+            shift = math.log(unit)
+            logs = np.array(
+                [_moments_of_logs(found, shift) for found in (squares, variances)]
+            )
         return cls(_name(images.dtype), least, greatest, logs)
 
     def add(self, images: Array) -> None:
@@ -133,7 +139,7 @@ class ValueRange:
             self.dtype == other.dtype and self.dtype.startswith(("int", "uint"))
         )
         for (n_images, mean, var), (n_others, others_mean, _) in zip(
-            self.logs, other.logs, strict=True
+            self.logs.tolist(), other.logs.tolist(), strict=True
         ):
             apart = others_mean - mean
             is_small_sample = are_few and apart < 0
@@ -184,8 +190,19 @@ def _sample(images: Array) -> np.ndarray:
 
 def _name(dtype: Any) -> str:
     if isinstance(dtype, np.dtype):
-        return dtype.name
+        return _numpy_name(dtype)
     return str(dtype).rpartition(".")[2]  # without "torch."
+
+
+@functools.cache
+def _numpy_name(dtype: np.dtype) -> str:
+    return dtype.name
+
+
+def _variance(square: float, mean: float) -> float:
+    """Return a variance; 0 if it may be rounding, relative to the mean square."""
+    variance = square - mean**2
+    return 0.0 if variance < _FLAT * square else variance
 
 
 def _moments_of_logs(squares: list[float], shift: float) -> tuple[int, float, float]:

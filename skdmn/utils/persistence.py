@@ -160,12 +160,14 @@ class PortableMixin:
         found: list[Any] = [type(self)]
         for name, constraints in self._parameter_constraints.items():  # type: ignore[attr-defined]
             value = getattr(self, name, self)
-            if value is None or type(value) in _PLAIN:
-                found.append((type(value), value))
+            kind = type(value)
+            if value is None or kind in _PLAIN:
+                found += kind, value
                 continue
             kinds = tuple(c for c in constraints if isinstance(c, type))
             if not isinstance(value, kinds):
                 return None
+            found.append(kind)
         return tuple(found)
 
     def _check_state(self) -> Sizes:

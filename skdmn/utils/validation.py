@@ -132,6 +132,8 @@ def as_one_array(X: Any, name: str = "X") -> Any:
         If X is an iterator, a data loader or another object that is not an array, if
         its samples differ in shape or are missing, or if a value is masked.
     """
+    if type(X) is np.ndarray and X.dtype != object:
+        return X
     if type(X).__module__.startswith("dask."):
         raise TypeError(
             f"{name} is a dask collection; pass it to skdmn.distributed.fit(estimator, "

@@ -29,7 +29,14 @@ from skdmn import (
 )
 from skdmn.kernels import dispatch
 from skdmn.kernels.geometry import WHOLE
-from skdmn.operations import Flatten, MaxPool, ScaleChannels, chain_of, planned
+from skdmn.operations import (
+    Flatten,
+    MaxPool,
+    ScaleChannels,
+    chain_of,
+    planned,
+    run,
+)
 from skdmn.operations.fusion import ConvolveAndPool
 from skdmn.utils.array_api import HOST, own_backend, to_numpy
 
@@ -411,3 +418,30 @@ def test_html_shows_layers_as_boxes_that_link_to_their_pages(fitted):
         html.index(f"skdmn.{type(layer).__name__}.html") for _, layer in net.layers
     ]
     assert pages == sorted(pages)
+
+
+@pytest.mark.parametrize("name", ["whitened", "two layers", "conv scale pool"])
+def test_changes_after_a_transform_take_effect(name):
+    X, y = images_and_labels(12)
+
+    def features(model):
+        expected = flat(run(model.operations(), X, "float32"))
+        found = model.transform(X)
+        assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+        return found
+
+    net = network(name).fit(X, y)
+    others = pickle.loads(pickle.dumps(net)), deepcopy(net)
+    first = features(net)
+    assert_array_equal(features(net), first)
+    layer = net["layer0"] if hasattr(net["layer0"], "filters_") else net["layer1"]
+    kept = layer.filters_.copy()
+    layer.filters_[0] *= -0.5  # in place
+    changed = features(net)
+    assert np.abs(changed - first).max() > 0.1 * np.abs(first).max()
+    layer.filters_ = kept  # another array
+    assert_array_equal(features(net), first)
+    net.set_params(mirrored=True)
+    assert not np.array_equal(features(net), first)
+    for other in others:
+        assert_array_equal(features(other), first)
