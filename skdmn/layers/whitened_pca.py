@@ -42,6 +42,7 @@ from skdmn.utils.validation import as_pair, warn_user
 _FLOOR = 0.1  # share of the mean variance of a patch
 _FARTHEST = 1.5  # brightness level, in standard deviations from the mean
 _STRONGEST = 1.6  # contrast level, in standard deviations; each other is half the next
+_MOST_LEVELS = 100  # more would only take memory
 # the inverse of its square root must be a float32
 _LEAST_FLOOR = float(np.finfo(np.float32).tiny) ** 2
 
@@ -103,21 +104,21 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
         Threshold of the soft thresholding. The product of a filter with a patch has a
         mean square of about 1 over all patches.
     n_levels : int, default=0
-        Number of brightness levels. Contrast normalization discards the brightness of a
-        patch; if it matters, as in textures and scans, 7 levels describe it. Each
-        level t gives two channels after those of the filters, ``max(b - t, 0)`` and
-        ``max(t - b, 0)``. Here b is the brightness (the mean over the channels) of the
-        pixel at the center of the patch, minus its mean over all images and divided by
-        the standard deviation of the pixels. The levels are equally spaced from -1.5 to
-        1.5; a single one is 0.
+        Number of brightness levels, at most 100. Contrast normalization discards the
+        brightness of a patch; if it matters, as in textures and scans, 7 levels
+        describe it. Each level t gives two channels after those of the filters,
+        ``max(b - t, 0)`` and ``max(t - b, 0)``. Here b is the brightness (the mean over
+        the channels) of the pixel at the center of the patch, minus its mean over all
+        images and divided by the standard deviation of the pixels. The levels are
+        equally spaced from -1.5 to 1.5; a single one is 0.
     n_contrast_levels : int, default=0
-        Number of contrast levels. They describe how much pixels differ from their
-        surroundings, and whether more of them are brighter or darker, which contrast
-        normalization discards as well; for textures. Each level t gives two channels
-        after all others, ``max(c - t, 0)`` and ``max(-c - t, 0)``. Here c is the
-        brightness of the pixel at the center of the patch minus the mean of the patch,
-        divided by the standard deviation of the pixels of all images. The largest
-        level is 1.6, and each other is half the next one.
+        Number of contrast levels, at most 100. They describe how much pixels differ
+        from their surroundings, and whether more of them are brighter or darker, which
+        contrast normalization discards as well; for textures. Each level t gives two
+        channels after all others, ``max(c - t, 0)`` and ``max(-c - t, 0)``. Here c is
+        the brightness of the pixel at the center of the patch minus the mean of the
+        patch, divided by the standard deviation of the pixels of all images. The
+        largest level is 1.6, and each other is half the next one.
     class_based : bool, default=True
         If True, group patches by class and cell; `y` is required. If False, group them
         by cell alone; `y` is ignored.
@@ -256,8 +257,8 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
             Interval(Real, _LEAST_FLOOR, None, closed="left"),
         ],
         "threshold": [Interval(Real, 0, None, closed="left")],
-        "n_levels": [Interval(Integral, 0, None, closed="left")],
-        "n_contrast_levels": [Interval(Integral, 0, None, closed="left")],
+        "n_levels": [Interval(Integral, 0, _MOST_LEVELS, closed="both")],
+        "n_contrast_levels": [Interval(Integral, 0, _MOST_LEVELS, closed="both")],
         "mirrored": ["boolean"],
     }
     _not_in_sums = frozenset(

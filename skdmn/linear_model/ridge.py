@@ -40,6 +40,7 @@ from skdmn.utils.state import (
     part,
     wrong_state,
 )
+from skdmn.utils.validation import one_line
 
 # Default grid: four values for each power of ten
 ALPHAS = np.logspace(-1, 6, 29)
@@ -59,9 +60,8 @@ _SOLVED = (
 
 def _check_weighting(weighting: Any, sizes: Sizes) -> None:
     """Raise StateError if a value is not one of the parameter `class_weight`."""
-    if not (
-        weighting is None or isinstance(weighting, dict) or weighting == "balanced"
-    ):
+    is_text = isinstance(weighting, str) and weighting == "balanced"
+    if not (weighting is None or isinstance(weighting, dict) or is_text):
         raise StateError("is neither None, a dict nor 'balanced'")
 
 
@@ -570,13 +570,21 @@ class IncrementalRidgeClassifier(_LinearClassifier):
     def _solve(self) -> None:
         """Choose the penalty, and set the fitted attributes."""
         alphas, sums = self._checked_alphas(), self._sums
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            problem = LeastSquares.of(sums, self._solver_backend())
-            scores = np.array([problem.score(alpha) for alpha in alphas])
-            alpha = float(alphas[np.argmax(scores)])
-            divisor = temperature(problem.held_out(alpha))
-            coef = (problem.coefficients(alpha).T / problem.scale) / divisor
-            intercept = problem.means / divisor - coef @ sums.mean
+        not_finite = ValueError(
+            "The coefficients are not finite, because the features have values that "
+            "are too large or too small, or _sums was changed or damaged; rescale the "
+            "features, and fit again."
+        )
+        try:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                problem = LeastSquares.of(sums, self._solver_backend())
+                scores = np.array([problem.score(alpha) for alpha in alphas])
+                alpha = float(alphas[np.argmax(scores)])
+                divisor = temperature(problem.held_out(alpha))
+                coef = (problem.coefficients(alpha).T / problem.scale) / divisor
+                intercept = problem.means / divisor - coef @ sums.mean
+        except np.linalg.LinAlgError:  # of eigenvalues of NaN
+            raise not_finite from None
         arrays = {
             "alphas_": alphas,
             "scores_": scores,
@@ -586,11 +594,7 @@ class IncrementalRidgeClassifier(_LinearClassifier):
             "scale_": problem.scale,
         }
         if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise ValueError(
-                "The coefficients are not finite, because the features have values "
-                "that are too large or too small, or _sums was changed or damaged; "
-                "rescale the features, and fit again."
-            )
+            raise not_finite
         self.alpha_, self.temperature_ = alpha, divisor
         backend = HOST if self._lives is None else own_backend(self._lives)
         dtype = widest_float(backend)
@@ -602,15 +606,18 @@ class IncrementalRidgeClassifier(_LinearClassifier):
         """Return the penalties as an array of float64."""
         if self.alphas is None:
             return ALPHAS
-        alphas = np.atleast_1d(np.asarray(to_numpy(self.alphas), dtype=np.float64))
+        try:
+            alphas = np.atleast_1d(np.asarray(to_numpy(self.alphas), dtype=np.float64))
+        except (TypeError, ValueError):  # no numbers
+            alphas = np.empty(0)
         if (
             alphas.ndim != 1
             or not alphas.size
             or not ((alphas > 0) & (alphas < np.inf)).all()
         ):
             raise ValueError(
-                f"alphas={self.alphas!r} is not a list of penalties; pass finite "
-                "numbers above 0."
+                f"alphas={one_line(self.alphas)} is not a list of penalties; pass "
+                "finite numbers above 0."
             )
         return alphas
 

@@ -49,6 +49,7 @@ from skdmn.utils.state import (
     floats,
     number,
 )
+from skdmn.utils.validation import one_line
 
 # for each fold: how often it trains on each row, and its sorted test rows
 Splits = list[tuple[np.ndarray, np.ndarray]]
@@ -396,11 +397,14 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         """Return the values of C if they are given; None if only their number is."""
         if isinstance(self.Cs, Integral):
             return None
-        grid = np.asarray(self.Cs, dtype=np.float64)
+        try:
+            grid = np.asarray(self.Cs, dtype=np.float64)
+        except (TypeError, ValueError):  # no numbers
+            grid = np.empty(0)
         if grid.ndim != 1 or not len(grid) or not (grid > 0).all():
             raise ValueError(
-                f"Cs={self.Cs!r} is not a list of positive numbers; pass such a list, "
-                "or the number of values."
+                f"Cs={one_line(self.Cs)} is not a list of positive numbers; pass "
+                "such a list, or the number of values."
             )
         return grid
 

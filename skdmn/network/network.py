@@ -40,7 +40,7 @@ from skdmn.utils.state import (
     has_state,
     wrong_state,
 )
-from skdmn.utils.validation import Shape, warn_user
+from skdmn.utils.validation import Shape, one_line, warn_user
 
 Layers = list[tuple[str, Any]]
 
@@ -194,7 +194,9 @@ class NamedLayers(_BaseComposition):
         for pair in self.layers:
             is_pair = isinstance(pair, tuple) and len(pair) == 2
             if not is_pair or not isinstance(pair[0], str):
-                raise ValueError(f"layers has {pair!r}; pass a list of (name, layer).")
+                raise ValueError(
+                    f"layers has {one_line(pair)}; pass a list of (name, layer)."
+                )
         if not self.layers:
             raise ValueError("layers is empty; pass a list of (name, layer).")
         names, layers = zip(*self.layers, strict=True)

@@ -33,6 +33,13 @@ def _check_dtype(dtype: Any, sizes: Sizes) -> None:
         raise StateError(f"is {shown(dtype)}, expected a str")
 
 
+def _check_logs(logs: Any, sizes: Sizes) -> None:
+    floats(2, 3).check(logs, sizes)
+    least = logs[:, ::2].min()
+    if least < 0:
+        raise StateError(f"has a count or variance of {least}, expected none < 0")
+
+
 @dataclass
 class ValueRange:
     """Range of the values of images, from samples; a statistic that can be merged.
@@ -53,7 +60,7 @@ class ValueRange:
         "dtype": checked(_check_dtype),
         "least": number(),
         "greatest": number(),
-        "logs": floats(2, 3),
+        "logs": checked(_check_logs),
     }
 
     dtype: str

@@ -322,6 +322,11 @@ def check_could_be_images(X: Any) -> None:
         )
 
 
+def one_line(value: Any) -> str:
+    """Return the representation of a value in one line, for a message."""
+    return " ".join(repr(value).split())
+
+
 def warn_user(message: str) -> None:
     """Warn with the caller's line outside of scikit-learn, joblib and this package."""
     frame, level = sys._getframe(1), 2

@@ -271,6 +271,15 @@ def test_compact_copies_predict_but_do_not_go_on():
             go_on()
 
 
+@pytest.mark.parametrize(("name", "value"), [("sums", 1e308), ("total", np.inf)])
+def test_sums_without_finite_coefficients_are_refused(name, value):
+    ridge = IncrementalRidgeClassifier().partial_fit(*problem())
+    sums = ridge._sums
+    setattr(sums, name, np.full_like(sums.sums, value) if name == "sums" else value)
+    with pytest.raises(ValueError, match="coefficients are not finite"):
+        ridge.predict(problem()[0])
+
+
 def refusals():
     X, y = problem()
     fitted = IncrementalRidgeClassifier().fit(X, y)
@@ -282,6 +291,7 @@ def refusals():
         "pass all labels as classes": lambda: make().partial_fit(X, ["a"] * 60),
         "The statistics have one class only": lambda: make().finish(one),
         "alphas=.* is not a list of penalties": lambda: make([1, 0.0]).fit(X, y),
+        "alphas={} is not a list of penalties": lambda: make({}).fit(X, y),
         "partial_fit does not take it": lambda: balanced.partial_fit(X, y),
         "merge does not take it": lambda: make().fit(X, y).merge(balanced.fit(X, y)),
         "class_weight was None": lambda: (

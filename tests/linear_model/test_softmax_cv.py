@@ -195,7 +195,9 @@ def test_given_values_are_taken_as_they_are(digits):
     assert len(alone.Cs_) == 1
 
 
-@pytest.mark.parametrize("Cs", [[], [0.0], [-1.0], [[1.0]], [np.nan]], ids=str)
+@pytest.mark.parametrize(
+    "Cs", [[], [0.0], [-1.0], [[1.0]], [np.nan], {}, ["x"]], ids=str
+)
 def test_values_that_are_no_strengths_are_refused(digits, Cs):
     with pytest.raises(ValueError, match="positive numbers"):
         SoftmaxClassifierCV(Cs).fit(*digits)
