@@ -20,6 +20,9 @@ from skdmn.inspection.tracing import (
 )
 from skdmn.utils.threads import in_threads, n_threads, single_blas
 
+# largest array that makes glibc keep freed memory, see `_keep_freed_memory`
+_KEPT_BYTES = 31 * 2**20
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Contributions:
@@ -196,6 +199,7 @@ def contributions(model: Any, X: Any, target: Any = None) -> Contributions:
     codes = None if target is None else class_indices(target, linear.scores.classes, n)
     together: list[np.ndarray] = []
     threads = n_threads()
+    _keep_freed_memory()
     batches = list(gen_batches(n, _batch_size(linear, shape, threads)))
     for first in range(0, len(batches), threads):
         group = batches[first : first + threads]
@@ -286,6 +290,16 @@ def _part(
         share.terms(images),
         share.bias,
     )
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library keep the memory of one batch for the next.
+
+    glibc returns the arrays of a batch to the system, and gets them back page by page,
+    which takes as long as the computation. Once it has freed an array that it had
+    mapped, it keeps twice the size of that array. Other C libraries ignore this.
+    """
+    np.empty(_KEPT_BYTES, np.uint8)
 
 
 def _batch_size(linear: LinearModel, shape: Any, threads: int) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.sparse
 
 from skdmn.kernels.geometry import Window, every
 from skdmn.kernels.reference.contrast import root_of_floor
@@ -20,7 +21,6 @@ from skdmn.kernels.reference.convolution import (
     pad,
     patches,
     signed_power,
-    window_means,
 )
 from skdmn.operations import (
     AverageFlips,
@@ -47,6 +47,10 @@ CONVENTIONS: dict[type[Operation], str] = {
     "sum it depends on.",
     Power: "A power of a mean is divided among its terms in proportion to the terms.",
 }
+
+
+_ROUNDING = 1e-5  # accepted difference of filters of float32 that were factored
+_SMALLEST = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -217,24 +221,48 @@ def _(operation: Encode, values: np.ndarray) -> tuple[np.ndarray, Pull]:
     means += first
     contrasts = _contrasts(windows, operation.floor)
     windows /= contrasts
-    products = _times(windows, weights.T)
+    factors = _factors(weights, operation.components)
+    products = functools.reduce(lambda a, b: _times(a, b.T), factors, windows)
+    n_filters = len(weights)
     # positive parts, then negative parts; of each pair, one is 0
-    features = np.concatenate([products, -products], axis=-1)
-    features -= operation.threshold
+    features = np.empty((*products.shape[:-1], 2 * n_filters))
+    np.subtract(products, operation.threshold, out=features[..., :n_filters])
+    np.subtract(-operation.threshold, products, out=features[..., n_filters:])
     np.maximum(features, 0, out=features)
 
     def pull(share: Share) -> Share:
         share = share.without_offset()
-        above, below = np.split(share.multipliers * features, 2, axis=-1)
-        ratios = above + below
-        np.divide(ratios, products, out=ratios, where=ratios != 0)
-        at_patches = _times(ratios, weights)
+        above, below = np.split(share.multipliers, 2, axis=-1)
+        # contributions of features, divided by products; without branches, which
+        # would take longer than the arithmetic
+        ratios = above * features[..., :n_filters]
+        ratios -= below * features[..., n_filters:]
+        magnitudes = np.abs(products)
+        ratios /= np.maximum(magnitudes, _SMALLEST, out=magnitudes)
+        at_patches = functools.reduce(_times, reversed(factors), ratios)
         at_patches /= contrasts
         inputs = _fold(at_patches, window, shape)
         at_patches *= -means
         return Share(inputs, _fold(at_patches, window, shape), share.bias)
 
     return features, pull
+
+
+def _factors(
+    weights: np.ndarray, components: np.ndarray | None
+) -> tuple[np.ndarray, ...]:
+    """Return matrices whose product is the weights: fewer operations, if possible.
+
+    The last matrix has the components, which the filters are combinations of.
+    """
+    if components is None or len(components) * sum(weights.shape) >= weights.size:
+        return (weights,)
+    components = components.reshape(len(components), -1)
+    mixtures = weights @ components.T
+    error = np.abs(mixtures @ components - weights).max()
+    if error > _ROUNDING * np.abs(weights).max():
+        return (weights,)
+    return components, mixtures
 
 
 def _contrasts(centred: np.ndarray, floor: float) -> np.ndarray:
@@ -284,25 +312,45 @@ def _(operation: MaxPool, values: np.ndarray) -> tuple[np.ndarray, Pull]:
 
 @step.register
 def _(operation: AveragePool, values: np.ndarray) -> tuple[np.ndarray, Pull]:
-    window, shape = operation.window, values.shape
-    counted = window.output_size(shape[1:])
-    inside = pad(np.ones((1, *shape[1:3], 1)), *window, 0)
-    n_pixels = sum(
-        inside[:, rows, columns] for rows, columns in _positions(window, counted)
-    )
+    size = values.shape[1:3]
+    shares = _shares(operation.window, size)
 
     def to_terms(outputs: np.ndarray) -> np.ndarray:
-        # down first, then across: fewer additions than over all positions
-        (height, width), (n, *_, channels) = inside.shape[1:3], outputs.shape
-        each, down = outputs / n_pixels, np.zeros((n, height, counted[1], channels))
-        for dy in range(window.size[0]):
-            down[:, every(dy, counted[0], window.stride[0])] += each
-        inputs = np.zeros((n, height, width, channels))
-        for dx in range(window.size[1]):
-            inputs[:, :, every(dx, counted[1], window.stride[1])] += down
-        return _inside(inputs, window, shape)
+        return _times_positions(shares.T, outputs, size)
 
-    return window_means(values, window), lambda share: share.through(to_terms)
+    means = _times_positions(shares, values, operation.window.output_size(size))
+    return means, lambda share: share.through(to_terms)
+
+
+@functools.lru_cache(maxsize=16)
+def _shares(window: Window, size: tuple[int, ...]) -> scipy.sparse.csr_array:
+    """Return the share of each position in the mean of each window.
+
+    Each row has the shares in the mean of a window, which sum to 1.
+    """
+    of_axes = []
+    counted, before = window.output_size(size), window.pads(size).before
+    for axis in (0, 1):
+        starts = np.arange(counted[axis]) * window.stride[axis] - before[axis]
+        offsets = np.arange(size[axis]) - starts[:, np.newaxis]
+        inside = (offsets >= 0) & (offsets < window.size[axis])
+        of_axes.append(
+            scipy.sparse.csr_array(inside / inside.sum(axis=1, keepdims=True))
+        )
+    return scipy.sparse.kron(*of_axes, format="csr")
+
+
+def _times_positions(
+    matrix: scipy.sparse.sparray, images: np.ndarray, size: tuple[int, ...]
+) -> np.ndarray:
+    """Multiply the positions of each image with a matrix, which gives images of a size.
+
+    The products are separate for each channel.
+    """
+    channels = images.shape[3]
+    found = [matrix @ image.reshape(-1, channels) for image in images]
+    together = np.stack(found) if len(found) > 1 else found[0]
+    return together.reshape(len(images), *size, channels)
 
 
 @step.register(ScaleChannels)

@@ -33,8 +33,9 @@ from skdmn import (
     recommended_dmn,
 )
 from skdmn.inspection import contributions
+from skdmn.inspection.tracing import Share, step
 from skdmn.layers.base import ImageTransformer
-from skdmn.operations import Convolve, Operation, Rectify
+from skdmn.operations import Convolve, Encode, Operation, Rectify
 
 HEADS = {
     "softmax": [SoftmaxClassifier(C=0.1)],
@@ -174,6 +175,31 @@ def test_ready_networks(mirrored):
     assert_allclose(brighter.pixels, found.pixels, atol=1e-7)
     dmn = make_dmn(image_shape=X.shape[1:]).fit(X.reshape(len(X), -1), y)
     assert contributions(dmn, X.reshape(len(X), -1)).pixels.shape == X.shape
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("off", [0, 0.1])
+def test_components_of_filters_do_not_change_the_division(rng, dtype, off):
+    components, _ = np.linalg.qr(rng.normal(size=(9, 2)))
+    components = components.T.reshape(2, 3, 3, 1).astype(dtype)
+    mixtures = rng.normal(size=(20, 2)).astype(dtype)
+    filters = (mixtures @ components.reshape(2, 9)).reshape(20, 3, 3, 1)
+    filters[0, 0, 0, 0] += off  # no combination of the components, if not 0
+    images = rng.normal(size=(2, 5, 6, 1))
+    plain = Encode(filters.astype(np.float64), 0.1, 0.3)
+    parts = []
+    for one in (plain, Encode(plain.filters, 0.1, 0.3, components.astype(np.float64))):
+        features, pull = step(one, images)
+        share = pull(
+            Share(
+                np.cos(np.arange(features.size)).reshape(features.shape),
+                None,
+                np.zeros(2),
+            )
+        )
+        parts.append((features, share.terms(images)))
+    for found, expected in zip(parts[1], parts[0], strict=True):
+        assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_search_is_explained_by_its_best_model():
