@@ -425,7 +425,8 @@ def recommended_dmn(
         first layer ``shrink`` averages blocks of pixels.
     n_filters : int or None, default=None
         Maximum number of filters. More filters are more accurate and slower. None means
-        400 for images of several channels, and 200 for images of one channel.
+        400 for images of several channels, and 200 for images of one channel. Its name
+        in a search is ``features__conv__n_filters``.
     brightness : bool, default=False
         If True, add features of the brightness and the contrast: seven levels of each,
         see `n_levels` and `n_contrast_levels` of `WhitenedPCAPatchTransformer`. Local

@@ -84,7 +84,7 @@ def test_parameters_are_passed_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shape", [None, (28,), (28, 28, 3, 1), (3, 28), (28.0, 28), (9, 9, 0)]
+    "shape", [None, 8, (28,), (28, 28, 3, 1), (3, 28), (28.0, 28), (9, 9, 0)]
 )
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r"image_shape=.* is not a shape"):

@@ -359,10 +359,11 @@ default="bilinear"
         else:
             is_same = with_channels(found) == with_channels(expected)
         if not is_same:
+            wanted = ", ".join(str(n) for n in expected)
             hint = single_image_hint(X.shape, math.prod(expected))
             raise ValueError(
-                f"X has shape {tuple(X.shape)}, but {type(self).__name__} was fitted "
-                f"on images of shape {expected}; pass such images, or files"
+                f"X has shape {tuple(X.shape)}, but {type(self).__name__} expects "
+                f"arrays of shape (n, {wanted}), as in fit; pass such images, or files"
                 f"{hint or ', which it resizes'}."
             )
         return X

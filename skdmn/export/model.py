@@ -127,8 +127,8 @@ def with_operations(step: Any, name: str) -> Any:
         raise TypeError(
             "skdmn exports layers, networks and classifiers that have operations(), "
             "StandardScaler and LogisticRegression, and Pipelines of these, but "
-            f"{which} {type(step).__name__}; export the steps before it, as "
-            "pipeline[:-1]."
+            f"{which} {type(step).__name__}; export the steps before or behind it, as "
+            "pipeline[:-1] or pipeline[1:], and run it yourself."
         )
     check_is_fitted(step)
     return _FromScikitLearn(step.n_features_in_, _computed(step))

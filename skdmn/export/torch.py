@@ -70,7 +70,7 @@ def to_torch(
         The output has shape (n, channels, height, width) for feature maps. Rows are in
         the order of ``get_feature_names_out``. A classifier returns logits of shape
         (n, n_classes), also for two classes. Their softmax gives the probabilities of
-        the classes in ``classes_``.
+        the classes in the attribute ``classes``, a list.
 
         If `fitted` begins with an ImageReader, the attribute ``preparation`` says in a
         dict what the reader does to files.
@@ -112,6 +112,8 @@ def to_torch(
     module = torch.nn.Sequential(*_Writer(model).modules)
     for parameter in module.parameters():
         parameter.requires_grad_(not freeze)
+    if model.classes is not None:
+        module.classes = model.classes.tolist()
     if model.preparation is not None:
         module.preparation = model.preparation
     names = [name for name, _ in module.named_parameters()]

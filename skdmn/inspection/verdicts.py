@@ -79,7 +79,7 @@ def _layer_sentences(layer: LayerDiagnosis, names: dict[Any, str]) -> list[str]:
         f"{layer.name}: for a relative error of {layer.relative_error:.0%} of its "
         f"density matrix, a class needs {_range(needed, ',d')} "
         f"{'image' if needed.max() == 1 else 'images'} (most: {label!r}); the layer "
-        f"has seen {_range(layer.n_images_fitted, ',d')}."
+        f"has seen {_range(layer.n_images_fitted, ',d')}{_because(layer)}."
     )
     return sentences
 
@@ -126,17 +126,27 @@ def _layer_hints(layer: LayerDiagnosis, names: dict[Any, str]) -> list[str]:
             "layer or an OverlapPruner before this layer."
         )
     fitted = layer.n_images_fitted
-    smaller = "" if layer.patch.endswith("values") else ", or a smaller kernel"
+    ways = ["a smaller kernel"] * (not layer.patch.endswith("values"))
+    if _because(layer):
+        ways.insert(0, "a larger subsample")
     short = (fitted > 0) & (layer.images_needed > fitted)
     if short.any():
         labels = [as_objects(layer.classes)[i] for i in np.flatnonzero(short)]
         hints.append(
             f"{layer.name}: the density matrices of class {_some(labels, names)} have "
-            f"a relative error of up to {layer.errors[short].max():.0%}; use more "
-            f"images (up to {layer.images_needed[short].max():,d} of a class), a "
-            f"larger subsample{smaller}."
+            f"a relative error of up to {layer.errors[short].max():.0%}"
+            f"{_because(layer)}; use {', '.join(ways)} or more images (up to "
+            f"{layer.images_needed[short].max():,d} of a class). The leading "
+            "components need fewer."
         )
     return hints
+
+
+def _because(layer: LayerDiagnosis) -> str:
+    """Return the reason, if a layer has seen only a part of the images."""
+    subsample = getattr(layer.layer, "subsample", 1.0)
+    is_all = isinstance(subsample, float) and subsample == 1.0
+    return "" if is_all else f", because subsample={subsample}"
 
 
 def _keep(layer: LayerDiagnosis, cutoff: float) -> str:

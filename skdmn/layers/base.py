@@ -144,8 +144,9 @@ def _learns(layer: Any) -> bool:
     """Return True if a layer has statistics, else raise AttributeError."""
     if type(layer)._empty_sums is ImageTransformer._empty_sums:
         raise AttributeError(
-            f"{type(layer).__name__} learns nothing from images, so it has no "
-            "statistics."
+            f"{type(layer).__name__} has no statistics of its own to which images "
+            "could be added. The layers of a network have; skdmn.federated merges "
+            "those of all layers."
         )
     return True
 

@@ -207,8 +207,8 @@ class NamedLayers(_BaseComposition):
             ):
                 raise ValueError(
                     f"{name!r} is {layer!r}, but a network holds layers of skdmn only; "
-                    "put other steps behind it in a Pipeline, and leave them out of "
-                    "from_pipeline with pipeline[:-1]."
+                    "put other steps before or behind it in a Pipeline. (from_pipeline "
+                    "takes the steps that are layers, such as pipeline[:-1].)"
                 )
         for name, layer in self.layers[:-1]:
             if layer._only_reshapes:

@@ -50,6 +50,11 @@ def validate_data(
     -------
     array
         X, converted to an array if it is none; unchanged with `skip_check_array`.
+
+    Raises
+    ------
+    ValueError
+        As that function; the message says which images have NaN or infinity.
     """
     if (
         not reset
@@ -60,14 +65,34 @@ def validate_data(
         and (_is_surely_finite(X) if ensure_all_finite else X.dtype.kind in "biuf")
     ):
         return X
-    return validation.validate_data(
-        estimator,
-        X,
-        reset=reset,
-        skip_check_array=skip_check_array,
-        allow_nd=True,
-        ensure_2d=False,
-        ensure_all_finite=ensure_all_finite,
+    try:
+        return validation.validate_data(
+            estimator,
+            X,
+            reset=reset,
+            skip_check_array=skip_check_array,
+            allow_nd=True,
+            ensure_2d=False,
+            ensure_all_finite=ensure_all_finite,
+        )
+    except ValueError:
+        where = _not_finite(X) if ensure_all_finite and not skip_check_array else ""
+        if not where:
+            raise
+        raise ValueError(where) from None
+
+
+def _not_finite(X: Any) -> str:
+    """Return a message that names the images with NaN or infinity, if there are any."""
+    if type(X) is not np.ndarray or X.dtype.kind != "f" or X.ndim < 3 or not X.size:
+        return ""
+    damaged = np.flatnonzero(~np.isfinite(X.reshape(len(X), -1)).all(axis=1))
+    if not len(damaged):
+        return ""
+    what = "NaN" if np.isnan(X[damaged]).any() else "infinity"
+    return (
+        f"Input X contains {what} in {len(damaged):,d} of {len(X):,d} images, first in "
+        f"X[{damaged[0]}]; leave such images out, or replace the values."
     )
 
 

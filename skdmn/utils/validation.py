@@ -51,7 +51,7 @@ def as_shape(image_shape: Any) -> Shape | None:
     """Return (height, width, channels) from the parameter `image_shape`."""
     if image_shape is None:
         return None
-    shape = tuple(image_shape)
+    shape = tuple(image_shape) if np.iterable(image_shape) else ()
     if len(shape) not in (2, 3) or not all(_is_positive_int(size) for size in shape):
         raise ValueError(
             f"image_shape={image_shape!r} is not a shape; pass (height, width) or "

@@ -136,7 +136,7 @@ def test_what_it_does_not_take(given, message, fitted):
 
 
 def test_images_of_another_shape(files, fitted):
-    with pytest.raises(ValueError, match=r"fitted on images of shape \(8, 8, 3\)"):
+    with pytest.raises(ValueError, match=r"expects arrays of shape \(n, 8, 8, 3\)"):
         fitted.predict(np.zeros((2, 9, 8, 3), np.uint8))
     with pytest.raises(ValueError, match=r"pass X\[np\.newaxis\]"):
         fitted.predict(np.zeros((8, 8, 3), np.uint8))

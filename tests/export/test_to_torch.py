@@ -44,6 +44,7 @@ def assert_same(model, module, X):
     out = run(module, X)
     if is_classifier(model):
         assert out.shape == (len(X), len(model.classes_))
+        assert module.classes == model.classes_.tolist()
         found = torch.softmax(torch.tensor(out), 1).numpy()
         np.testing.assert_allclose(found, model.predict_proba(X), atol=1e-5)
         return

@@ -236,3 +236,15 @@ def test_errors_name_what_is_wrong():
         diagnose(pool, X, y)
     with pytest.raises(ValueError, match="No class has three images"):
         diagnose(model, X[:2], y[:2])
+
+
+def test_a_layer_that_saw_a_share_of_the_images_says_why():
+    X, y = images_and_labels(60)
+    texts = {}
+    for subsample in (1.0, 0.2):
+        layer = ClassPCAPatchTransformer(2, subsample=subsample, random_state=0)
+        texts[subsample] = str(diagnose(layer.fit(X, y), X, y, relative_error=1e-3))
+    assert "because subsample=0.2" in texts[0.2]
+    assert "use a larger subsample, a smaller kernel or more images" in texts[0.2]
+    assert "subsample" not in texts[1.0]
+    assert "use a smaller kernel or more images" in texts[1.0]

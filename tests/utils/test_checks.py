@@ -110,3 +110,13 @@ def test_one_image_is_classified_in_few_calls_and_in_this_thread(rng, monkeypatc
     finally:
         sys.setprofile(None)
     assert n_calls < 1700  # 2600 once
+
+
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (-np.inf, "infinity")])
+def test_the_message_names_the_images_that_are_not_finite(value, what):
+    X = np.ones((30, 5, 5))
+    X[[12, 29], 1, 2] = value
+    found = f"Input X contains {what} in 2 of 30 images, first in X\\[12\\]"
+    with pytest.raises(ValueError, match=found) as told:
+        ClassPCAPatchTransformer().fit(X, np.arange(30) % 2)
+    assert told.value.__suppress_context__  # scikit-learn's advice is on tables
