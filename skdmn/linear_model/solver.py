@@ -77,7 +77,8 @@ def minimize(
     ----------
     objective : Objective
     start : ndarray of shape (n_outputs, n_features + 1) or None
-        First iterate, from an earlier fit.
+        First iterate, from an earlier fit. It is not used if zero coefficients are
+        better.
     tol : float
         Estimated suboptimality at which to stop, relative to the value.
     max_iter : int
@@ -95,6 +96,9 @@ def minimize(
     """
     sample, precondition = _sample_of(objective), objective.diagonal()
     optimizer = None
+    # far from the optimum, rounding errors would hide that the value decreases
+    if start is not None and not sample(start)[0] <= sample(objective.origin())[0]:
+        start = None
     iterate = objective.origin() if start is None else start
     if start is None:
         optimizer = _optimizer(sample, iterate, precondition)

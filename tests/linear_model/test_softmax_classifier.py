@@ -334,6 +334,15 @@ def test_warm_start_goes_on(data):
     assert warm.loss_curve_[-1] < best.loss_curve_[-1] * (1 + 1e-4)
 
 
+@pytest.mark.parametrize("factor", [1e9, 1e150])
+def test_warm_start_begins_anew_if_the_last_solution_is_worse_than_zeros(data, factor):
+    X, y = data
+    warm = SoftmaxClassifier(C=0.1, warm_start=True).fit(X, y)
+    loss = warm.loss_curve_[-1]
+    warm.coef_ = warm.coef_ * factor
+    assert warm.fit(X, y).loss_curve_[-1] < loss * (1 + 1e-3)
+
+
 def test_warm_start_begins_anew_where_the_shape_is_another(data):
     X, y = data
     warm = SoftmaxClassifier(warm_start=True).fit(X, y)
