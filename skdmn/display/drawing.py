@@ -99,6 +99,63 @@ def mosaic(kernel: np.ndarray) -> np.ndarray:
     return cells.reshape(rows * (height + 1), -1)[:-1, :-1]
 
 
+def is_strip(picture: np.ndarray) -> bool:
+    """Return True for pictures of signals, which are much wider than high."""
+    return picture.shape[1] > 6 * picture.shape[0]
+
+
+def filter_picture(kernel: np.ndarray, limit: float) -> np.ndarray:
+    """Return a filter as a picture.
+
+    Parameters
+    ----------
+    kernel : ndarray of shape (kernel height, kernel width, channels)
+    limit : float
+        Absolute entry at which the colours end.
+
+    Returns
+    -------
+    ndarray of shape (height, width) or (height, width, 3)
+        RGB for three channels; else one number for each entry, with the channels side
+        by side, row by row.
+    """
+    return 0.5 + 0.5 * kernel / limit if kernel.shape[2] == 3 else mosaic(kernel)
+
+
+def draw_filter(axis: Any, kernel: np.ndarray, limit: float | None = None) -> Any:
+    """Draw a filter, and a frame around it if its channels are drawn side by side.
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+    kernel : ndarray of shape (kernel height, kernel width, channels)
+    limit : float or None, default=None
+        Absolute entry at which the colours end; None for the largest one.
+
+    Returns
+    -------
+    matplotlib AxesImage
+    """
+    limit = (float(np.abs(kernel).max()) if limit is None else limit) or 1.0
+    picture = filter_picture(kernel, limit)
+    drawn = axis.imshow(
+        picture,
+        cmap="PuOr",
+        vmin=-limit,
+        vmax=limit,
+        interpolation="nearest",
+        aspect="auto" if is_strip(picture) else "equal",
+    )
+    if kernel.shape[2] in (1, 3):
+        axis.set_axis_off()
+        return drawn
+    height, width = picture.shape
+    axis.set_axis_on()
+    axis.set(xlim=(-1, width), ylim=(height, -1), xticks=[], yticks=[])
+    axis.spines[:].set(color="0.6", linewidth=0.8)
+    return drawn
+
+
 def shortened(name: Any, most: int = 16) -> str:
     """Return the name of a class, shortened in its middle if it is long."""
     text = " ".join(str(name).split())

@@ -9,7 +9,14 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skdmn.display.drawing import mosaic, names_of, pyplot, shortened
+from skdmn.display.drawing import (
+    draw_filter,
+    filter_picture,
+    is_strip,
+    names_of,
+    pyplot,
+    shortened,
+)
 from skdmn.network.walking import layer_with_filters
 from skdmn.utils.array_api import to_numpy
 
@@ -21,7 +28,7 @@ class FilterDisplay:
     (zero) to purple (positive), with the same scale for all filters. Filters with three
     channels are drawn as RGB colours, where zero is grey. For any other number of
     channels, as in higher layers, the channels of a filter are drawn row by row in one
-    picture.
+    frame.
 
     Parameters
     ----------
@@ -35,6 +42,10 @@ class FilterDisplay:
         Name of the quantity in `energies`, for the title.
     name : str, default=""
         Name of the layer, for the title.
+    n_total : int or None, default=None
+        Number of filters of the layer, for the title; None if all of them are drawn.
+    negatives : bool, default=False
+        If True, the title says that the layer also has the negatives of the filters.
 
     Attributes
     ----------
@@ -59,12 +70,16 @@ class FilterDisplay:
         *,
         quantity: str = "energy in nats",
         name: str = "",
+        n_total: int | None = None,
+        negatives: bool = False,
     ) -> None:
         self.filters = filters
         self.energies = energies
         self.classes = classes
         self.quantity = quantity
         self.name = name
+        self.n_total = n_total
+        self.negatives = negatives
 
     @classmethod
     def from_estimator(
@@ -77,6 +92,9 @@ class FilterDisplay:
     ) -> Self:
         """Plot the filters of a fitted layer.
 
+        The negatives that ``signs="both"`` appends are not drawn; the title says that
+        the layer has them.
+
         Parameters
         ----------
         model : layer, Pipeline, DensityMatrixNetwork or search
@@ -86,7 +104,8 @@ class FilterDisplay:
         class_names : sequence of str or None, default=None
             Name of each of the layer's `classes_`.
         max_filters : int, default=64
-            Largest number of filters to draw; the first ones are drawn.
+            Largest number of filters to draw; the first ones are drawn, and the title
+            says how many there are.
 
         Returns
         -------
@@ -112,20 +131,26 @@ class FilterDisplay:
             )
         check_is_fitted(one)
         attribute, quantity = one._ranked_by
-        numbers = to_numpy(getattr(one, attribute))[:max_filters]
-        classes = to_numpy(one.filter_classes_)[:max_filters]
+        filters = to_numpy(one.filters_)
+        half = len(filters) // 2
+        negatives = np.array_equal(filters[half:], -filters[:half])
+        n_total = half if negatives else len(filters)
+        n = min(n_total, max_filters)
+        classes = to_numpy(one.filter_classes_)[:n]
         names = np.full(len(classes), "all")
         if one.class_based:
             names = names_of(classes, one.classes_, class_names)
-        filters = to_numpy(one.filters_)[:max_filters]
+        filters = filters[:n]
         if filters.ndim == 2:  # of a dense layer
             filters = filters[:, np.newaxis, :, np.newaxis]
         return cls(
             filters,
-            numbers,
+            to_numpy(getattr(one, attribute))[:n],
             names,
             quantity=quantity,
             name=name,
+            n_total=n_total,
+            negatives=negatives,
         ).plot()
 
     def plot(self, *, figure: Any = None) -> Self:
@@ -145,52 +170,40 @@ class FilterDisplay:
         ImportError
             If matplotlib is missing.
         """
-        pictures, limit = self._pictures()
-        n = len(pictures)
-        height, width = pictures[0].shape[:2]
-        is_strip = width > 6 * height  # signals
-        columns = min(n, 4 if is_strip else max(6, math.ceil(math.sqrt(n))))
+        n, limit = len(self.filters), float(np.abs(self.filters).max())
+        strips = is_strip(filter_picture(self.filters[0], limit or 1.0))
+        columns = min(n, 4 if strips else max(6, math.ceil(math.sqrt(n))))
         rows = math.ceil(n / columns)
         if figure is None:
-            size = (2.2 * columns, 0.8 * rows) if is_strip else _size(columns, rows)
+            size = (2.2 * columns, 0.8 * rows) if strips else _size(columns, rows)
             figure = pyplot().figure(
                 figsize=(max(4.6, size[0] + 0.8), size[1] + 0.5), layout="constrained"
             )
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
-        for axis, picture, energy, label in zip(
-            axes.flat, pictures, self.energies, self.classes, strict=False
+        for axis, kernel, energy, label in zip(
+            axes.flat, self.filters, self.energies, self.classes, strict=False
         ):
-            drawn = axis.imshow(
-                picture,
-                cmap="PuOr",
-                vmin=-limit,
-                vmax=limit,
-                interpolation="nearest",
-                aspect="auto" if is_strip else "equal",
-            )
+            drawn = draw_filter(axis, kernel, limit)
             axis.set_title(f"{energy:.2f}\n{shortened(label, 12)}", fontsize=8)
-        if pictures[0].ndim == 2:
+        if self.filters.shape[3] != 3:
             bar = figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.02)
             bar.set_label("filter entry", fontsize=8)
             bar.ax.tick_params(labelsize=8)
-        of = f" of {self.name}" if self.name else ""
         figure.suptitle(
-            f"Filters{of}, with {self.quantity}\nand class of origin", fontsize=9
+            f"{self._what()}, with {self.quantity}\nand class of origin", fontsize=9
         )
         self.figure_, self.axes_ = figure, axes
         return self
 
-    def _pictures(self) -> tuple[list[np.ndarray], float]:
-        """Return one image for each filter, and the largest absolute entry."""
-        limit = float(np.abs(self.filters).max())
-        channels = self.filters.shape[3]
-        if channels == 1:
-            return list(self.filters[..., 0]), limit
-        if channels == 3:
-            return list(0.5 + 0.5 * self.filters / limit), limit
-        return [mosaic(kernel) for kernel in self.filters], limit
+    def _what(self) -> str:
+        """Return the filters that are drawn in words."""
+        n = len(self.filters)
+        some = self.n_total is not None and n < self.n_total
+        what = f"First {n} of {self.n_total} filters" if some else "Filters"
+        of = f" of {self.name}" if self.name else ""
+        return what + of + ", and their negatives" * self.negatives
 
 
 def _size(columns: int, rows: int) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skdmn.display.drawing import colours, pyplot, shortened
+from skdmn.display.drawing import colours, is_strip, pyplot, shortened
 from skdmn.inspection.display import as_picture
 from skdmn.inspection.html import STYLE, address
 from skdmn.utils.labels import as_objects
@@ -187,7 +187,7 @@ def _draw_critical(axis: Any, head: HeadDiagnosis, accuracy: float) -> None:
 def _draw_hardest(axis: Any, found: Diagnosis) -> None:
     """Draw the hardest images."""
     assert found.report is not None
-    axis.set_title("Hardest images: class, answer")
+    axis.set_title("Hardest images: class, answer (red: wrong)")
     axis.title.set_fontsize(10)
     axis.set_axis_off()
     shown = [
@@ -201,11 +201,11 @@ def _draw_hardest(axis: Any, found: Diagnosis) -> None:
         row, column = divmod(at, columns)
         box = [column / columns + 0.02, 1 - (row + 1) / rows, 0.3, 0.76 / rows]
         inner = axis.inset_axes(box)
-        wide = picture.shape[1] > 6 * picture.shape[0]
-        aspect = "auto" if wide else "equal"
+        aspect = "auto" if is_strip(picture) else "equal"
         inner.imshow(as_picture(picture), interpolation="nearest", aspect=aspect)
         names = [_name(found, label) for label in (one.true, one.predicted)]
-        inner.set_title("\n".join(names), fontsize=8, pad=2, color=_WRONG)
+        colour = "black" if one.true == one.predicted else _WRONG
+        inner.set_title("\n".join(names), fontsize=8, pad=2, color=colour)
         inner.set(xticks=[], yticks=[])
     if not shown:
         axis.text(0.5, 0.5, "no pictures", ha="center", fontsize=9)

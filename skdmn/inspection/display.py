@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skdmn.display.drawing import mosaic, pyplot, shortened
+from skdmn.display.drawing import draw_filter, is_strip, pyplot, shortened
 from skdmn.inspection.contributions import Contributions, contributions
 from skdmn.utils.array_api import to_numpy
 
@@ -18,11 +18,13 @@ _QUANTILE = 0.99  # of the values, at which the colours end
 class ContributionDisplay:
     """Plot what images contributed to logits: heat maps, and filters for and against.
 
-    Each row shows an image, what its pixels contribute to the logit, and the filters
-    that contribute most. Red pixels speak for the class, and blue ones against it; all
-    heat maps have one colour scale, which is symmetric. The title of a filter has the
-    class that it was computed from, its contribution, and the share of this in the sum
-    of the absolute contributions of all filters.
+    Each row shows an image, what its pixels contribute to the logit of a class, and the
+    filters that contribute most. The title of the image names the class whose logit is
+    explained and, if the model answers another class, the answer. Red pixels speak for
+    the class, and blue ones against it. The logit is the sum of a bias and of all
+    pixels. The title of a filter has the class that it was computed from, its
+    contribution, and the share of this in the sum of the absolute contributions of all
+    filters.
 
     Parameters
     ----------
@@ -34,11 +36,18 @@ class ContributionDisplay:
         Largest number of images to draw; the first ones are drawn.
     n_filters : int, default=3
         Largest number of filters to draw that speak for the class, and against it.
+    answers : array-like of shape (n,) or None, default=None
+        Label that the model predicts for each image, for the titles.
+    answer_probabilities : array-like of shape (n,) or None, default=None
+        Probability of each answer, for the titles.
+    share_scale : bool, default=False
+        If True, all heat maps have one colour scale, so that rows can be compared. If
+        False, each row has its own, so that no row is blank.
 
     Attributes
     ----------
-    limit_ : float
-        Contribution at which the colours of the heat maps end.
+    limits_ : ndarray of shape (n_images,)
+        Contribution at which the colours of the heat map of each row end.
     figure_ : matplotlib Figure
         Figure that contains the plots.
     axes_ : ndarray of matplotlib Axes, of shape (n_images, n_columns)
@@ -52,9 +61,8 @@ class ContributionDisplay:
     Notes
     -----
     A heat map has the sum over the channels of a pixel. Its colours end at the 99th
-    percentile of the absolute values of all maps. Filters with one or three channels
-    are drawn as by `FilterDisplay`. The channels of other filters are drawn side by
-    side, row by row.
+    percentile of the absolute values of its row, or of all rows with `share_scale`.
+    Filters are drawn as by `FilterDisplay`, but each has its own colour scale.
 
     Examples
     --------
@@ -73,11 +81,17 @@ class ContributionDisplay:
         *,
         max_images: int = 6,
         n_filters: int = 3,
+        answers: ArrayLike | None = None,
+        answer_probabilities: ArrayLike | None = None,
+        share_scale: bool = False,
     ) -> None:
         self.contributions = contributions
         self.probabilities = probabilities
         self.max_images = max_images
         self.n_filters = n_filters
+        self.answers = answers
+        self.answer_probabilities = answer_probabilities
+        self.share_scale = share_scale
 
     @classmethod
     def from_estimator(
@@ -88,6 +102,7 @@ class ContributionDisplay:
         *,
         max_images: int = 6,
         n_filters: int = 3,
+        share_scale: bool = False,
     ) -> Self:
         """Compute the contributions of the first images, and plot them.
 
@@ -98,11 +113,14 @@ class ContributionDisplay:
         X : array-like of shape (n, height, width[, channels]) or (n, n_features)
             Images or rows. The first `max_images` are used.
         target : label, array-like of shape (n,) or None, default=None
-            Class whose logit is divided; None for the predicted class of each image.
+            Class whose logit is explained: one label for all images, or one for each,
+            such as the true labels. None for the answer of the model to each image.
         max_images : int, default=6
             Largest number of images to draw.
         n_filters : int, default=3
             Largest number of filters to draw for the class, and against it.
+        share_scale : bool, default=False
+            If True, all heat maps have one colour scale.
 
         Returns
         -------
@@ -120,11 +138,15 @@ class ContributionDisplay:
         if target is not None and np.ndim(target) == 1:
             target = target[:max_images]
         found = contributions(model, X, target)
+        probabilities, answers, of_answers = _answers(model, X, found.target)
         return cls.from_contributions(
             found,
-            probabilities_of(model, X, found.target),
+            probabilities,
             max_images=max_images,
             n_filters=n_filters,
+            answers=answers,
+            answer_probabilities=of_answers,
+            share_scale=share_scale,
         )
 
     @classmethod
@@ -135,6 +157,9 @@ class ContributionDisplay:
         *,
         max_images: int = 6,
         n_filters: int = 3,
+        answers: ArrayLike | None = None,
+        answer_probabilities: ArrayLike | None = None,
+        share_scale: bool = False,
     ) -> Self:
         """Plot contributions that were computed before.
 
@@ -148,6 +173,12 @@ class ContributionDisplay:
             Largest number of images to draw; the first ones are drawn.
         n_filters : int, default=3
             Largest number of filters to draw for the class, and against it.
+        answers : array-like of shape (n,) or None, default=None
+            Label that the model predicts for each image, for the titles.
+        answer_probabilities : array-like of shape (n,) or None, default=None
+            Probability of each answer, for the titles.
+        share_scale : bool, default=False
+            If True, all heat maps have one colour scale.
 
         Returns
         -------
@@ -159,7 +190,13 @@ class ContributionDisplay:
             If matplotlib is missing.
         """
         display = cls(
-            contributions, probabilities, max_images=max_images, n_filters=n_filters
+            contributions,
+            probabilities,
+            max_images=max_images,
+            n_filters=n_filters,
+            answers=answers,
+            answer_probabilities=answer_probabilities,
+            share_scale=share_scale,
         )
         return display.plot()
 
@@ -185,22 +222,27 @@ class ContributionDisplay:
         n_filters = 0 if found.filters is None else self.n_filters
         n_columns = 2 + 2 * n_filters
         maps = found.pixels[:n_rows].sum(axis=3)
-        self.limit_ = heat_limit(maps)
+        self.limits_ = np.array([heat_limit(one) for one in maps])
+        if self.share_scale:
+            self.limits_[:] = heat_limit(maps)
         if figure is None:
-            size = (1.35 * n_columns + 1.2, 1.6 * n_rows + 0.5)
+            size = (1.35 * n_columns + 2.3, 1.7 * n_rows + 0.5)
             figure = pyplot().figure(figsize=size, layout="constrained")
-        axes = figure.subplots(n_rows, n_columns, squeeze=False)
+        widths = [1.3, 1.2, *[1] * (n_columns - 2)]  # room for titles
+        axes = figure.subplots(
+            n_rows, n_columns, squeeze=False, gridspec_kw={"width_ratios": widths}
+        )
         for axis in axes.flat:
             axis.set_axis_off()
         for row in range(n_rows):
             picture = as_picture(found.images[row])
             _show(axes[row, 0], picture, self._title(row))
-            heat = heat_map(picture, maps[row], self.limit_)
-            _show(axes[row, 1], heat, f"logit {found.logits[row]:.2f}")
+            heat = heat_map(picture, maps[row], self.limits_[row])
+            _show(axes[row, 1], heat, self._sum(row, maps[row].sum()))
+            _draw_bar(figure, axes[row, 1], self.limits_[row])
             if n_filters:
                 self._draw_filters(axes[row, 2:], row)
-        self._draw_bar(figure, axes)
-        what = "Contributions to the logit of the class: red for it, blue against it"
+        what = "Contributions to the logit of a class: red for it, blue against it"
         if n_filters:
             what += "\nFilters: class of origin, contribution and its share"
         figure.suptitle(what, fontsize=9)
@@ -208,11 +250,19 @@ class ContributionDisplay:
         return self
 
     def _title(self, row: int) -> str:
-        """Return the class of a row, and its probability if that is known."""
-        title = f"class {shortened(self.contributions.target[row], 12)}"
-        if self.probabilities is None:
+        """Return the class that a row explains, and the answer if it is another."""
+        target = self.contributions.target[row]
+        title = f"for class {_named(target, self.probabilities, row)}"
+        if self.answers is None or (answer := np.asarray(self.answers)[row]) == target:
             return title
-        return f"{title}, p = {np.asarray(self.probabilities)[row]:.2f}"
+        return f"{title}\nanswer {_named(answer, self.answer_probabilities, row)}"
+
+    def _sum(self, row: int, of_pixels: float) -> str:
+        """Return the logit of a row as a sum."""
+        logit, bias = self.contributions.logits[row], self.contributions.pixel_bias[row]
+        sign = "-" if of_pixels < 0 else "+"
+        pixels = f"{sign} {abs(of_pixels):.2f} (pixels)"
+        return f"logit {logit:.2f} =\n{bias:.2f} (bias) {pixels}"
 
     def _draw_filters(self, axes: Any, row: int) -> None:
         """Draw the filters with the largest and the smallest contributions."""
@@ -226,10 +276,7 @@ class ContributionDisplay:
         for axis, index in zip(axes, chosen, strict=False):
             if index is None:
                 continue
-            picture, limit = filter_picture(filters[index])  # type: ignore[index]
-            axis.imshow(
-                picture, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest"
-            )
+            draw_filter(axis, filters[index])  # type: ignore[index]
             share = abs(values[index]) / total
             name = shortened(found.filter_classes[index], 12)
             axis.set_title(
@@ -238,24 +285,40 @@ class ContributionDisplay:
                 color="tab:red" if values[index] > 0 else "tab:blue",
             )
 
-    def _draw_bar(self, figure: Any, axes: Any) -> None:
-        """Draw the colour bar of the heat maps."""
-        from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import Normalize
 
-        scale = ScalarMappable(Normalize(-self.limit_, self.limit_), _COLOURS)
-        bar = figure.colorbar(scale, ax=axes, shrink=0.6, pad=0.02)
-        bar.set_label("contribution of a pixel", fontsize=8)
-        bar.ax.tick_params(labelsize=8)
+def _named(label: Any, probabilities: ArrayLike | None, row: int) -> str:
+    """Return the name of a label, and its probability if that is known."""
+    name = shortened(label, 12)
+    if probabilities is None:
+        return name
+    return f"{name} (p = {np.asarray(probabilities)[row]:.2f})"
 
 
-def probabilities_of(model: Any, X: Any, labels: np.ndarray) -> np.ndarray | None:
-    """Return the probability of a label of each image, or None if there is none."""
+def _draw_bar(figure: Any, axis: Any, limit: float) -> None:
+    """Draw the colour bar of a heat map."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    scale = ScalarMappable(Normalize(-limit, limit), _COLOURS)
+    ticks = [-limit, 0, limit]
+    bar = figure.colorbar(scale, ax=axis, shrink=0.9, pad=0.03, ticks=ticks)
+    bar.ax.set_yticklabels([f"{tick:.2g}" for tick in ticks])
+    bar.ax.tick_params(labelsize=7, length=2, pad=1)
+
+
+def _answers(
+    model: Any, X: Any, labels: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    """Return the probabilities of labels, the answers, and their probabilities."""
     if not hasattr(model, "predict_proba"):
-        return None
-    rows = to_numpy(model.predict_proba(X))
-    codes = np.searchsorted(to_numpy(model.classes_), labels)
-    return rows[np.arange(len(rows)), codes]
+        return None, to_numpy(model.predict(X)), None
+    rows, classes = to_numpy(model.predict_proba(X)), to_numpy(model.classes_)
+    codes = np.searchsorted(classes, labels)
+    return (
+        rows[np.arange(len(rows)), codes],
+        classes[rows.argmax(axis=1)],
+        rows.max(axis=1),
+    )
 
 
 def heat_limit(maps: np.ndarray) -> float:
@@ -301,28 +364,7 @@ def heat_map(picture: np.ndarray, values: np.ndarray, limit: float) -> np.ndarra
     return weight * colours + (1 - weight) * pale
 
 
-def filter_picture(kernel: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return a filter as a picture, and its largest absolute entry.
-
-    Parameters
-    ----------
-    kernel : ndarray of shape (kernel height, kernel width, channels)
-
-    Returns
-    -------
-    picture : ndarray of shape (height, width) or (height, width, 3)
-        RGB for three channels; else one number for each entry, with the channels side
-        by side, row by row.
-    limit : float
-    """
-    limit = float(np.abs(kernel).max()) or 1.0
-    if kernel.shape[2] == 3:
-        return 0.5 + 0.5 * kernel / limit, limit
-    return mosaic(kernel), limit
-
-
 def _show(axis: Any, picture: np.ndarray, title: str) -> None:
-    wide = picture.shape[1] > 6 * picture.shape[0]  # signals
-    aspect = "auto" if wide else "equal"
+    aspect = "auto" if is_strip(picture) else "equal"
     axis.imshow(picture, interpolation="nearest", aspect=aspect)
     axis.set_title(title, fontsize=8)

@@ -34,6 +34,23 @@ def test_max_filters(rng):
     layer = ClassPCAPatchTransformer(variance_cutoff=1.0).fit(X, y)
     display = FilterDisplay.from_estimator(layer, max_filters=2)
     assert len(display.filters) == 2
+    title = display.figure_.get_suptitle()
+    assert title.startswith(f"First 2 of {len(layer.filters_)} filters, with")
+    whole = FilterDisplay.from_estimator(layer).figure_.get_suptitle()
+    assert whole.startswith("Filters, with")
+
+
+def test_negatives_are_named_and_not_drawn(rng):
+    X, y = rng.random((20, 6, 6)), np.arange(20) % 2
+    layer = ClassPCAPatchTransformer(
+        variance_cutoff=1.0, n_filters=6, signs="both"
+    ).fit(X, y)
+    display = FilterDisplay.from_estimator(layer)
+    assert len(layer.filters_) == 12
+    np.testing.assert_array_equal(display.filters, layer.filters_[:6])
+    assert display.figure_.get_suptitle().startswith("Filters, and their negatives")
+    some = FilterDisplay.from_estimator(layer, max_filters=4).figure_.get_suptitle()
+    assert some.startswith("First 4 of 6 filters, and their negatives, with energy")
 
 
 def test_drawn_in_a_figure_that_is_given(rng):
