@@ -76,6 +76,22 @@ class Contributions:
     --------
     contributions : Compute the contributions.
     ContributionDisplay : Plot the contributions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdmn import make_dmn
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.inspection import contributions
+    >>> X, y = load_digits_images()
+    >>> dmn = make_dmn(n_layers=1).fit(X[:200], y[:200])
+    >>> why = contributions(dmn, X[200:203])
+    >>> len(why), why.pixels.shape, why.by_filter.shape
+    (3, (3, 8, 8, 1), (3, 18))
+    >>> bool(np.all(why.target == dmn.predict(X[200:203])))
+    True
+    >>> why.exact, why.conventions
+    (True, ())
     """
 
     target: np.ndarray

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +28,7 @@ from skdmn.data import sizes
 from skdmn.data.sliced import Sliced, is_sliceable
 from skdmn.display.drawing import named
 from skdmn.inspection.models import scores_of
+from skdmn.inspection.page import HtmlPage
 from skdmn.inspection.report import ClassReport, report_of
 from skdmn.inspection.verdicts import judge
 from skdmn.network.walking import each_layer, has_filters, steps_of
@@ -201,10 +201,11 @@ class HeadDiagnosis:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Diagnosis:
+class Diagnosis(HtmlPage):
     """What a fitted model does with data, and why it fails; see `diagnose`.
 
-    ``print`` shows the verdict in sentences. Notebooks show it with the plot.
+    ``print`` shows the verdict in sentences. Notebooks show it with the plot, and
+    ``to_html(path)`` writes both to a file.
 
     Attributes
     ----------
@@ -239,6 +240,25 @@ class Diagnosis:
     hardest_images : list of (int, str)
         Indices in X of the images with the lowest probability of the true class, and
         why they are hard, in a sentence.
+
+    See Also
+    --------
+    diagnose : Compute the diagnosis.
+
+    Examples
+    --------
+    >>> from skdmn import make_dmn
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.inspection import diagnose
+    >>> X, y = load_digits_images()
+    >>> dmn = make_dmn(n_layers=1).fit(X[:200], y[:200])
+    >>> found = diagnose(dmn, X[200:300], y[200:300])
+    >>> [layer.name for layer in found.layers], found.head.kind
+    (['conv1'], 'SoftmaxClassifier')
+    >>> print(found)  # doctest: +ELLIPSIS
+    conv1 (ClassPCAPatchTransformer, patches of 3 x 3 x 1): 9 filters. ...
+    >>> found.plot().savefig("diagnosis.png")  # doctest: +SKIP
+    >>> found.to_html("diagnosis.html")  # doctest: +SKIP
     """
 
     model: str
@@ -259,6 +279,9 @@ class Diagnosis:
     def plot(self, *, figure: Any = None) -> Any:
         """Draw one figure with a row for each layer, and one for the classifier.
 
+        The result is the figure itself, not a display:
+        ``found.plot().savefig("diagnosis.png")`` saves it.
+
         Parameters
         ----------
         figure : matplotlib Figure or None, default=None
@@ -267,6 +290,7 @@ class Diagnosis:
         Returns
         -------
         matplotlib Figure
+            `figure`, or the new one.
 
         Raises
         ------
@@ -290,14 +314,12 @@ class Diagnosis:
 
     __repr__ = __str__
 
-    def _repr_html_(self) -> str:
-        """Return verdict and plot for notebooks; as text if matplotlib is missing."""
+    _title = "Diagnosis"
+
+    def _body(self) -> str:
         from skdmn.inspection.diagnosis_plot import body
 
-        try:
-            return body(self)
-        except ImportError:
-            return f"<pre>{html.escape(str(self))}</pre>"
+        return body(self)
 
 
 def diagnose(
@@ -347,8 +369,8 @@ def diagnose(
     Returns
     -------
     Diagnosis
-        ``print`` shows sentences, and ``plot()`` draws a figure. The numbers are
-        attributes.
+        ``print`` shows sentences, ``plot()`` returns a matplotlib Figure, and
+        ``to_html(path)`` writes both to a page. The numbers are attributes.
 
     Raises
     ------

@@ -45,16 +45,6 @@ STYLE = """
 """
 
 
-def page(report: ClassReport) -> str:
-    """Return a report as a whole HTML page."""
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        "<title>Class report</title>\n</head>\n"
-        f"<body>\n{body(report)}\n</body>\n</html>\n"
-    )
-
-
 def body(report: ClassReport) -> str:
     """Return a report as an HTML element.
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import math
 import os
 from dataclasses import dataclass
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import array_api_compat
@@ -18,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdmn.data import sizes
 from skdmn.inspection.contributions import Contributions, contributions
 from skdmn.inspection.models import LinearModel
+from skdmn.inspection.page import HtmlPage
 from skdmn.network.walking import steps_of
 from skdmn.utils.array_api import to_numpy
 from skdmn.utils.labels import as_objects, encode_labels
@@ -130,7 +129,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ClassReport:
+class ClassReport(HtmlPage):
     """Where a classifier is right and wrong, and why; see `class_report`.
 
     Attributes
@@ -165,6 +164,25 @@ class ClassReport:
         Predicted label of each image.
     model : str
         Names of the steps of the model.
+
+    See Also
+    --------
+    class_report : Compute the report.
+
+    Examples
+    --------
+    >>> from skdmn import make_dmn
+    >>> from skdmn.datasets import load_digits_images
+    >>> from skdmn.inspection import class_report
+    >>> X, y = load_digits_images()
+    >>> dmn = make_dmn(n_layers=1).fit(X[:200], y[:200])
+    >>> report = class_report(dmn, X[200:300], y[200:300])
+    >>> worst = report.confusions[0]
+    >>> bool(worst.count == report.confusion_matrix[worst.true, worst.predicted])
+    True
+    >>> hard = report.hardest[0]
+    >>> hard.true == int(y[200 + hard.index]), hard.image.shape
+    (True, (8, 8, 1))
     """
 
     n_images: int
@@ -181,25 +199,12 @@ class ClassReport:
     predictions: np.ndarray
     model: str
 
-    def to_html(self, path: str | os.PathLike) -> None:
-        """Write the report to one HTML file that contains its pictures.
+    _title = "Class report"
 
-        Parameters
-        ----------
-        path : str or path
-            Name of the file. An existing file is replaced.
+    def _body(self) -> str:
+        from skdmn.inspection.html import body
 
-        Raises
-        ------
-        ImportError
-            If matplotlib is missing.
-        FileNotFoundError
-            If the folder of the file does not exist.
-        """
-        from skdmn.inspection.html import page
-
-        text = page(self)  # before a file is opened
-        Path(path).write_text(text, encoding="utf-8")
+        return body(self)
 
     def __repr__(self) -> str:
         lines = [f"{self.n_images} images, accuracy {self.accuracy:.4f}"]
@@ -213,15 +218,6 @@ class ClassReport:
             for one in self.confusions[:5]
         ]
         return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        """Return the report for notebooks; as text if matplotlib is missing."""
-        from skdmn.inspection.html import body
-
-        try:
-            return body(self)
-        except ImportError:
-            return f"<pre>{html.escape(repr(self))}</pre>"
 
 
 def class_report(
@@ -363,9 +359,17 @@ def _indices(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     unknown = [label for label in as_objects(labels) if label not in known]
     if unknown:
         shown = ", ".join(map(repr, unknown[:5])) + ", ..." * (len(unknown) > 5)
+        own = ", ".join(map(repr, list(known)[:5])) + ", ..." * (len(known) > 5)
+        hint = "leave these images out, or fit the model on all classes"
+        if isinstance(unknown[0], str) != isinstance(next(iter(known)), str):
+            hint = (
+                "pass labels of the same kind: for an image folder, "
+                "np.array(data.target_names)[data.target] are names, and data.target "
+                "are integers"
+            )
         raise ValueError(
-            f"y has labels that the model does not know: {shown}; leave these images "
-            "out, or fit the model on all classes."
+            f"y has labels that the model does not know: {shown}. Its classes are "
+            f"{own}; {hint}."
         )
     return np.array([known[label] for label in as_objects(labels)], dtype=np.intp)
 

@@ -12,6 +12,7 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
+from sklearn.base import clone
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -196,6 +197,11 @@ def test_errors_name_what_is_wrong(monkeypatch):
     model, X, y = fitted()
     with pytest.raises(ValueError, match=r"labels that the model does not know: 'dog'"):
         class_report(model, X, np.where(y == "cat", "dog", y))
+    codes = np.unique(y, return_inverse=True)[1]
+    with pytest.raises(ValueError, match=r": 0, 1, 2\. Its classes are .*'cat'; pass"):
+        class_report(model, X, codes)
+    with pytest.raises(ValueError, match=r"np\.array\(data\.target_names\)"):
+        class_report(clone(model).fit(X, codes), X, y)
     with pytest.raises(ValueError, match="X has 30 samples, but y has 3 labels"):
         class_report(model, X, y[:3])
     with pytest.raises(ValueError, match="n_bins=0 is not an int of at least 1"):

@@ -201,13 +201,14 @@ def test_dense_layers_are_taken_with_the_pictures_of_their_images():
     mpl.pyplot.close("all")
 
 
-def test_figure_and_page_have_names_of_classes():
+def test_figure_and_page_have_names_of_classes(tmp_path):
     X, y = images_and_labels(60, shape=(8, 7, 3))
     head = [FlattenTransformer(), GaussianNB()]
     names = ["<b>a", "a very long name of a class indeed", "c", "d"]
     labels = np.unique(y)
     names = [*names, *map(str, range(99))][: len(labels)]
     model = make_pipeline(conv(n_filters=2), *head).fit(X, y)
+    y[0] = labels[labels != y[0]][0]  # one wrong answer
     found = diagnose(model, X, y, class_names=names)
     assert found.head.critical_components is None
     assert "GaussianNB is not linear" in found.head.not_linear
@@ -221,6 +222,16 @@ def test_figure_and_page_have_names_of_classes():
     assert "&lt;b&gt;a" in page
     assert "<b>a" not in page
     assert page.count("data:image/png") == 1
+    found.to_html(tmp_path / "diagnosis.html")
+    text = (tmp_path / "diagnosis.html").read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert "<title>Diagnosis</title>" in text
+    assert page in text
+    shown = found.report.hardest[:6]
+    assert len({one.true == one.predicted for one in shown}) == 2
+    for one, axis in zip(shown, figure.subfigs[1].axes[2].child_axes, strict=True):
+        is_red = mpl.colors.to_rgb(axis.title.get_color())[0] > 0.5
+        assert is_red == (one.true != one.predicted)
     mpl.pyplot.close("all")
 
 
