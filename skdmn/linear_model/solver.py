@@ -36,6 +36,7 @@ FACTOR_STEPS = 30  # on all rows, after which the factor is computed anew
 
 # Factorizations of the Hessian
 SINGLE_THREAD_COLUMNS = 128  # up to which BLAS solves with one thread anyway
+SINGLE_THREAD_FACTOR = 1024  # up to which more threads hardly help to factor
 FACTOR_COLUMNS = 8192  # columns factored together: 256 MiB in float32
 FACTOR_ROWS = 4096  # rows that the Hessian is summed from; more if columns are few
 FACTOR_PRODUCTS = 2e10  # bound on rows * columns**2 of that sum: a fraction of a second
@@ -461,7 +462,11 @@ def _factored(matrix: Array) -> Callable[[Array], Array]:
 
         inverse = inverse_factor(matrix)
         return lambda right: (right @ inverse.T) @ inverse
-    factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
+    # threads of BLAS wait for each other in every block of columns: if other processes
+    # use the cores, two threads take ten times as long as one
+    is_medium = SINGLE_THREAD_COLUMNS < len(matrix) <= SINGLE_THREAD_FACTOR
+    with single_blas() if is_medium else nullcontext():
+        factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
     return lambda right: _solve(factor, right.T, overwrite_b=True).T
 
 
