@@ -39,7 +39,15 @@ from skdmn.utils.state import (
     lengths,
     wrong_state,
 )
-from skdmn.utils.validation import Shape, as_pair
+from skdmn.utils.validation import Shape, as_pair, warn_user
+
+UNEQUAL_CHANNELS = (
+    "If the channels have different units, scales or offsets, put a "
+    "ChannelStandardScaler before this layer (standardize=True of make_dmn and "
+    "recommended_dmn)"
+)
+_NEARLY_ALL = 0.999  # of the second moments, in one channel
+_VARIES = 1e-9  # variance within patches, as a share; less is a rounding error
 
 
 class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
@@ -258,7 +266,24 @@ class ClassDensityTransformer(CallbackSupportMixin, ImageTransformer):
         self.n_patches_ = self._here(np.array(sums.n_patches))
         self.class_counts_ = self._here(np.array(sums.n_images))
         self._set_filters(Densities(sums), dtype)
+        self._warn_of_one_channel(sums)
         self._warn_of_outliers(sums)
+
+    def _warn_of_one_channel(self, sums: DensityAccumulator) -> None:
+        """Warn if one channel has nearly all of the moments, and others vary."""
+        if self.image_shape_[2] == 1:
+            return
+        held, within = sums.channel_moments(self.image_shape_[2])
+        share = held / held.sum()
+        largest = int(np.argmax(share))
+        varies = np.delete(within > _VARIES * held, largest)
+        if share[largest] > _NEARLY_ALL and varies.any():
+            name = type(self).__name__
+            warn_user(
+                f"Channel {largest} of {len(share)} has {_percent(share[largest])} of "
+                f"the second moments in {name}, so that filters hardly use the others. "
+                f"{UNEQUAL_CHANNELS}."
+            )
 
     def _warn_of_outliers(self, sums: DensityAccumulator) -> None:
         """Warn if few images have most of the sums from which filters were computed."""
@@ -327,3 +352,9 @@ def reporter(name: str, total: int, verbose: int) -> Report:
             report(name, text, now - started)
 
     return tell
+
+
+def _percent(share: float) -> str:
+    """Return a share near 1 in percent, rounded down so that it is not 100."""
+    digits = min(6, math.ceil(-math.log10(max(1 - share, 1e-8))))
+    return f"{math.floor(share * 10**digits) / 10 ** (digits - 2):.{digits - 2}f} %"

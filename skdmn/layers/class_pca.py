@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdmn.kernels.geometry import Padding, Pair
-from skdmn.layers.class_density import ClassDensityTransformer
+from skdmn.layers.class_density import UNEQUAL_CHANNELS, ClassDensityTransformer
 from skdmn.operations.records import Convolve, Operation, Rectify
 from skdmn.statistics.density import ENTRIES, KERNEL, Densities, DensityAccumulator
 from skdmn.statistics.filters import FilterBank, filter_bank
@@ -400,10 +400,6 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
             "these"
         )
         more = "0.999" if self.variance_cutoff < 0.999 else "1.0"
-        unequal = (
-            " If the channels have different units, scales or offsets, put a "
-            "ChannelStandardScaler before this layer."
-        )
         warn_user(
             f"{type(self).__name__} has only {bank.n_distinct} "
             f"filter{'s' * (bank.n_distinct > 1)}: variance_cutoff="
@@ -412,7 +408,7 @@ class ClassPCAPatchTransformer(ClassDensityTransformer):
             f"variance_cutoff, such as {more},"
             f"{' or of correlation_cutoff,' if n_merged else ''} and bound the number "
             f"by n_filters; n_filters={bank.n_distinct} asks for no more."
-            f"{unequal if self.image_shape_[2] > 1 else ''}"
+            f"{f' {UNEQUAL_CHANNELS}.' if self.image_shape_[2] > 1 else ''}"
         )
 
     def _filter_shape(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdmn.kernels.geometry import Pair, output_size
 from skdmn.layers.base import IMAGE
-from skdmn.layers.class_density import ClassDensityTransformer
+from skdmn.layers.class_density import UNEQUAL_CHANNELS, ClassDensityTransformer
 from skdmn.operations.records import Concatenate, Convolve, Encode, Operation, Rectify
 from skdmn.statistics.channels import ChannelMoments
 from skdmn.statistics.contrast import CELLS, ContrastAccumulator
@@ -516,16 +516,12 @@ class WhitenedPCAPatchTransformer(ClassDensityTransformer):
 
     def _warn_of_one_component(self, n_varying: int) -> None:
         has_channels = self.image_shape_[2] > 1
-        channels = (
-            "If the channels have different units, scales or offsets, put a "
-            "ChannelStandardScaler before this layer, or pass standardize=True to "
-            "recommended_dmn; else pass"
-        )
         warn_user(
             f"{type(self).__name__} has a single filter: variance_cutoff="
             f"{self.variance_cutoff} keeps 1 of {n_varying} components, because one "
             f"holds nearly all differences within patches. "
-            f"{channels if has_channels else 'Pass'} a larger value of variance_cutoff."
+            f"{f'{UNEQUAL_CHANNELS}; else pass' if has_channels else 'Pass'} a larger "
+            "value of variance_cutoff."
         )
 
     def _operations(self) -> list[Operation]:

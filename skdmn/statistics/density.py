@@ -265,6 +265,36 @@ class DensityAccumulator:
         d = self.outer_products.shape[-1]
         return float(8 * np.finfo(np.float64).eps * d * raw_trace * np.sqrt(count))
 
+    @np.errstate(over="ignore", invalid="ignore")
+    def channel_moments(self, n_channels: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sum of squares of each channel, over the patches of all groups.
+
+        Parameters
+        ----------
+        n_channels : int
+
+        Returns
+        -------
+        held : ndarray of shape (n_channels,), float64
+            Sum of the squares of the entries of each channel over all patches, from
+            which the mean patches of the groups are subtracted if `sums` is not None.
+        within : ndarray of shape (n_channels,), float64
+            The same after the mean of each patch over its entries of the channel is
+            subtracted; for patches of one pixel, the same as `held`.
+        """
+        size = self.outer_products.shape[-1] // n_channels
+        held, added = np.zeros((2, n_channels))
+        for group in np.ndindex(self.n_patches.shape):
+            products = self.outer_products[group].reshape(2 * (size, n_channels))
+            held += np.einsum("icic->c", products)
+            added += np.einsum("icjc->c", products)
+            if self.sums is not None:
+                sums = self.sums[group].reshape(size, n_channels)
+                count = max(int(self.n_patches[group]), 1)
+                held -= (sums**2).sum(axis=0) / count
+                added -= sums.sum(axis=0) ** 2 / count
+        return held, held if size == 1 else held - added / size
+
     def density_matrices(self) -> DensityMatrices:
         """Compute density matrices from the sums; see `Densities` for one at a time."""
         matrices = np.empty_like(self.outer_products)

@@ -1,5 +1,7 @@
 """The filters of ClassPCAPatchTransformer against loops and known cases."""
 
+import warnings
+
 import numpy as np
 import pytest
 from layer_reference import (
@@ -347,3 +349,34 @@ def test_bright_images_keep_their_small_eigenvalues(rng):
     rows = all_patches(X[..., None].astype(np.float64), (2, 2))
     covariance = layer.density_matrices_[0] * layer.partition_functions_[0]
     assert_allclose(covariance, np.cov(rows.T, bias=True), atol=1e-5)
+
+
+def bands(units, n=40, offsets=(0, 0, 0)):
+    """Return images of three channels in different units, and labels."""
+    rng = np.random.default_rng(0)
+    X = np.abs(rng.standard_normal((n, 8, 8, 3))) * units + offsets
+    return X, np.arange(n) % 2
+
+
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_warns_of_a_channel_in_other_units(centered, kernel_size):
+    layer = ClassPCAPatchTransformer(kernel_size, n_filters=2, centered=centered)
+    with pytest.warns(UserWarning, match=r"Channel 1 of 3 has 99\.99\d % .*Scaler"):
+        layer.fit(*bands((1, 300, 1)))
+
+
+def test_warns_of_an_offset_of_one_channel():
+    layer = ClassPCAPatchTransformer(3, n_filters=2)
+    with pytest.warns(UserWarning, match=r"Channel 2 of 3 has 99\.9\d* %"):
+        layer.fit(*bands((1, 1, 1), offsets=(0, 0, 100)))
+
+
+@pytest.mark.parametrize("others", [0.0, 2.0])
+def test_constant_channels_do_not_matter(others):
+    X, y = bands((1, 300, 1))
+    X[..., [0, 2]] = others
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ClassPCAPatchTransformer(3, n_filters=2).fit(X, y)
+        ClassPCAPatchTransformer(3, n_filters=2).fit(*bands((1, 20, 1)))
