@@ -415,16 +415,19 @@ def heads() -> str:
     """Return the table of classifiers on the same features of few images."""
     results = read("heads")
     names = list(results["rows"][0]["heads"])
+
+    def outcome(head: dict | None) -> str:
+        if head is None:
+            return ""
+        accuracy = f"{head['accuracy']:.1f} ± {head['std']:.1f}"
+        return f"{accuracy}, {mean(head['cross_entropies']):.2f}"
+
     rows = [
         [
             row["data"],
             f"{row['n_training']:,}",
             str(len(row["heads"][names[0]]["accuracies"])),
-            *(
-                f"{head['accuracy']:.1f} ± {head['std']:.1f}, "
-                f"{mean(head['cross_entropies']):.2f}"
-                for head in row["heads"].values()
-            ),
+            *(outcome(row["heads"].get(name)) for name in names),
         ]
         for row in results["rows"]
     ]

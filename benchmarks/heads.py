@@ -1,19 +1,24 @@
 """Accuracy of a softmax and of least squares on the same features of few images.
 
     python benchmarks/heads.py --data DIR [--sizes 500 2500] [--draws 1] [--only MNIST]
+        [--heads both]
 
-Results of other sizes and data are kept.
+Results of other sizes, data and heads are kept.
 
 The features are those of `recommended_dmn` (for CIFAR-10 with horizontal-flip
 averaging), fitted to a random draw of the training images. There are two heads, each
 with two ways to choose its strength of regularization. That of SoftmaxClassifier is the
 default of `recommended_dmn`, that of IncrementalRidgeClassifier is chosen by the
 classifier itself from its sums; "validated" means that it is chosen on a fifth of the
-draw. Draws of fewer than 100 images have as many of each class. All heads are fitted to
+draw. "both" is the mean of the probabilities of the first two. Draws of fewer than 100
+images have as many of each class. All heads are fitted to
 all images of the draw, and scored on training images that are in no draw.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from sklearn.ensemble import VotingClassifier
 from sklearn.metrics import log_loss
 
 import machine
@@ -26,7 +31,7 @@ FEW = 100
 C_GRID = (0.001, 0.003, 0.01, 0.03)
 ALPHA_GRID = (300.0, 1_000.0, 3_000.0, 10_000.0)
 LOAD = {"CIFAR-10": load_cifar10, "MNIST": load_mnist}
-HEADS = ("softmax", "ridge", "softmax, validated", "ridge, validated")
+HEADS = ("softmax", "ridge", "softmax, validated", "ridge, validated", "both")
 
 
 def choose_alpha(features: np.ndarray, y: np.ndarray) -> float:
@@ -55,24 +60,30 @@ def outcomes(
     train: tuple[np.ndarray, np.ndarray],
     others: tuple[np.ndarray, np.ndarray],
     default_C: float,
+    names: Sequence[str],
 ) -> dict[str, dict[str, float]]:
     """Return accuracy in percent, cross-entropy and C or penalty of each head."""
-    heads = (
-        softmax(default_C),
-        IncrementalRidgeClassifier(),
-        softmax(best_C(*train, C_GRID)),
-        IncrementalRidgeClassifier(choose_alpha(*train)),
-    )
+    make = {
+        "softmax": lambda: softmax(default_C),
+        "ridge": IncrementalRidgeClassifier,
+        "softmax, validated": lambda: softmax(best_C(*train, C_GRID)),
+        "ridge, validated": lambda: IncrementalRidgeClassifier(choose_alpha(*train)),
+        "both": lambda: VotingClassifier(
+            [("softmax", softmax(default_C)), ("ridge", IncrementalRidgeClassifier())],
+            voting="soft",
+        ),
+    }
     found = {}
-    for name, head in zip(HEADS, heads, strict=True):
-        head.fit(*train)
-        chosen = head.C if "softmax" in name else head.alpha_
+    for name in names:
+        head = make[name]().fit(*train)
         probabilities = head.predict_proba(others[0])
         found[name] = {
             "accuracy": 100 * head.score(*others),
             "cross_entropy": log_loss(others[1], probabilities, labels=head.classes_),
-            "chosen": float(chosen),
         }
+        if name != "both":
+            chosen = head.C if "softmax" in name else head.alpha_
+            found[name]["chosen"] = float(chosen)
     return found
 
 
@@ -81,6 +92,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=LOAD, default=list(LOAD))
     parser.add_argument("--sizes", nargs="*", type=int, default=SIZES)
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--heads", nargs="*", choices=HEADS, default=list(HEADS))
     options = parser.parse_args()
     rows = machine.kept(options.json).get("rows", [])
     for data in options.only:
@@ -97,20 +109,24 @@ def main() -> None:
                     (layers.transform(X[part]).reshape(len(part), -1), y[part])
                     for part in (some, held_out)
                 )
-                draws.append(outcomes(train, others, dmn[-1].C))
+                draws.append(outcomes(train, others, dmn[-1].C, options.heads))
                 print(data, size, draw, draws[-1], flush=True)
             heads = {
                 name: {
                     **spread([draw[name]["accuracy"] for draw in draws]),
                     "cross_entropies": [draw[name]["cross_entropy"] for draw in draws],
-                    "chosen": [draw[name]["chosen"] for draw in draws],
+                    "chosen": [
+                        draw[name]["chosen"] for draw in draws if "chosen" in draw[name]
+                    ],
                 }
-                for name in HEADS
+                for name in options.heads
             }
-            rows = [
-                one for one in rows if (one["data"], one["n_training"]) != (data, size)
-            ]
-            rows.append({"data": data, "n_training": size, "heads": heads})
+            row = {"data": data, "n_training": size, "heads": {}}
+            for one in rows:
+                if (one["data"], one["n_training"]) == (data, size):
+                    row = one
+            rows = [one for one in rows if one is not row] + [row]
+            row["heads"] |= heads
             rows.sort(
                 key=lambda one: (list(LOAD).index(one["data"]), one["n_training"])
             )

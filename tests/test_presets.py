@@ -1,9 +1,12 @@
 """Ready networks: sizes that fit the images, the papers' names, and classifiers."""
 
+import pickle
 import tracemalloc
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 
 from skdmn import (
     IncrementalRidgeClassifier,
@@ -270,6 +273,25 @@ def test_the_head_may_be_a_ridge():
     assert list(dmn.named_steps) == ["features", "ridge"]
     assert type(dmn["ridge"]) is IncrementalRidgeClassifier
     assert dmn.score(X[600:], y[600:]) > 0.93
+
+
+def test_the_probabilities_of_two_heads_may_be_averaged():
+    X, y = load_digits_images()
+    X, y, others = X[:300], y[:300], X[300:400]
+    dmn = recommended_dmn(X.shape[1:], n_filters=20, head="both", C=0.02).fit(X, y)
+    assert list(dmn.named_steps) == ["features", "both"]
+    assert clone(dmn).get_params()["both__softmax__C"] == 0.02
+    features = dmn["features"].transform(others)
+    softmax, ridge = (
+        dmn["both"].named_estimators_[name] for name in ("softmax", "ridge")
+    )
+    assert type(ridge) is IncrementalRidgeClassifier
+    mean = (softmax.predict_proba(features) + ridge.predict_proba(features)) / 2
+    assert_allclose(dmn.predict_proba(others), mean, rtol=1e-6)
+    assert_array_equal(dmn.predict(others), dmn.classes_[mean.argmax(axis=1)])
+    assert_array_equal(
+        pickle.loads(pickle.dumps(dmn)).predict(others), dmn.predict(others)
+    )
 
 
 def test_heads_that_cannot_be_made_are_refused():
