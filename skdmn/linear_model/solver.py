@@ -78,8 +78,8 @@ def minimize(
     ----------
     objective : Objective
     start : ndarray of shape (n_outputs, n_features + 1) or None
-        First iterate, from an earlier fit. It is not used if zero coefficients are
-        better.
+        First iterate, from an earlier fit. It is not used if equal probabilities for
+        all classes are better.
     tol : float
         Estimated suboptimality at which to stop, relative to the value.
     max_iter : int
@@ -97,26 +97,26 @@ def minimize(
     """
     sample, precondition = _sample_of(objective), objective.diagonal()
     optimizer = None
-    # far from the optimum, rounding errors would hide that the value decreases
-    if start is not None and not sample(start)[0] <= sample(objective.origin())[0]:
-        start = None
-    iterate = objective.origin() if start is None else start
-    if start is None:
-        optimizer = _optimizer(sample, iterate, precondition)
+    if start is not None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            optimizer = _optimizer(objective, start, precondition)
+        # far from the optimum, rounding errors would hide that the value decreases
+        if not optimizer.values[0] <= math.log(objective.n_classes):
+            optimizer = None
+    is_warm = optimizer is not None
+    if optimizer is None:
+        optimizer = _optimizer(sample, objective.origin(), precondition)
         n_steps = min(PLAIN_STEPS, max_iter)
         has_factor = _is_factor_worthwhile(objective)
         is_done = _run(optimizer, sample, 0.0 if has_factor else tol, n_steps, report)
         if is_done and sample is objective:
             return optimizer, True
-        iterate = optimizer.iterate
     if _is_factor_worthwhile(objective):
-        precondition = factor_hessian(sample, iterate)
-    if optimizer is not None:
+        precondition = factor_hessian(sample, optimizer.iterate)
         optimizer.precondition = precondition
-    if optimizer is not None and sample is not objective:
+    if not is_warm and sample is not objective:
         _run(optimizer, sample, SAMPLE_TOL, max_iter, report)
-        iterate, optimizer = optimizer.iterate, None
-    optimizer = optimizer or _optimizer(objective, iterate, precondition)
+        optimizer = _optimizer(objective, optimizer.iterate, precondition)
     confirm = _Confirmation(objective, sample, tol)
     while _is_factor_worthwhile(objective):
         n_steps = min(max_iter, len(optimizer.values) - 1 + FACTOR_STEPS)

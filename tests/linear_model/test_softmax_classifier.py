@@ -335,7 +335,7 @@ def test_warm_start_goes_on(data):
 
 
 @pytest.mark.parametrize("factor", [1e9, 1e150])
-def test_warm_start_begins_anew_if_the_last_solution_is_worse_than_zeros(data, factor):
+def test_warm_start_begins_anew_if_the_last_solution_is_worse_than_chance(data, factor):
     X, y = data
     warm = SoftmaxClassifier(C=0.1, warm_start=True).fit(X, y)
     loss = warm.loss_curve_[-1]
