@@ -14,12 +14,6 @@ mpl.use("agg")
 TIMES = np.linspace(0, 4, 30)
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    mpl.pyplot.close("all")
-
-
 @pytest.fixture
 def course():
     sigma31 = np.diag([3.0, 2.0])

@@ -20,12 +20,6 @@ def legend(display):
     return [text.get_text() for text in display.ax_.get_legend().get_texts()]
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    mpl.pyplot.close("all")
-
-
 def test_from_directions_draws_a_line_over_time_for_each_direction(rng):
     values, steps = rng.random((4, 10)), [0, 1, 10, 100]
     display = LearningOrderDisplay.from_directions(

@@ -1,7 +1,6 @@
 """Pictures of spectra, density matrices and overlaps: what they show."""
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -35,12 +34,6 @@ def layer(rng):
     X = rng.normal(size=(30, 7, 7)).cumsum(axis=1)
     y = np.array(["a", "b", "c"])[np.arange(30) % 3]
     return ClassPCAPatchTransformer(3, variance_cutoff=0.9).fit(X, y)
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture

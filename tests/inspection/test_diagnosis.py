@@ -198,7 +198,6 @@ def test_dense_layers_are_taken_with_the_pictures_of_their_images():
     assert "(ClassPCATransformer, rows of 20 values): 2 filters" in str(found)
     picture = found.plot().subfigs[1].axes[2].child_axes[0].images[0]
     assert picture.get_array().shape == (4, 5, 3)
-    mpl.pyplot.close("all")
 
 
 def test_figure_and_page_have_names_of_classes(tmp_path):
@@ -232,7 +231,6 @@ def test_figure_and_page_have_names_of_classes(tmp_path):
     for one, axis in zip(shown, figure.subfigs[1].axes[2].child_axes, strict=True):
         is_red = mpl.colors.to_rgb(axis.title.get_color())[0] > 0.5
         assert is_red == (one.true != one.predicted)
-    mpl.pyplot.close("all")
 
 
 def test_errors_name_what_is_wrong():

@@ -261,7 +261,9 @@ def test_variance_cutoff_of_one_keeps_all_directions_with_variance(rng):
 def test_variance_cutoff_of_one_keeps_directions_of_little_variance():
     """Shares of 1, 1e-4, 1e-8 and 1e-12 are all more than rounding."""
     X = np.eye(4).reshape(4, 2, 2) * np.array([1, 1e-2, 1e-4, 1e-6])[:, None, None]
-    layer = ClassPCAPatchTransformer(2, class_based=False, variance_cutoff=1.0).fit(X)
+    layer = ClassPCAPatchTransformer(2, class_based=False, variance_cutoff=1.0)
+    with pytest.warns(UserWarning, match="1 of 4 images hold more than half"):
+        layer.fit(X)
     assert_allclose(layer.filters_.reshape(4, 4), np.eye(4), atol=1e-12)
     shares = layer.explained_variance_ratio_
     assert_allclose(shares, [1, 1e-4, 1e-8, 1e-12], rtol=1e-3)

@@ -373,7 +373,7 @@ def test_every_way_leads_to_the_minimum(rng, monkeypatch, n_classes, path):
         few_rows(monkeypatch, objective, 5)
     elif path == "no factor":
         monkeypatch.setattr(solver, "FACTOR_WORTH", 0)
-    start = rng.normal(size=shape) if path == "on" else None
+    start = best.x.reshape(shape) / 2 if path == "on" else None
     seen = []
     optimizer, is_done = solver.minimize(
         objective, start, 1e-16, 500, lambda *told: seen.append(told[1].share)

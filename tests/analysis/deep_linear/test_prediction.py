@@ -1,7 +1,6 @@
 """Predicted half-times of modes, compared with exact ones and with runs."""
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -87,7 +86,6 @@ def test_a_prediction_is_drawn_over_a_recorded_run():
     assert_allclose(drawn, found.half_times)
     measured = found.measured_half_times(recorder)
     assert_allclose(measured, found.half_times, rtol=0.05)
-    plt.close("all")
     wide = Recorder()
     wide.record([np.ones((2, 3))])
     with pytest.raises(ValueError, match="maps 3 inputs to 2 outputs, but the data"):

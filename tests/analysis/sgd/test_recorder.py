@@ -1,7 +1,6 @@
 """Recorders: one layout for all functions, times with their unit, predictions."""
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -25,12 +24,6 @@ mpl.use("agg")
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(30, 4))
 Y = np.array(["a", "b", "c", "d"])[np.arange(30) % 4]
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
 
 
 def square_network(n_records=3):
