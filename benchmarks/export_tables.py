@@ -92,8 +92,7 @@ def hybrids() -> str:
         table([*head, "seconds"], rows)
         + "\n\n`d9`: a computed, frozen layer of 9 filters; `c81`: a trained layer of "
         "81 filters; `m`: pooling; `BN`: batch normalization; `de10`: the softmax; "
-        "naive: one density matrix for all classes "
-        "(`--naive`), as in the paper. "
+        "naive: one density matrix for all classes (`--naive`), as in the paper. "
         f"{first['epochs']} epochs of Adam with batches of 128 and a learning rate "
         "that first increases and then decreases; the best of three rates was chosen "
         "on a part of the training images. Accuracy on 10,000 held-out and on training "

@@ -294,7 +294,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", choices=TABLES, help="keep the results of the others")
-    parser.add_argument("--naive", action="store_true", help="add the naive networks")
+    parser.add_argument(
+        "--naive", action="store_true", help="add the naive networks to the results"
+    )
     options = parser.parse_args()
     machine.limit(options.threads)
     results = machine.kept(options.json).get("data", {})
@@ -303,6 +305,8 @@ def main() -> None:
         lambda name: split(name, options.data, 0.02 if options.quick else 1.0),
     ):
         if options.naive:
+            if name not in results:
+                parser.error(f"{name} has no results yet; run without --naive first")
             for _ in add_naive(results[name]["rows"], data, held_out, options):
                 machine.write(options.json, {"data": results})
             continue
